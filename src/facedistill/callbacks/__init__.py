@@ -1,0 +1,1 @@
+"""What happens around the training loop: the history of a run, the guard against NaN, the progress line."""

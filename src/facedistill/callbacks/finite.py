@@ -1,0 +1,49 @@
+"""A loss that is not a number stops the run and names the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from facedistill.data.module import FaceData
+from facedistill.errors import RunError
+
+LOOK_EVERY = 50  # batches; between looks the first bad one is remembered on the device
+
+
+class FiniteLoss(pl.Callback):
+    """Raises ``RunError`` at the first batch whose loss is NaN or infinite, without a synchronization per step."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Forget."""
+        self._first_bad: Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the first bad batch; look at times."""
+        none = torch.tensor(-1, device=outputs["loss"].device)
+        first = none if self._first_bad is None else self._first_bad
+        bad = ~torch.isfinite(outputs["loss"])
+        self._first_bad = torch.where(bad & (first < 0), torch.full_like(first, batch_idx), first)
+        if batch_idx % LOOK_EVERY == 0:
+            self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Look before the checkpoint of this epoch is written."""
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        first = -1 if self._first_bad is None else int(self._first_bad)
+        if first < 0:
+            return
+        data: FaceData = trainer.datamodule  # type: ignore[attr-defined]
+        samples = data.train_batches.batches(trainer.current_epoch)[first]
+        shown = ", ".join(str(index) for index in samples[:8]) + (", …" if len(samples) > 8 else "")
+        raise RunError(
+            f"the loss is not finite at epoch {trainer.current_epoch}, batch {first} (samples {shown}). "
+            "The run is not complete; a lower learning rate (schedule.random, schedule.initialized) is the usual cure"
+        )

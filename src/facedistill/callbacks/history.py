@@ -1,0 +1,67 @@
+"""Every metric of every epoch, in the checkpoint (so that a resumed run has them all) and in metrics.csv."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from facedistill.files import write_aside
+
+Epoch = dict[str, float]
+
+
+class History(pl.Callback):
+    """Collects a row an epoch: mean training losses, test metrics, learning rate, seconds, images/s.
+
+    The file is rewritten whole at each epoch's end: after a crash it has each finished epoch once, which an
+    appending logger can't promise.
+    """
+
+    def __init__(self, csv_file: Path) -> None:
+        self.rows: list[Epoch] = []
+        self._csv_file = csv_file
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock and the sums."""
+        self._sums: dict[str, Tensor] = {}
+        self._images = 0
+        self._training = 0.0
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add up; nothing is brought to the host."""
+        count = len(batch.labels)
+        self._images += count
+        for name, value in outputs.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach() * count
+        self._training = time.perf_counter() - self._started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Complete the row, after the test metrics are in."""
+        row: Epoch = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        row |= {f"train/{name}": float(total) / self._images for name, total in self._sums.items()}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row["seconds"] = time.perf_counter() - self._started
+        row["images_per_second"] = self._images / self._training
+        self.rows.append(row)
+        with write_aside(self._csv_file) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.current_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The rows of the epochs before a cut."""
+        self.rows = list(state_dict["rows"])

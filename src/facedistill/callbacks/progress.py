@@ -1,0 +1,63 @@
+"""One line for a person who waits: which cell, which epoch, the last metrics, time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class RunProgress(pl.Callback):
+    """A bar over the whole run, not one an epoch: what is left is what people ask."""
+
+    def __init__(self, title: str, metric: str) -> None:
+        self._title, self._metric = title, metric
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the bar; a resumed run starts where it was."""
+        steps = int(trainer.num_training_batches)
+        total = steps * (trainer.max_epochs or 0)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._task: TaskID = self._bar.add_task(
+            self._title, total=total, completed=trainer.current_epoch * steps, said=self._said(trainer)
+        )
+        self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step on."""
+        if self._bar:
+            self._bar.advance(self._task)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the new metrics."""
+        if self._bar:
+            self._bar.update(self._task, said=self._said(trainer))
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Leave the last state on the screen."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._stop()
+
+    def _said(self, trainer: pl.Trainer) -> str:
+        metric = trainer.callback_metrics.get(f"test/{self._metric}")
+        shown = "" if metric is None else f" · {self._metric} {float(metric):.2f}"
+        return f"epoch {min(trainer.current_epoch + 1, trainer.max_epochs or 0)}/{trainer.max_epochs}{shown}"
+
+    def _stop(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None

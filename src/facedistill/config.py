@@ -1,0 +1,290 @@
+"""The typed schema of a run, how it is composed, and what is refused before anything runs.
+
+Nothing here imports torch: ``plan=true`` and every refusal come at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from facedistill.errors import ConfigError
+
+_PACKAGE = Path(__file__).parent
+# In a wheel conf/ and experiments/ lie inside the package, in a checkout at its top.
+CONFIG_HOME = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1]
+CONFIG_DIR = CONFIG_HOME / "conf"
+
+BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
+
+
+@dataclass
+class TaskConfig:
+    """What is trained. ``distils``: may have a target. ``needs_teacher``: even with target=none."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    rate: int = MISSING
+    batch_size: int = MISSING
+    metric: str = MISSING
+    distils: bool = MISSING
+    needs_teacher: bool = MISSING
+
+
+@dataclass
+class InitConfig:
+    """Where the weights start. ``parent``: the choices of the run whose backbone is loaded, else random."""
+
+    name: str = MISSING
+    starts: str = MISSING
+    tasks: list[str] = MISSING
+    parent: dict[str, str] | None = None
+    rates: str = MISSING
+
+
+@dataclass
+class TargetConfig:
+    """What is learnt from the teacher: the terms of the loss and their weights."""
+
+    name: str = MISSING
+    alpha: float = 0.0
+    beta: float = 0.0
+    tau: float = MISSING
+    terms: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def active(self) -> dict[str, dict[str, Any]]:
+        """The terms that count, i.e. whose weight is not zero."""
+        return {name: term for name, term in self.terms.items() if term["weight"] != 0}
+
+
+@dataclass
+class TeacherConfig:
+    """The teacher's architecture, its seed, and a file to take it from instead of pretraining it."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    seed: int = MISSING
+    weights: str | None = None
+    backbone: str | None = None
+
+
+@dataclass
+class ImageConfig:
+    """Pixels: images are kept at ``resize``, trained on random crops of ``crop``."""
+
+    resize: int = MISSING
+    crop: int = MISSING
+
+
+@dataclass
+class ScheduleConfig:
+    """Learning rates, one after the other, ``epochs`` epochs each; from random weights or an initialization."""
+
+    random: list[float] = MISSING
+    initialized: list[float] = MISSING
+    epochs: int = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+
+    def learning_rates(self, kind: str) -> list[float]:
+        """The learning rate of every epoch. ``kind``: random, initialized, or whole (one after the other)."""
+        rates = {
+            "random": self.random,
+            "initialized": self.initialized,
+            "whole": [*self.random, *self.initialized],
+        }[kind]
+        return [rate for rate in rates for _ in range(self.epochs)]
+
+
+@dataclass
+class TrainerConfig:
+    """Where and how a run is executed; only ``precision`` changes its numbers."""
+
+    accelerator: str = MISSING
+    precision: str = MISSING
+    num_workers: int = MISSING
+    progress: bool = MISSING
+
+
+@dataclass
+class LoggerConfig:
+    """Weights & Biases."""
+
+    wandb: bool = MISSING
+    mode: str = MISSING
+    project: str = MISSING
+    entity: str | None = None
+
+
+@dataclass
+class Config:
+    """One cell of the sweep."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    batch_sizes: dict[str, int] = field(default_factory=dict)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    rate: int = MISSING
+    seed: int = MISSING
+    runs_dir: str = MISSING
+    cache_dir: str = MISSING
+    plan: bool = False
+    group: str | None = None
+    cells: int = 1
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The architecture of this run: the teacher's own, or the student's."""
+        return self.teacher.model if self.task.name == "teacher" else self.model
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose_config(overrides: Sequence[str]) -> Config:
+    """Compose and check one cell from its command-line words.
+
+    Raises:
+        ConfigError: an impossible combination.
+        hydra.errors.HydraException: an unknown key or choice.
+    """
+    inside = GlobalHydra.instance().is_initialized()
+    with nullcontext() if inside else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return checked(compose("config", overrides=list(overrides)))
+
+
+def checked(node: DictConfig) -> Config:
+    """The typed configuration, once it is known to make sense.
+
+    Raises:
+        ConfigError: says which words don't fit, why, and which do.
+    """
+    missing = sorted(OmegaConf.missing_keys(node))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value: add {missing[0]}=… to the command")
+    # once more against the schema: Hydra lets `+key=value` past it
+    typed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(node))
+    config = cast(Config, OmegaConf.to_object(typed))
+    for complaint in _complaints(config):
+        raise ConfigError(complaint)
+    return config
+
+
+def _complaints(config: Config) -> list[str]:
+    task, init, target = config.task, config.init, config.target
+    said = []
+    if task.name not in init.tasks:
+        choices = ", ".join(f"init={name}" for name in _initializations_of(task.name))
+        said.append(
+            f"init={init.name} starts {init.starts}: it can't start task={task.name}. "
+            f"Choices for task={task.name}: {choices}"
+        )
+    if not task.distils and target.active():
+        why = "a teacher has no teacher" if task.name == "teacher" else "its loss is the teacher's middle layer"
+        said.append(f"target={target.name} can't be learnt by task={task.name}: {why}. Use target=none")
+    if task.name == "teacher" and config.rate != 1:
+        said.append(
+            f"rate={config.rate} can't be a teacher: it is the network that is compressed, at rate=1. "
+            f"For a student alone: task=classify rate={config.rate} init=scratch target=none"
+        )
+    rates = config.network["rates"]
+    if config.rate not in rates:
+        choices = ", ".join(f"rate={rate}" for rate in rates)
+        said.append(f"rate={config.rate} is no compression rate of model={config.network['name']}. "
+                    f"Choices: {choices}")
+    if target.name == "none" and target.active():
+        said.append("target=none has no weights. Use target=soft for alpha, target=hidden for beta")
+    if target.name != "none" and not target.active():
+        said.append(f"target={target.name} with every weight 0 learns nothing from the teacher. Use target=none")
+    said += [
+        f"target.terms.{name}.weight={term['weight']} must not be negative"
+        for name, term in target.terms.items()
+        if term["weight"] < 0
+    ]
+    if not 1 <= config.image.crop <= config.image.resize:
+        said.append(f"image.crop={config.image.crop} must lie between 1 and image.resize={config.image.resize}")
+    if config.teacher.weights and config.teacher.backbone:
+        said.append("teacher.weights names a finished teacher, teacher.backbone one to be trained: give one")
+    positive = {
+        "task.batch_size": task.batch_size - 1,  # BatchNorm needs two samples
+        "schedule.epochs": config.schedule.epochs,
+        "every rate of schedule.random": min(config.schedule.random, default=0),
+        "every rate of schedule.initialized": min(config.schedule.initialized, default=0),
+    }
+    said += [f"{name} is too small" for name, value in positive.items() if value <= 0]
+    if config.seed < 0 or config.teacher.seed < 0:
+        said.append("seed and teacher.seed must not be negative")
+    if config.logger.mode not in ("auto", "online", "offline"):
+        said.append(f"logger.mode={config.logger.mode}: choices are auto, online, offline")
+    return said
+
+
+def _initializations_of(task: str) -> list[str]:
+    files = sorted((CONFIG_DIR / "init").glob("*.yaml"))
+    return [file.stem for file in files if task in yaml.safe_load(file.read_text())["tasks"]]
+
+
+def build(node: Mapping[str, Any], **arguments: Any) -> Any:
+    """Call what ``_target_`` names with the node's other keys and ``arguments``; the only place that does.
+
+    Keys that only describe (``name``, ``rates``) are passed where the callee takes them.
+
+    Raises:
+        ConfigError: a target outside of the packages in ``BUILDABLE``, an unknown or missing argument.
+    """
+    factory = find_target(node)
+    return factory(**_arguments(factory, node, arguments))
+
+
+def find_target(node: Mapping[str, Any]) -> Callable[..., Any]:
+    """What ``_target_`` names, if it may be called."""
+    target = str(node.get("_target_"))
+    module_name, _, attribute = target.rpartition(".")
+    if not target.startswith(BUILDABLE):
+        raise ConfigError(f"_target_: {target} is not allowed; it must start with one of {', '.join(BUILDABLE)}")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"_target_: {target} does not exist ({error})") from error
+    # facedistill.data.source.os.system would otherwise be reached through a module's own imports
+    if not callable(found) or not str(found.__module__).startswith(BUILDABLE):
+        raise ConfigError(f"_target_: {target} is not a class or function of this package")
+    return cast(Callable[..., Any], found)
+
+
+def check_target(node: Mapping[str, Any], **arguments: Any) -> None:
+    """Raise ``ConfigError`` where ``build`` would, without building."""
+    _arguments(find_target(node), node, arguments)
+
+
+def _arguments(
+    factory: Callable[..., Any], node: Mapping[str, Any], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    signature = inspect.signature(factory)
+    given = {key: value for key, value in node.items() if key != "_target_"}
+    for described in ("name", "rates"):
+        if described not in signature.parameters:
+            given.pop(described, None)
+    try:
+        signature.bind(**{**given, **more})
+    except TypeError as error:
+        known = ", ".join(signature.parameters)
+        raise ConfigError(f"{node['_target_']}: {error}; it takes {known}") from error
+    return {**given, **more}

@@ -1,0 +1,1 @@
+"""Faces: where they come from, how an item is viewed, and the DataModule."""

@@ -1,0 +1,214 @@
+"""Rays, ellipsoids, and the solution for the point of the displaced head behind each pixel."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.data.synthetic.kernels import Array, Params, choose, clip01
+from facedistill.data.synthetic.shape import GRID_TOP, GRID_X, HEAD_DEPTH, Grid, half_width
+
+ITERATIONS = 4
+
+
+class Vec(NamedTuple):
+    """Three components, each broadcastable to (N, H, W)."""
+
+    x: Array
+    y: Array
+    z: Array
+
+
+class Camera(NamedTuple):
+    """Parallel projection: image = scale * (rotation * head point) + shift, in half image sides."""
+
+    right: Vec  # image x axis in the head frame
+    down: Vec  # image y axis in the head frame
+    toward: Vec  # direction to the viewer in the head frame
+    scale: Array
+    shift_x: Array
+    shift_y: Array
+
+
+def _turn(t: Array) -> tuple[Array, Array]:
+    """Cosine and sine of the angle whose half has tangent t, without trigonometric functions."""
+    q = 1.0 + t * t
+    return (1.0 - t * t) / q, 2.0 * t / q
+
+
+def make_camera(s: Params) -> Camera:
+    """Camera of a scene: the head is turned by yaw about y, then pitch about x, then roll about z."""
+    (cy, sy), (cp, sp), (cr, sr) = _turn(s["yaw"]), _turn(s["pitch"]), _turn(s["roll"])
+    zero = np.zeros_like(cy)
+    # Rows of pitch . yaw; a positive pitch moves the front of the face downwards.
+    row_x = Vec(cy, zero, sy)
+    row_y = Vec(-sp * sy, cp, sp * cy)
+    row_z = Vec(-cp * sy, -sp, cp * cy)
+    right = Vec(*(cr * a - sr * b for a, b in zip(row_x, row_y, strict=True)))
+    down = Vec(*(sr * a + cr * b for a, b in zip(row_x, row_y, strict=True)))
+    return Camera(right, down, row_z, s["scale"], s["shift_x"], s["shift_y"])
+
+
+def project(camera: Camera, point: Vec) -> tuple[Array, Array]:
+    """Image position (u, v) in half image sides from the centre of a head-frame point."""
+    u = camera.scale * dot(camera.right, point) + camera.shift_x
+    v = camera.scale * dot(camera.down, point) + camera.shift_y
+    return u, v
+
+
+def dot(a: Vec, b: Vec) -> Array:
+    """Scalar product, in a fixed order of additions."""
+    return a.x * b.x + a.y * b.y + a.z * b.z
+
+
+def normalized(a: Vec) -> Vec:
+    """Unit vector."""
+    scale = 1.0 / np.sqrt(dot(a, a) + np.float32(1e-12))
+    return Vec(a.x * scale, a.y * scale, a.z * scale)
+
+
+class Rays(NamedTuple):
+    """Points origin + l * direction of the head frame behind the pixels; larger l is nearer to the viewer."""
+
+    origin: Vec  # (N, H, W)
+    direction: Vec  # (N, 1, 1), unit
+    footprint: Array  # head units per pixel
+
+    def at(self, length: Array) -> Vec:
+        """Points at the given lengths."""
+        o, d = self.origin, self.direction
+        return Vec(o.x + length * d.x, o.y + length * d.y, o.z + length * d.z)
+
+    def only(self, index: NDArray[np.intp]) -> "Rays":
+        """The rays of some images of the batch."""
+        origin, direction = (Vec(*(c[index] for c in vec)) for vec in (self.origin, self.direction))
+        return Rays(origin, direction, self.footprint[index])
+
+
+def camera_rays(camera: Camera, size: int) -> tuple[Rays, Array, Array]:
+    """Rays of all pixels, and the pixel positions (a, b) in head units in the camera frame."""
+    centre = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
+    a = (centre[None, None, :] - camera.shift_x) / camera.scale
+    b = (centre[None, :, None] - camera.shift_y) / camera.scale
+    origin = Vec(*(a * r + b * d for r, d in zip(camera.right, camera.down, strict=True)))
+    return Rays(origin, camera.toward, np.float32(2.0 / size) / camera.scale), a, b
+
+
+class Hit(NamedTuple):
+    """Where rays meet an ellipsoid: the front point (for rays that miss, the closest), and pixel coverage."""
+
+    point: Vec
+    length: Array
+    coverage: Array
+
+
+def hit_ellipsoid(rays: Rays, centre: Vec, inverse: Vec) -> Hit:
+    """Meet the ellipsoid of the given centre and inverse half axes (each broadcastable to the rays)."""
+    o, d = rays.origin, rays.direction
+    ox, oy, oz = (o.x - centre.x) * inverse.x, (o.y - centre.y) * inverse.y, (o.z - centre.z) * inverse.z
+    dx, dy, dz = d.x * inverse.x, d.y * inverse.y, d.z * inverse.z
+    aa = dx * dx + dy * dy + dz * dz
+    ab = (ox * dx + oy * dy + oz * dz) / aa
+    # Squared distance to the axis line in units of the ellipsoid: 1 on the silhouette.
+    miss = ox * ox + oy * oy + oz * oz - ab * ab * aa
+    length = np.sqrt(np.maximum(1.0 - miss, np.float32(0.0)) / aa) - ab
+    # The mean half axis turns the distance to the silhouette into pixels, well enough for a soft edge.
+    radius = 1.5 / (inverse.x + inverse.y)
+    coverage = clip01((1.0 - miss) * radius * (0.5 / rays.footprint) + 0.5)
+    return Hit(rays.at(length), length, coverage)
+
+
+def ellipsoid_normal(point: Vec, centre: Vec, inverse: Vec) -> Vec:
+    """Unit normal of an ellipsoid at a point on it."""
+    return normalized(
+        Vec(
+            (point.x - centre.x) * inverse.x * inverse.x,
+            (point.y - centre.y) * inverse.y * inverse.y,
+            (point.z - centre.z) * inverse.z * inverse.z,
+        )
+    )
+
+
+class Lookup:
+    """Bilinear sampling of grid maps (N, H, W) at head positions x, y."""
+
+    def __init__(self, grid: Grid, x: Array, y: Array) -> None:
+        columns, rows = grid.x.shape[2], grid.y.shape[1]
+        inverse = np.float32(1.0 / grid.cell)
+        cx = np.minimum(
+            np.maximum((x + np.float32(GRID_X)) * inverse, np.float32(0.0)), np.float32(columns - 1.01)
+        )
+        cy = np.minimum(
+            np.maximum((y - np.float32(GRID_TOP)) * inverse, np.float32(0.0)), np.float32(rows - 1.01)
+        )
+        ix, iy = cx.astype(np.int32), cy.astype(np.int32)
+        self.fx, self.fy = cx - ix.astype(np.float32), cy - iy.astype(np.float32)
+        batch = np.arange(len(x), dtype=np.int32)[:, None, None] * (rows * columns)
+        self.index: NDArray[np.intp] = (batch + iy * columns + ix).astype(np.intp)
+        self.columns = columns
+
+    def __call__(self, plane: Array) -> Array:
+        """Sample one map."""
+        flat, index = plane.reshape(-1), self.index
+        a = flat.take(index)
+        c = flat[self.columns :].take(index)
+        a += (flat[1:].take(index) - a) * self.fx
+        c += (flat[self.columns + 1 :].take(index) - c) * self.fx
+        a += (c - a) * self.fy
+        return a
+
+
+class HeadHit(NamedTuple):
+    """The head surface behind each pixel."""
+
+    point: Vec
+    normal: Vec
+    length: Array
+    coverage: Array
+    lookup: Lookup
+
+
+def _inverse_axes(p: Params, f: Params, y: Array) -> Vec:
+    vertical = choose(y < 0.0, 1.0 / f["crown"], 1.0 / f["chin"])
+    return Vec(1.0 / half_width(p, f, y), vertical, np.float32(1.0 / HEAD_DEPTH) * np.ones_like(f["chin"]))
+
+
+def solve_head(rays: Rays, p: Params, f: Params, grid: Grid, d: Array) -> HeadHit:
+    """Fixed-point search: meet the ellipsoid moved by the displacement found at the last meeting point."""
+    zero = np.zeros_like(f["chin"])
+    moved = np.full_like(f["chin"], 0.12)
+    y = rays.origin.y + rays.direction.y * np.float32(0.9)
+    for _ in range(ITERATIONS):
+        inverse = _inverse_axes(p, f, y)
+        hit = hit_ellipsoid(rays, Vec(zero, zero, moved), inverse)
+        y = hit.point.y
+        lookup = Lookup(grid, hit.point.x, y)
+        moved = lookup(d)
+    slope_x, slope_y = _slopes(d, grid)
+    normal = _head_normal(hit.point, inverse, moved, lookup(slope_x), lookup(slope_y))
+    return HeadHit(hit.point, normal, hit.length, hit.coverage, lookup)
+
+
+def _slopes(d: Array, grid: Grid) -> tuple[Array, Array]:
+    """Central differences of the displacement along x and y."""
+    sx, sy = np.zeros_like(d), np.zeros_like(d)
+    half = np.float32(0.5 / grid.cell)
+    sx[:, :, 1:-1] = (d[:, :, 2:] - d[:, :, :-2]) * half
+    sy[:, 1:-1, :] = (d[:, 2:, :] - d[:, :-2, :]) * half
+    return sx, sy
+
+
+def _head_normal(point: Vec, inverse: Vec, moved: Array, slope_x: Array, slope_y: Array) -> Vec:
+    """Gradient of (x/w)^2 + (y/h)^2 + ((z - d(x, y))/c)^2."""
+    # Behind the head's widest circle the map does not apply; there its slopes would flip the normal.
+    nz = np.maximum((point.z - moved), np.float32(0.0)) * inverse.z * inverse.z
+    nx = point.x * inverse.x * inverse.x - nz * slope_x
+    ny = point.y * inverse.y * inverse.y - nz * slope_y
+    return normalized(Vec(nx, ny, (point.z - moved) * inverse.z * inverse.z))
+
+
+def surface_depth(p: Params, f: Params, grid: Grid, d: Array, x: Array, y: Array) -> Array:
+    """z (N, 1, 1) of the head's front at (x, y) of the head frame."""
+    inverse = _inverse_axes(p, f, y)
+    rest = 1.0 - x * x * inverse.x * inverse.x - y * y * inverse.y * inverse.y
+    return HEAD_DEPTH * np.sqrt(np.maximum(rest, np.float32(0.0))) + Lookup(grid, x, y)(d)

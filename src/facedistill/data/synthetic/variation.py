@@ -1,0 +1,96 @@
+"""What changes between two photographs of the same person. THE place to tune the difficulty."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.data.synthetic.kernels import Array, Params
+from facedistill.data.synthetic.randomness import Stream, uniforms
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Ranges (low, high) that one value per image is drawn from, uniformly; `*_chance` are probabilities.
+
+    Turns are tangents of half the angle (0.09 = 10 degrees, 0.18 = 20, 0.27 = 30).
+    `*_peaked` values are averages of two uniform numbers, so that extremes are rarer.
+    """
+
+    # pose
+    yaw_peaked: Range = (-0.34, 0.34)  # tan(angle / 2); positive: the face turns to image right
+    pitch_peaked: Range = (-0.17, 0.17)  # positive: the face looks down
+    roll_peaked: Range = (-0.13, 0.13)  # positive: clockwise in the image
+    scale: Range = (0.490, 0.575)  # half image sides per head unit (half a head width)
+    shift_x: Range = (-0.09, 0.09)  # half image sides
+    shift_y: Range = (-0.06, 0.08)  # half image sides
+    # light
+    light_x: Range = (-1.0, 1.0)  # direction to the light before normalization; z (to the viewer) is 1
+    light_y: Range = (-1.1, 0.35)  # negative: from above
+    light_power: Range = (0.50, 1.00)  # of the directional light
+    ambient: Range = (0.16, 0.50)
+    light_warmth: Range = (-0.12, 0.12)  # red against blue of the directional light only
+    gloss: Range = (0.02, 0.16)  # specular strength of skin
+    # expression
+    mouth_open_chance: float = 0.35
+    mouth_open: Range = (0.02, 0.16)  # head units
+    smile: Range = (-0.25, 1.0)  # 1 = full smile
+    brow_raise: Range = (-0.03, 0.07)  # head units
+    gaze_x: Range = (-0.07, 0.07)  # head units
+    gaze_y: Range = (-0.02, 0.025)
+    squint: Range = (0.0, 0.35)  # part of the eye opening that is closed
+    blink_chance: float = 0.05
+    # things worn or in front of the face
+    glasses_chance: float = 0.15
+    glasses_dark_chance: float = 0.2  # of the glasses: sun glasses
+    cap_chance: float = 0.08
+    hair_lift: Range = (-0.04, 0.06)  # head units added to the hair volume
+    occluder_chance: float = 0.10
+    occluder_size: Range = (0.18, 0.38)  # half image sides
+    # camera
+    gain: Range = (0.66, 1.24)
+    contrast: Range = (0.0, 0.5)  # strength of the tone curve
+    white_red: Range = (0.78, 1.22)  # white balance gains, linear light
+    white_blue: Range = (0.72, 1.28)
+    blur: Range = (0.0, 0.008)  # standard deviation, image sides (0.5 pixels at 64)
+    noise: Range = (0.0, 0.025)  # standard deviation, display values in [0, 1]
+    background_contrast: Range = (0.1, 1.0)
+
+    def names(self) -> list[str]:
+        """All names in drawing order."""
+        return [f.name for f in fields(self)]
+
+
+DEFAULT_VARIATION = Variation()
+SPARE_DRAWS = 24  # free uniform numbers per image for details such as colours (`spare_00`...)
+
+
+def scene_values(
+    seed: int,
+    identities: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    variation: Variation = DEFAULT_VARIATION,
+) -> Params:
+    """Named scene values (N, 1, 1) of the images; a `*_chance` becomes 1 or 0."""
+    names = variation.names()
+    count = 2 * len(names) + SPARE_DRAWS
+    pairs = zip(identities.tolist(), samples.tolist(), strict=True)
+    raw = np.stack([uniforms(seed, Stream.SCENE, i, s, count) for i, s in pairs])
+    values: Params = {}
+    for k, name in enumerate(names):
+        setting: float | Range = getattr(variation, name)
+        first, second = raw[:, 2 * k, None, None], raw[:, 2 * k + 1, None, None]
+        values[name.removesuffix("_peaked")] = _draw(name, setting, first, second)
+    for k in range(SPARE_DRAWS):
+        values[f"spare_{k:02d}"] = raw[:, 2 * len(names) + k, None, None]
+    return values
+
+
+def _draw(name: str, setting: float | Range, first: Array, second: Array) -> Array:
+    if isinstance(setting, tuple):
+        low, high = np.float32(setting[0]), np.float32(setting[1])
+        u = (first + second) * np.float32(0.5) if name.endswith("_peaked") else first
+        return low + (high - low) * u
+    return (first < np.float32(setting)).astype(np.float32)

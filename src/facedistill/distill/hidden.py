@@ -1,0 +1,21 @@
+"""The hidden layer: β ‖K_S − K_T‖²."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from facedistill.distill.target import Target, reduced
+from facedistill.models.network import Answer
+
+
+class HiddenTarget(Target):
+    """‖map(K_S) − K_T‖², averaged over the batch (eq. 7); the map is linear, since the widths differ."""
+
+    def __init__(self, weight: float, student_width: int, teacher_width: int, reduction: str) -> None:
+        super().__init__(weight, student_width, teacher_width)
+        self.map = nn.Linear(student_width, teacher_width)
+        self.reduction = reduction
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """The squared distance of the hidden layers."""
+        return reduced((self.map(student.features) - teacher.features).square(), self.reduction)

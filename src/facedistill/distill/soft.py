@@ -1,0 +1,31 @@
+"""The soft prediction: α H(P_S^τ, P_T^τ)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedistill.distill.target import Target
+from facedistill.errors import ConfigError
+from facedistill.models.network import Answer
+
+
+class SoftTarget(Target):
+    """H(P_S^τ, P_T^τ) = − Σ P_T^τ log P_S^τ with P^τ = softmax(a / τ), averaged over the batch (eq. 3).
+
+    ``tau_squared`` multiplies it by τ² (Hinton et al. 2015), which keeps its gradient's size at every τ.
+    """
+
+    def __init__(
+        self, weight: float, student_width: int, teacher_width: int, tau: float, tau_squared: bool
+    ) -> None:
+        super().__init__(weight, student_width, teacher_width)
+        if tau <= 0:
+            raise ConfigError(f"target.tau={tau} must be positive")
+        self.tau = tau
+        self.scale = tau**2 if tau_squared else 1.0
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """The cross-entropy of the softened predictions."""
+        soft_prediction = F.softmax(teacher.logits / self.tau, dim=1)
+        return self.scale * F.cross_entropy(student.logits / self.tau, soft_prediction)

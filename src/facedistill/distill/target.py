@@ -1,0 +1,38 @@
+"""A target: one term of the student's loss, and its weight. A new one is a subclass, a yaml and a test."""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError
+from facedistill.models.network import Answer
+
+
+class Target(nn.Module, abc.ABC):
+    """``weight`` times a distance between what student and teacher say of the same pixels.
+
+    ``student_width`` and ``teacher_width`` are the numbers of values of K_S and K_T. Parameters of a target are
+    trained with the student and are dropped afterwards.
+    """
+
+    def __init__(self, weight: float, student_width: int, teacher_width: int) -> None:
+        super().__init__()
+        self.weight = weight
+
+    @abc.abstractmethod
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """The distance, a scalar, before it is weighed."""
+
+
+def reduced(squares: Tensor, reduction: str) -> Tensor:
+    """Squares [B, D] → their sum (‖·‖²) or mean over D, averaged over the batch.
+
+    Raises:
+        ConfigError: ``reduction`` is neither ``sum`` nor ``mean``.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ConfigError(f"reduction={reduction}: choices are mean, sum")
+    per_sample = squares.sum(1) if reduction == "sum" else squares.mean(1)
+    return per_sample.mean()

@@ -1,0 +1,21 @@
+"""What can go wrong in a person's hands. The message names the thing and says what to do; a door prints it alone."""
+
+
+class FacedistillError(ValueError):
+    """Base of the errors that need no traceback."""
+
+
+class ConfigError(FacedistillError):
+    """A configuration that can't run."""
+
+
+class DataError(FacedistillError):
+    """Data that can't be used."""
+
+
+class WeightsError(FacedistillError):
+    """A file of weights that can't be used."""
+
+
+class RunError(FacedistillError):
+    """A run that could not be finished."""

@@ -1,0 +1,90 @@
+"""Backbones: an image to the feature K that feeds the output layer, at every compression rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class Backbone(nn.Module):
+    """Raw pixels [B, 3, H, W] (0 … 255) → K [B, ``width``].
+
+    ``mean`` and ``std`` normalize the pixels; without them a BatchNorm on the raw input replaces the subtraction
+    of a mean (the paper's choice).
+    """
+
+    def __init__(
+        self, net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        self.input: nn.Module = nn.BatchNorm2d(3) if mean is None or std is None else Standardize(mean, std)
+        self.net = net
+        # `num_classes` is the width of a network that ends in a linear embedding
+        self.width = int(getattr(net, "num_classes", 0) or net.num_features)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The feature K."""
+        return self.net(self._normalized(images))  # type: ignore[no-any-return]
+
+    def middle(self, images: Tensor) -> Tensor:
+        """The feature map [B, C, h, w] in the middle of the network; nothing behind it is computed."""
+        layers = len(self.net.feature_info)  # type: ignore[arg-type]
+        maps = self.net.forward_intermediates(  # type: ignore[operator]
+            self._normalized(images), indices=[layers // 2], stop_early=True, intermediates_only=True
+        )
+        return maps[0]  # type: ignore[no-any-return]
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        return self.input(images.float())  # type: ignore[no-any-return]
+
+
+class Standardize(nn.Module):
+    """(pixels − mean) / std, per channel; the units are those of the pixels, 0 … 255."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels of zero mean and unit deviation, same shape."""
+        return (images - self.mean) / self.std  # type: ignore[operator, no-any-return]
+
+
+def resnet(block: str, layers: Sequence[int], width: int, rate: int = 1) -> Backbone:
+    """A ResNet with the number of kernels in every layer divided by ``rate``.
+
+    ``width``: kernels of the stem at rate 1; the four stages have 1, 2, 4 and 8 times as many (times 4 where the
+    block is a bottleneck).
+    """
+    channels = tuple(width * multiple // rate for multiple in (1, 2, 4, 8))
+    net = ResNet(BLOCKS[block], tuple(layers), num_classes=0, stem_width=width // rate, channels=channels)
+    return Backbone(net)
+
+
+def timm_backbone(
+    name: str,
+    features: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    rate: int = 1,
+) -> Backbone:
+    """Any timm network; ``features``: values of its linear embedding, 0 for the pooled feature.
+
+    Raises:
+        ConfigError: a network that timm does not know, or a rate other than 1: only our own family is divided.
+    """
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"{name[:6]}*")[:8]) or "see timm.list_models()"
+        raise ConfigError(f"model.name={name} is not known to timm. Near it: {near}")
+    if rate != 1:
+        raise ConfigError(f"rate={rate}: a timm network has no compression rate; name a smaller one")
+    return Backbone(timm.create_model(name, pretrained=False, num_classes=features), mean, std)

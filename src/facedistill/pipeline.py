@@ -1,0 +1,128 @@
+"""Which runs a run stands on, and getting them made first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.tree import Tree
+
+from facedistill.config import Config, check_target, compose_config
+from facedistill.data.source import build_source
+from facedistill.errors import RunError
+from facedistill.files import hash_of
+from facedistill.runs import Run, WeightsFile
+
+TEACHER = {"task": "teacher", "init": "scratch", "target": "none"}
+# Words that describe one run of a chain, not all of it: they go to an ancestor only where it makes the same choice.
+_OWN = ("task", "init", "target")
+
+
+def plan(words: Sequence[str]) -> Run:
+    """The run that command-line words ask for, with everything it stands on. Trains nothing.
+
+    Raises:
+        ConfigError: an impossible combination. DataError: the data is not there.
+    """
+    return _plan(list(words), {})
+
+
+def _plan(words: list[str], sources: dict[str, Mapping[str, Any]]) -> Run:
+    config = compose_config(words)
+    key = hash_of(config.data)
+    if key not in sources:
+        sources[key] = build_source(config.data).identity()
+    parents = {
+        role: _plan(_ancestor_words(words, config, choices), sources) if choices else file
+        for role, choices, file in _stands_on(config)
+    }
+    return Run(config, tuple(words), sources[key], parents)  # type: ignore[arg-type]
+
+
+def _stands_on(config: Config) -> Iterator[tuple[str, dict[str, str] | None, WeightsFile | None]]:
+    """Role, and the choices that make the ancestor, or the file that takes its place."""
+    if config.task.needs_teacher or config.target.active():
+        file = WeightsFile(Path(config.teacher.weights)) if config.teacher.weights else None
+        teacher = {**TEACHER, "rate": "1", "seed": str(config.teacher.seed)}
+        yield "teacher", None if file else teacher, file
+    if config.init.parent:
+        yield "init", config.init.parent, None
+    if config.task.name == "teacher" and config.teacher.backbone:
+        yield "init", None, WeightsFile(Path(config.teacher.backbone))
+
+
+def _ancestor_words(words: list[str], config: Config, choices: Mapping[str, str]) -> list[str]:
+    """The words of a run, changed to those of an ancestor that makes other ``choices``."""
+    own = {"task": config.task.name, "init": config.init.name, "target": config.target.name}
+    kept = []
+    for word in words:
+        key = word.split("=", 1)[0].lstrip("+~")
+        group = key.split(".", 1)[0]
+        replaced = key in choices
+        foreign = group in _OWN and group in choices and choices[group] != own[group]
+        if not replaced and not foreign:
+            kept.append(word)
+    return kept + [f"{key}={value}" for key, value in choices.items()]
+
+
+def tree(run: Run | WeightsFile, label: str = "") -> Tree:
+    """A run and what it stands on, for a terminal."""
+    state = "[green]complete[/]" if run.is_complete else "[yellow]to be made[/]"
+    shown = Tree(f"{label}{run.name}  {state}", highlight=False)
+    if isinstance(run, Run):
+        for role, parent in run.parents.items():
+            shown.add(tree(parent, f"{role}: "))
+    return shown
+
+
+def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
+    """Make ``run`` and whatever it stands on, each unless it is complete; the one place that decides to train.
+
+    Two processes that need the same run make it once: the other waits.
+
+    Raises:
+        RunError: it could not be finished.
+    """
+    if run.is_complete:
+        return
+    for role, parent in run.parents.items():
+        if isinstance(parent, Run):
+            ensure(parent, make, f"{title}its {role}: ")
+    try:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        with _held(run):
+            if not run.is_complete:
+                make(run, title)
+    except OSError as error:
+        raise RunError(
+            f"{run.directory}: {error.strerror or error}. Nothing complete was damaged; the same command goes on "
+            "from the last whole epoch"
+        ) from error
+
+
+def _held(run: Run) -> FileLock:
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        Console(stderr=True).print(f"another process is making {run.name}: waiting for it", highlight=False)
+        lock.acquire()
+    lock.release()
+    return lock
+
+
+def check_buildable(run: Run | WeightsFile) -> None:
+    """Refuse a target, model or task that can't be built, in the whole tree, before any of it is trained."""
+    if isinstance(run, WeightsFile):
+        run.identity  # noqa: B018 - raises where there is no such file
+        return
+    config = run.config
+    check_target(config.network, rate=config.rate)
+    check_target({"_target_": config.task._target_}, config=None, network=None)
+    for term in config.target.active().values():
+        check_target(term, student_width=1, teacher_width=1)
+    for parent in run.parents.values():
+        check_buildable(parent)

@@ -1,0 +1,156 @@
+"""A run as a value: its identity, its directory, its record.
+
+The identity hashes what changes the result (task, data, model, rate, initialization, target, schedule, seed, and
+the identities of the runs it stands on), not where or how it is executed. Same identity, same directory. A run is
+complete when its record is there: it is written by rename, as the very last act.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from facedistill.config import Config
+from facedistill.errors import WeightsError
+from facedistill.files import hash_of, sha256, write_json
+
+# Raised whenever a change of the code changes the numbers that a configuration gives.
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A finished network from elsewhere, in the place of a run."""
+
+    weights: Path
+
+    @cached_property
+    def identity(self) -> str:
+        """The hash of its bytes.
+
+        Raises:
+            WeightsError: there is no such file.
+        """
+        if not self.weights.is_file():
+            raise WeightsError(f"{self.weights} does not exist")
+        return sha256(self.weights)[:12]
+
+    @property
+    def name(self) -> str:
+        """How it is shown in a plan."""
+        return str(self.weights)
+
+    is_complete = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell, with the runs it stands on by their role (``teacher``, ``init``).
+
+    ``words``: the command-line words that ask for it; ``data``: the identity of its data source.
+    """
+
+    config: Config
+    words: tuple[str, ...]
+    data: Mapping[str, Any]
+    parents: Mapping[str, Run | WeightsFile]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that changes the result, as plain values."""
+        config = self.config
+        task = {"name": config.task.name, "batch_size": config.task.batch_size}
+        schedule = asdict(config.schedule)
+        rates = config.schedule.learning_rates(config.init.rates)
+        return {
+            "version": RESULTS_VERSION,
+            "task": task,
+            "data": dict(self.data),
+            "image": asdict(config.image),
+            "model": config.network,
+            "rate": config.rate,
+            "init": config.init.name,
+            "target": config.target.active(),
+            "teacher_model": config.teacher.model if "teacher" in self.parents else None,
+            "learning_rates": rates,
+            "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
+            "precision": config.trainer.precision,
+            "seed": config.seed,
+            "parents": {role: parent.identity for role, parent in self.parents.items()},
+        }
+
+    @cached_property
+    def identity(self) -> str:
+        """Twelve hex digits."""
+        return hash_of(self.recipe)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: every axis of the sweep, and the identity."""
+        config = self.config
+        words = [config.task.name, f"r{config.rate}", config.init.name, config.target.name]
+        if config.task.name in ("teacher", "hint"):
+            words = words[:2]
+        return "-".join([*words, config.data["name"], f"s{config.seed}", self.identity])
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of the run is kept."""
+        return Path(self.config.runs_dir) / self.name
+
+    @property
+    def weights(self) -> Path:
+        """The published network, safetensors."""
+        return self.directory / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state at the end of the last whole epoch; removed once the run is complete."""
+        return self.directory / "last.ckpt"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that makes the run."""
+        return self.directory / "lock"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the record is there."""
+        return read_record(self.directory) is not None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of a complete run."""
+        record = read_record(self.directory)
+        assert record is not None, f"{self.name} is not complete"
+        return record
+
+    def complete(self, record: Mapping[str, Any]) -> None:
+        """Write the record: from now on the run is complete."""
+        write_json(self.directory / "record.json", record)
+
+    @property
+    def role(self) -> str:
+        """teacher, alone, or student: what it is in the paper's tables."""
+        if self.config.task.name == "teacher":
+            return "teacher"
+        return "student" if self.parents else "alone"
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """The record in a run directory; None if the run is not complete (or its record is no JSON object)."""
+    try:
+        record = json.loads((directory / "record.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def all_records(runs_dir: Path) -> list[dict[str, Any]]:
+    """The records of all complete runs, in the order of their names."""
+    found = [read_record(path.parent) for path in sorted(runs_dir.glob("*/record.json"))]
+    return [record for record in found if record is not None]

@@ -1,0 +1,1 @@
+"""The LightningModules: one for each task, on one base."""

@@ -1,0 +1,55 @@
+"""First stage of FitNet (Romero et al. 2015): the student's shallow layers regress the teacher's middle layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from facedistill.data.views import FaceBatch
+from facedistill.tasks.base import ScheduledModule
+
+
+class Hint(ScheduledModule):
+    """Φ = mean squared (regressor(middle of S) − middle of T); the regressor is a 1 × 1 convolution.
+
+    What lies behind the student's middle layer gets no gradient: it keeps its random weights, so that a run that
+    starts from here starts from pretrained shallow layers only.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert self.teacher is not None
+        crop = self.config.image.crop
+        probe = torch.zeros(1, 3, crop, crop)
+        with torch.no_grad():  # eval: the probe must not touch the BatchNorm statistics
+            student = self.network.backbone.eval().middle(probe)
+            teacher = self.teacher.middle(probe)
+        self.network.train()
+        self.regressor = nn.Conv2d(student.shape[1], teacher.shape[1], 1)
+        self.hint_error = MeanMetric()
+
+    def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
+        """Φ alone; no logits are computed."""
+        loss = self._error(batch)
+        return {"loss": loss, "task": loss.detach()}
+
+    def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
+        """Average the error."""
+        self.hint_error.update(self._error(batch), len(batch.labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean error on the test split."""
+        self.log("test/hint_error", self.hint_error.compute())
+        self.hint_error.reset()
+
+    def _error(self, batch: FaceBatch) -> Tensor:
+        assert self.teacher is not None
+        middle = self.regressor(self.network.backbone.middle(batch.images))
+        hint = self.teacher.middle(batch.images)
+        if middle.shape[2:] != hint.shape[2:]:
+            middle = F.interpolate(middle, hint.shape[2:], mode="bilinear")  # backbones of two families
+        return F.mse_loss(middle, hint)

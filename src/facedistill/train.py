@@ -1,0 +1,66 @@
+"""Train one cell of the sweep, or with -m a sweep, and whatever it stands on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from facedistill.config import CONFIG_DIR
+from facedistill.errors import FacedistillError
+from facedistill.pipeline import check_buildable, ensure, plan, tree
+
+console = Console(soft_wrap=True, highlight=False)
+failed: list[str] = []
+
+
+@hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
+def train(_: DictConfig) -> None:
+    """One cell. An error of ours is one line, and in a sweep it does not stop the other cells."""
+    hydra_config = HydraConfig.get()
+    words = cast(list[str], list(hydra_config.overrides.task))
+    try:
+        make_cell(words, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
+    except FacedistillError as error:
+        console.print(f"facedistill: {error}", style="red", markup=False)
+        failed.append(" ".join(words))
+
+
+def make_cell(words: list[str], number: int | None) -> None:
+    """Plan the cell that ``words`` ask for and make it; ``number`` is its place in a sweep."""
+    run = plan(words)
+    title = "" if number is None else f"cell {number + 1}/{run.config.cells} "
+    if run.config.plan:
+        console.print(tree(run, title))
+        return
+    if not run.is_complete:
+        # here, since torch and Lightning take seconds to import, and a plan or a complete run needs neither
+        from facedistill.fit import make
+
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        check_buildable(run)
+        ensure(run, make, title)
+    console.print(f"{title}{run.name}: {said(run.record['metrics'])}", markup=False)
+
+
+def said(metrics: dict[str, float]) -> str:
+    """The metrics of a record in a line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in metrics.items() if name != "test_samples")
+
+
+def main() -> None:
+    """The command; exit status 2 if a cell could not be made."""
+    train()
+    if len(failed) > 1:
+        console.print(f"{len(failed)} cells failed:", *failed, sep="\n  ", style="red", markup=False)
+    sys.exit(2 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
