@@ -207,8 +207,7 @@ def _complaints(config: Config) -> list[str]:
     rates = config.network["rates"]
     if config.rate not in rates:
         choices = ", ".join(f"rate={rate}" for rate in rates)
-        said.append(f"rate={config.rate} is no compression rate of model={config.network['name']}. "
-                    f"Choices: {choices}")
+        said.append(f"rate={config.rate} is no compression rate of model={config.network['name']}. Choices: {choices}")
     if target.name == "none" and target.active():
         said.append("target=none has no weights. Use target=soft for alpha, target=hidden for beta")
     if target.name != "none" and not target.active():
@@ -274,9 +273,7 @@ def check_target(node: Mapping[str, Any], **arguments: Any) -> None:
     _arguments(find_target(node), node, arguments)
 
 
-def _arguments(
-    factory: Callable[..., Any], node: Mapping[str, Any], more: Mapping[str, Any]
-) -> dict[str, Any]:
+def _arguments(factory: Callable[..., Any], node: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     signature = inspect.signature(factory)
     given = {key: value for key, value in node.items() if key != "_target_"}
     for described in ("name", "rates"):

@@ -80,7 +80,7 @@ def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float]:
     network = build_network(config.network, config.rate, len(data.faces.identities))
     path = directory / "weights.safetensors"
     load_into(network, read_weights(path).tensors, path)
-    return classification_metrics(network.to(memory_format=torch.channels_last), data, torch.device("cpu"))  # type: ignore[call-overload]
+    return classification_metrics(network, data, torch.device("cpu"))
 
 
 def main(words: list[str]) -> int:

@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,7 +45,6 @@ def make(run: Run, title: str) -> None:
     data = FaceData.of(config)
     network = build_network(config.network, config.rate, len(data.faces.identities))
     initialize(network, run)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = load_teacher(run, data)
     module: ScheduledModule = build(
         {"_target_": config.task._target_},
@@ -66,9 +64,11 @@ def make(run: Run, title: str) -> None:
         device = torch.device("cpu")
         network = network.to(device).eval()
         scored = config.task.name != "hint"
-        metrics = classification_metrics(network, data, device) if scored else {
-            "hint_error": history.rows[-1]["test/hint_error"]
-        }
+        metrics = (
+            classification_metrics(network, data, device)
+            if scored
+            else {"hint_error": history.rows[-1]["test/hint_error"]}
+        )
         about = {
             "model": config.network,
             "rate": config.rate,
@@ -145,6 +145,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, loggers: l
     config = run.config
     if config.trainer.progress:
         callbacks = [*callbacks, RunProgress(f"{title}{run.name}", config.task.metric)]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time, guards debugging
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
@@ -170,9 +171,7 @@ def quiet() -> warnings.catch_warnings:
     return caught
 
 
-def describe(
-    run: Run, network: Network, history: History, metrics: dict[str, float], data: FaceData
-) -> dict[str, Any]:
+def describe(run: Run, network: Network, history: History, metrics: dict[str, float], data: FaceData) -> dict[str, Any]:
     """The record: everything a table or a figure will ever ask of this run."""
     config = run.config
     crop = config.image.crop

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 from rich.tree import Tree
 
@@ -93,7 +93,7 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
             ensure(parent, make, f"{title}its {role}: ")
     try:
         run.directory.mkdir(parents=True, exist_ok=True)
-        with _held(run):
+        with _acquired(run):
             if not run.is_complete:
                 make(run, title)
     except OSError as error:
@@ -103,15 +103,14 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
         ) from error
 
 
-def _held(run: Run) -> FileLock:
+def _acquired(run: Run) -> AcquireReturnProxy[FileLock]:
+    """The right to make a run, once nobody else has it."""
     lock = FileLock(run.lock)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         Console(stderr=True).print(f"another process is making {run.name}: waiting for it", highlight=False)
-        lock.acquire()
-    lock.release()
-    return lock
+        return lock.acquire()
 
 
 def check_buildable(run: Run | WeightsFile) -> None:

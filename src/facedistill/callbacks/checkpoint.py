@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``."""
+        buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
+        torch.save(checkpoint, buffer)
         with write_aside(Path(path)) as part:
-            torch.save(checkpoint, part)
+            part.write_bytes(buffer.getbuffer())
 
 
 def epoch_end_checkpoint(path: Path) -> pl.callbacks.ModelCheckpoint:

@@ -80,8 +80,7 @@ class IdentityFolders(Source):
         tests = np.array([is_test_sample(f"{photo.identity}/{photo.path.name}") for photo in kept])
         if tests.all() or not tests.any():
             raise DataError(
-                f"{self._root}: all of its {len(kept)} images fall on one side of the 80/20 split; "
-                "it takes more images"
+                f"{self._root}: all of its {len(kept)} images fall on one side of the 80/20 split; it takes more images"
             )
         counts = {
             "images": len(kept),
@@ -128,8 +127,7 @@ class IdentityFolders(Source):
         paths = self._without_twins(paths, lambda path: _plain(path.stem))
         stats = [path.stat() for path in paths]
         return [
-            _Photo(folder.name, path, stat.st_size, stat.st_mtime_ns)
-            for path, stat in zip(paths, stats, strict=True)
+            _Photo(folder.name, path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)
         ]
 
     def _without_twins(self, paths: list[Path], name: Callable[[Path], str]) -> list[Path]:

@@ -34,9 +34,7 @@ class Stored:
     columns: Columns
 
 
-def open_or_make(
-    path: Path, count: int, size: int, make: Callable[[], Batches], description: str
-) -> Stored:
+def open_or_make(path: Path, count: int, size: int, make: Callable[[], Batches], description: str) -> Stored:
     """Open the store at ``path`` (without suffix); fill it from ``make()`` if it is not there or not whole.
 
     ``make`` yields batches of images uint8 [n, size, size, 3] with their columns, ``count`` images at most: a

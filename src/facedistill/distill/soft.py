@@ -16,9 +16,7 @@ class SoftTarget(Target):
     ``tau_squared`` multiplies it by τ² (Hinton et al. 2015), which keeps its gradient's size at every τ.
     """
 
-    def __init__(
-        self, weight: float, student_width: int, teacher_width: int, tau: float, tau_squared: bool
-    ) -> None:
+    def __init__(self, weight: float, student_width: int, teacher_width: int, tau: float, tau_squared: bool) -> None:
         super().__init__(weight, student_width, teacher_width)
         if tau <= 0:
             raise ConfigError(f"target.tau={tau} must be positive")

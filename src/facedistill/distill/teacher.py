@@ -36,7 +36,7 @@ class FrozenTeacher:
         tensors, about = read_weights(path)
         network = build_network(model, rate=1, num_identities=num_identities)
         load_into(network, tensors, path)
-        return cls(network.to(memory_format=torch.channels_last), about)  # type: ignore[call-overload]
+        return cls(network, about)
 
     def to(self, device: torch.device) -> None:
         """Move the weights."""

@@ -21,7 +21,9 @@ def ten_fold_accuracy(
     """
     return np.array(
         [
-            np.mean((similarity[fold == k] >= best_threshold(similarity[fold != k], same[fold != k])) == same[fold == k])
+            np.mean(
+                (similarity[fold == k] >= best_threshold(similarity[fold != k], same[fold != k])) == same[fold == k]
+            )
             for k in np.unique(fold)
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -21,14 +22,12 @@ class Backbone(nn.Module):
     of a mean (the paper's choice).
     """
 
-    def __init__(
-        self, net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
         super().__init__()
         self.input: nn.Module = nn.BatchNorm2d(3) if mean is None or std is None else Standardize(mean, std)
-        self.net = net
+        self.net: Any = net
         # `num_classes` is the width of a network that ends in a linear embedding
-        self.width = int(getattr(net, "num_classes", 0) or net.num_features)  # type: ignore[arg-type]
+        self.width = int(self.net.num_classes or self.net.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature K."""
@@ -36,8 +35,8 @@ class Backbone(nn.Module):
 
     def middle(self, images: Tensor) -> Tensor:
         """The feature map [B, C, h, w] in the middle of the network; nothing behind it is computed."""
-        layers = len(self.net.feature_info)  # type: ignore[arg-type]
-        maps = self.net.forward_intermediates(  # type: ignore[operator]
+        layers = len(self.net.feature_info)
+        maps = self.net.forward_intermediates(
             self._normalized(images), indices=[layers // 2], stop_early=True, intermediates_only=True
         )
         return maps[0]  # type: ignore[no-any-return]
@@ -51,12 +50,14 @@ class Standardize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Pixels of zero mean and unit deviation, same shape."""
-        return (images - self.mean) / self.std  # type: ignore[operator, no-any-return]
+        return (images - self.mean) / self.std
 
 
 def resnet(block: str, layers: Sequence[int], width: int, rate: int = 1) -> Backbone:

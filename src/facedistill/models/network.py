@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from facedistill.config import build
@@ -33,4 +34,6 @@ class Network(nn.Module):
 
 def build_network(model: dict[str, Any], rate: int, num_identities: int) -> Network:
     """The network of an architecture (a ``conf/model`` node) at a compression rate."""
-    return Network(build(model, rate=rate), num_identities)
+    network = Network(build(model, rate=rate), num_identities)
+    # the memory layout in which batches come; convolutions are faster in it, on CPUs too
+    return network.to(memory_format=torch.channels_last)

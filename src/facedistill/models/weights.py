@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from facedistill.errors import WeightsError
@@ -27,7 +27,7 @@ def save_weights(path: Path, module: nn.Module, about: dict[str, Any]) -> None:
     """Write a module's state as safetensors, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with write_aside(path) as part:
-        save_file(tensors, part, metadata={"facedistill": json.dumps(about, sort_keys=True)})
+        part.write_bytes(save(tensors, metadata={"facedistill": json.dumps(about, sort_keys=True)}))
 
 
 def read_weights(path: Path) -> Weights:
@@ -79,9 +79,13 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     if lacking or spare or other:
         said = [f"{len(lacking)} tensors are missing (first {lacking[0]})"] if lacking else []
         said += [f"{len(spare)} are unknown (first {spare[0]})"] if spare else []
-        said += [
-            f"{len(other)} have another shape (first {min(other)}: file {list(tensors[min(other)].shape)}, "
-            f"network {list(own[min(other)].shape)})"
-        ] if other else []
+        said += (
+            [
+                f"{len(other)} have another shape (first {min(other)}: file {list(tensors[min(other)].shape)}, "
+                f"network {list(own[min(other)].shape)})"
+            ]
+            if other
+            else []
+        )
         raise WeightsError(f"{path} is of another architecture: {'; '.join(said)}")
     module.load_state_dict(tensors)

@@ -58,9 +58,7 @@ class WandbRun:
                 summary["final/top1_minus_teacher"] = record["metrics"]["top1"] - record["teacher_top1"]
             assert isinstance(logger, WandbLogger)
             logger.experiment.summary.update(summary)
-            logger.experiment.config.update(
-                {"params": record["params"], "macs": record["macs"]}, allow_val_change=True
-            )
+            logger.experiment.config.update({"params": record["params"], "macs": record["macs"]}, allow_val_change=True)
             for picture in sorted(self._run.directory.glob("*.png")):
                 logger.experiment.log({picture.stem: wandb.Image(str(picture))})
 

@@ -76,11 +76,7 @@ def _skin(paint: Paint, p: Params, f: Params, grid: Grid, mottle: Array) -> None
     red = (blush + 0.7 * nose) * (0.06 + 0.17 * p["skin_redness"])
     hollow = 0.30 * bump((ax - f["eye_x"] + 0.12) / 0.26) * bump((w.y - f["eye_y"] + 0.02) / 0.22)
     hollow = hollow + 0.28 * bump(w.x / 0.30) * bump((w.y - f["nose_base"] - 0.03) / 0.10)
-    bags = (
-        (0.08 + 0.14 * p["wrinkles"])
-        * bump((ax - f["eye_x"]) / 0.26)
-        * bump((w.y - f["eye_y"] - 0.17) / 0.10)
-    )
+    bags = (0.08 + 0.14 * p["wrinkles"]) * bump((ax - f["eye_x"]) / 0.26) * bump((w.y - f["eye_y"] - 0.17) / 0.10)
     shade = 1.0 - hollow - bags - _folds(p, f, grid, w)
     rows, columns = w.rows, w.columns
     spots = clip01(mottle[None, rows, columns] * 1.5 - 0.6) * p["freckles"] * 0.35
@@ -105,7 +101,9 @@ def _beard(paint: Paint, p: Params, f: Params, grid: Grid, mottle: Array) -> Non
     ax = np.abs(w.x)
     # The beard's upper edge falls from the ears to the mouth corners.
     edge = f["mouth_y"] - 0.10 - 0.75 * smooth((ax - 0.45) / 0.5)
-    beard = smooth((w.y - edge) / 0.22) * p["beard"]
+    # Not on the side of the head, where the map is stretched.
+    outline = p["head_width"] * np.sqrt(np.maximum(1.0 - w.y * w.y / (f["chin"] * f["chin"]), np.float32(0.0)))
+    beard = smooth((w.y - edge) / 0.22) * smooth((outline + 0.03 - ax) / 0.14) * p["beard"]
     bare = bump(ax / (f["mouth_half"] * 1.05)) * bump((w.y - f["mouth_y"] - 0.05) / 0.25)
     beard = beard * (1.0 - 0.9 * clip01(bare * 1.6))
     y = f["mouth_y"] - p["upper_lip"] - 0.07
@@ -135,24 +133,30 @@ def _mouth(paint: Paint, p: Params, f: Params, grid: Grid) -> None:
     arc = 1.0 - tt
     full = np.maximum(arc, np.float32(0.0))
     line = f["mouth_y"] + f["mouth_curve"] * (tt - 0.3)
+    # The edges of the gap between the lips.
     upper = line - 0.15 * f["opened"] * full
     lower = line + 0.85 * f["opened"] * full
     bow = 1.0 - p["lip_bow"] * bump(t * 4.0) + 0.25 * p["lip_bow"] * bump((np.abs(t) - 0.30) * 4.0)
     top = upper - p["upper_lip"] * arc * bow
     bottom = lower + p["lower_lip"] * arc * (0.65 + 0.35 * full)
-    lips = np.minimum(w.y - top, bottom - w.y)
-    lip = colour_of(p, "lip")
     soft = 1.3 * grid.pixel
-    paint.over(w, lip, inside(lips, soft) * 0.9)
+    paint.over(w, colour_of(p, "lip"), inside(np.minimum(w.y - top, bottom - w.y), soft) * 0.9)
     # The upper lip faces down and is darker.
     shade = 1.0 - 0.22 * inside(np.minimum(w.y - top, line - w.y), soft)
     paint.scale(w, shade, shade, shade)
-    ends = inside(1.06 - np.abs(t), grid.pixel / f["mouth_half"])
-    _mouth_inside(paint, p, f, grid, w, upper, lower, inside(1.0 - np.abs(t), grid.pixel / f["mouth_half"]))
-    middle = 0.5 * (upper + lower)
+    ends = inside(1.0 - np.abs(t), grid.pixel / f["mouth_half"])
+    _mouth_inside(paint, p, f, grid, w, upper, lower, ends)
+    _mouth_line(paint, p, f, grid, w, 0.5 * (upper + lower))
+
+
+def _mouth_line(paint: Paint, p: Params, f: Params, grid: Grid, w: Window, middle: Array) -> None:
+    """The dark line between closed lips and the dark corners."""
+    lip = colour_of(p, "lip")
+    t = np.abs(w.x) / f["mouth_half"]
+    ends = inside(1.06 - t, grid.pixel / f["mouth_half"])
     seam = band(w.y - middle, 0.016, grid.pixel) * ends * (1.0 - clip01(f["opened"] * 30.0)) * 0.85
     paint.over(w, [c * 0.15 for c in lip], seam)
-    corner = bump((np.abs(t) - 1.0) / 0.22) * bump((w.y - f["corner_y"]) / (0.05 + 0.5 * grid.pixel)) * 0.45
+    corner = bump((t - 1.0) / 0.22) * bump((w.y - f["corner_y"]) / (0.05 + 0.5 * grid.pixel)) * 0.45
     paint.over(w, [c * 0.2 for c in lip], corner)
 
 
@@ -167,21 +171,33 @@ def _mouth_inside(
     paint.over(w, _grey(p, 0.55), gap * clip01(teeth * 1.6))
 
 
+class Lids(NamedTuple):
+    """The eyes' openings in a window: lid lines and position along the eye (-1 inner corner, 1 outer)."""
+
+    window: Window
+    along: Array
+    upper: Array
+    lower: Array
+
+
 def _eyes(paint: Paint, p: Params, s: Params, f: Params, grid: Grid) -> None:
     w = _window(grid, -0.80, 0.80, -0.35, 0.35)
-    px = grid.pixel
-    ax = np.abs(w.x) - f["eye_x"]
-    t = ax / p["eye_width"]
-    tt = np.minimum(t * t, np.float32(1.6))
-    # Outer corners higher or lower; the fissure is fuller on the nose side.
+    t = (np.abs(w.x) - f["eye_x"]) / p["eye_width"]
+    arc = 1.0 - np.minimum(t * t, np.float32(1.6))
+    # Outer corners higher or lower; the opening is fuller on the nose side.
     axis = f["eye_y"] - p["eye_slant"] * t
-    arc = 1.0 - tt
-    full = np.maximum(arc, np.float32(0.0))
     upper = axis - (f["lid_open"] - 0.35 * f["lid_drop"]) * 1.10 * arc * (1.0 - 0.12 * t)
     lower = axis + (0.75 * f["lid_open"] + 0.35 * f["lid_drop"]) * arc
-    white = inside(np.minimum(w.y - upper, lower - w.y), px)
-    ball = [np.full_like(p["male"], v) for v in (0.66, 0.62, 0.60)]
-    paint.over(w, ball, white)
+    lids = Lids(w, t, upper, lower)
+    _eyeballs(paint, p, s, f, lids, grid.pixel)
+    _lashes(paint, p, lids, grid.pixel)
+
+
+def _eyeballs(paint: Paint, p: Params, s: Params, f: Params, lids: Lids, px: float) -> None:
+    """Sclera, iris with a dark ring, pupil, the lid's shadow and a glint."""
+    w = lids.window
+    white = inside(np.minimum(w.y - lids.upper, lids.lower - w.y), px)
+    paint.over(w, [np.full_like(p["male"], v) for v in (0.66, 0.62, 0.60)], white)
     gaze_x = choose(w.x < 0.0, -f["eye_x"], f["eye_x"]) + s["gaze_x"]
     dx, dy = w.x - gaze_x, w.y - (f["eye_y"] - 0.012 + s["gaze_y"])
     r = np.sqrt(dx * dx + dy * dy)
@@ -189,18 +205,23 @@ def _eyes(paint: Paint, p: Params, s: Params, f: Params, grid: Grid) -> None:
     paint.over(w, [c * 0.25 for c in iris], inside(0.098 - r, px) * white)
     paint.over(w, iris, inside(0.080 - r, px) * white)
     paint.over(w, _grey(p, 0.006), inside(0.042 - r, 0.9 * px) * white)
-    lid_shadow = 1.0 - 0.45 * white * clip01(1.0 - (w.y - upper) / (0.06 + 0.3 * px))
+    lid_shadow = 1.0 - 0.45 * white * clip01(1.0 - (w.y - lids.upper) / (0.06 + 0.3 * px))
     paint.scale(w, lid_shadow, lid_shadow, lid_shadow)
     glint = bump((dx + 0.03) / (0.035 + 0.4 * px)) * bump((dy + 0.035) / (0.035 + 0.4 * px))
     paint.over(w, _grey(p, 0.9), 0.75 * glint * white)
-    lash_colour = [c * 0.07 for c in colour_of(p, "skin")]
+
+
+def _lashes(paint: Paint, p: Params, lids: Lids, px: float) -> None:
+    """Lash lines on both lids and the crease above the upper one."""
+    w, t = lids.window, lids.along
+    full = np.maximum(1.0 - t * t, np.float32(0.0))
+    dark = [c * 0.07 for c in colour_of(p, "skin")]
     near = inside(1.08 - np.abs(t), px / p["eye_width"])
-    paint.over(
-        w, lash_colour, near * band(w.y - upper, 0.012 + 0.014 * p["lash"], px) * (0.6 + 0.4 * p["lash"])
-    )
-    paint.over(w, lash_colour, near * band(w.y - lower, 0.008, px) * 0.35)
-    crease = near * band(w.y - upper + 0.055 + 0.02 * full, 0.012, px) * p["lid_crease"] * 0.35
-    paint.over(w, lash_colour, crease)
+    upper = band(w.y - lids.upper, 0.012 + 0.014 * p["lash"], px) * (0.6 + 0.4 * p["lash"])
+    lower = band(w.y - lids.lower, 0.008, px) * 0.35
+    crease = band(w.y - lids.upper + 0.055 + 0.02 * full, 0.012, px) * p["lid_crease"] * 0.35
+    for line in (upper, lower, crease):
+        paint.over(w, dark, near * line)
 
 
 def _brows(paint: Paint, p: Params, f: Params, grid: Grid) -> None:

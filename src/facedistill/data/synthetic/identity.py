@@ -118,13 +118,11 @@ def identity_traits(vectors: Array) -> Params:
 def _hair_style(p: Params, male: Array, female: Array) -> None:
     """Hair length, receding hair line and beard follow sex and age."""
     p["hair_length"] = clip01(p["hair_length"] * 0.45 + 0.65 * female - 0.08)
-    bald = clip01((p["baldness"] * (0.4 + 0.6 * p["age"]) - 0.40) * 4.0) * clip01(3.0 * male - 2.0)
+    bald = clip01((p["baldness"] * (0.4 + 0.6 * p["age"]) - 0.46) * 4.0) * clip01(3.0 * male - 2.0)
     p["bald"] = bald
     p["fringe"] = clip01((p["fringe"] - 0.62) * 4.0) * (1.0 - bald)
     p["beard"] = clip01((p["beard"] - 0.45) * 2.2) * clip01((male - 0.5) * 3.0)
-    p["moustache"] = np.maximum(clip01((p["moustache"] - 0.6) * 2.5), p["beard"] * 0.9) * clip01(
-        (male - 0.5) * 3.0
-    )
+    p["moustache"] = np.maximum(clip01((p["moustache"] - 0.6) * 2.5), p["beard"] * 0.9) * clip01((male - 0.5) * 3.0)
     p["freckles"] = clip01((p["freckles"] - 0.6) * 2.5)
     p["wrinkles"] = clip01((p["age"] - 0.35) * 1.6)
     p["grey"] = clip01((p["age"] - 0.75) * 5.0)
@@ -190,6 +188,4 @@ def _colours(p: Params, male: Array) -> None:
     _store(p, "brow", brow)
     _store(p, "iris", _ramp(np.maximum(p["iris_tone"], dark), IRIS_STOPS))
     tint = _ramp(clip01(p["lip_colour"] * (1.0 - 0.5 * male)), LIP_STOPS)
-    _store(
-        p, "lip", [t * (0.25 + 0.75 * s) * g for t, s, g in zip(tint, skin, (1.0, 0.9, 0.95), strict=True)]
-    )
+    _store(p, "lip", [t * (0.25 + 0.75 * s) * g for t, s, g in zip(tint, skin, (1.0, 0.9, 0.95), strict=True)])

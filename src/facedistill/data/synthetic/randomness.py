@@ -34,9 +34,7 @@ def uniforms(seed: int, stream: Stream, identity: int, sample: int, count: int) 
 
 def normals(seed: int, stream: Stream, identity: int, sample: int, count: int) -> Array:
     """`count` nearly normal numbers (mean 0, variance 1): the sum of the four 16-bit parts of a word."""
-    parts = (
-        raw_words(seed, stream, identity, sample, count).view(np.uint16).reshape(count, 4).astype(np.int32)
-    )
+    parts = raw_words(seed, stream, identity, sample, count).view(np.uint16).reshape(count, 4).astype(np.int32)
     total = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3] - 2 * 65535
     # A 16-bit uniform has variance 65536^2 / 12, so the sum has deviation 65536 / sqrt(3).
     return total.astype(np.float32) * np.float32(1.7320508 / 65536.0)

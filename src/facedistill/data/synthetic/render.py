@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from facedistill.data.synthetic import layers as parts
 from facedistill.data.synthetic.albedo import face_albedo
+from facedistill.data.synthetic.hair import back_hair, forehead_shade, hair
 from facedistill.data.synthetic.identity import identity_traits, identity_vectors
 from facedistill.data.synthetic.kernels import Array, Params, mix
 from facedistill.data.synthetic.randomness import Stream, normals
@@ -82,9 +83,7 @@ def _checked(
         if values.size and values.min() < 0:
             raise ValueError(f"{name} must not be negative, got {values.min()}")
     if len(identities) != len(samples):
-        raise ValueError(
-            f"identities and samples must have one length, got {len(identities)} and {len(samples)}"
-        )
+        raise ValueError(f"identities and samples must have one length, got {len(identities)} and {len(samples)}")
     if size < MINIMUM_SIZE:
         raise ValueError(f"size must be at least {MINIMUM_SIZE} pixels, got {size}")
     if not 0 <= seed < 2**64:
@@ -154,16 +153,14 @@ def _draw_person(
     albedo = [head.lookup(plane) for plane in face_albedo(p, s, f, grid, mottle)]
     clothes, neck = parts.neck_and_clothes(a, b, light, camera, p, f, s, rays.footprint)
     eye_front = surface_depth(p, f, grid, d, f["eye_x"] * 0.4, f["eye_y"]) + 0.06
-    stack = [clothes, parts.back_hair(rays, light, camera, p, strands), neck]
+    stack = [clothes, back_hair(rays, light, camera, p, strands), neck]
     stack += parts.ears(rays, light, camera, p)
-    stack.append(parts.head_layer(rays, light, camera, p, s, head, albedo))
-    stack.append(parts.hair(rays, light, camera, p, s, f, strands))
+    stack.append(parts.head_layer(light, camera, s, head, albedo, forehead_shade(p, head.point)))
+    stack.append(hair(rays, light, camera, p, s, f, strands))
     for layer in stack:
         planes = parts.composite(planes, layer)
     worn = {**s, "eye_spacing": p["eye_spacing"], "eye_y": f["eye_y"], "glasses_z": eye_front}
-    _over_some(
-        planes, s["glasses_chance"], worn, lambda some, k: glasses(rays.only(k), some, head.coverage[k])
-    )
+    _over_some(planes, s["glasses_chance"], worn, lambda some, k: glasses(rays.only(k), some, head.coverage[k]))
     return planes
 
 
@@ -188,12 +185,8 @@ def _blur(plane: Array, weight: Array, passes: int) -> Array:
     """Repeated [w, 1 - 2w, w] filter along both axes; the border is repeated."""
     for _ in range(passes):
         for axis in (1, 2):
-            before = np.concatenate(
-                [plane.take([0], axis), plane.take(range(plane.shape[axis] - 1), axis)], axis
-            )
-            after = np.concatenate(
-                [plane.take(range(1, plane.shape[axis]), axis), plane.take([-1], axis)], axis
-            )
+            before = np.concatenate([plane.take([0], axis), plane.take(range(plane.shape[axis] - 1), axis)], axis)
+            after = np.concatenate([plane.take(range(1, plane.shape[axis]), axis), plane.take([-1], axis)], axis)
             plane = plane + weight * (before + after - 2.0 * plane)
     return plane
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.synthetic.kernels import Array, Params, band, bump, choose, clip01, inside, mix
+from facedistill.data.synthetic.kernels import Array, Params, band, bump, choose, inside, mix
 from facedistill.data.synthetic.layers import Layer
 from facedistill.data.synthetic.randomness import Stream, uniforms
 from facedistill.data.synthetic.surface import Rays
@@ -34,14 +34,12 @@ def background(
     pairs = zip(identities.tolist(), samples.tolist(), strict=True)
     raw = np.stack([uniforms(seed, Stream.BACKGROUND, i, k, count) for i, k in pairs])
     lattice, extra = raw[:, 15:].reshape(-1, 3, LATTICE, LATTICE), raw[:, :15, None, None]
-    brightness = 0.03 + 0.75 * s["spare_05"] * s["spare_05"]
+    brightness = 0.03 + 0.75 * s["background_brightness"] * s["background_brightness"]
     planes: list[Array] = []
     for c in range(3):
         tint = 0.7 + 0.6 * extra[:, c]
         grey = lattice[:, 0] * 0.7 + lattice[:, c] * 0.3
-        planes.append(
-            brightness * tint * (1.0 + s["background_contrast"] * 1.6 * (_upsample(grey, size) - 0.5))
-        )
+        planes.append(brightness * tint * (1.0 + s["background_contrast"] * 1.6 * (_upsample(grey, size) - 0.5)))
     axis = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
     u, v = axis[None, None, :], axis[None, :, None]
     for k in (3, 9):
@@ -91,33 +89,27 @@ def glasses(rays: Rays, s: Params, head: Array) -> list[Layer]:
     length = (s["glasses_z"] - rays.origin.z) / rays.direction.z
     x, y = rays.origin.x + length * rays.direction.x, rays.origin.y + length * rays.direction.y
     pixel = rays.footprint
-    half_x, half_y = 0.30 + 0.06 * s["spare_06"], 0.19 + 0.10 * s["spare_07"]
+    half_x, half_y = 0.30 + 0.06 * s["lens_width"], 0.19 + 0.10 * s["lens_height"]
     t = (np.abs(x) - s["eye_spacing"] - 0.02) / half_x
     u = (y - s["eye_y"] - 0.04) / half_y
     tt, uu = t * t, u * u
     # Between an ellipse and a rounded rectangle.
-    square = s["spare_08"]
+    square = s["lens_square"]
     r = tt + uu - square * 0.75 * np.minimum(tt, np.float32(1.5)) * np.minimum(uu, np.float32(1.5))
     distance = (1.0 - r) * half_y * 0.5
-    thickness = 0.014 + 0.025 * s["spare_09"]
+    thickness = 0.014 + 0.025 * s["frame_thickness"]
     rim = band(distance, thickness, pixel)
-    bridge = band(y - s["eye_y"] + 0.02, thickness, pixel) * inside(
-        s["eye_spacing"] - half_x + 0.03 - np.abs(x), pixel
-    )
+    ax, level = np.abs(x), y - s["eye_y"]
+    bridge = band(level + 0.02, thickness, pixel) * inside(s["eye_spacing"] - half_x + 0.03 - ax, pixel)
     # The arms start at the outer rim and vanish behind the hair.
-    outer = s["eye_spacing"] + half_x
-    arm = (
-        band(y - s["eye_y"], thickness, pixel)
-        * inside(np.abs(x) - outer, pixel)
-        * inside(0.92 - np.abs(x), pixel)
-        * head
-    )
-    frame = clip01(np.maximum(rim, np.maximum(bridge, arm)))
-    tone = 0.01 + 0.25 * s["spare_10"] * s["spare_10"]
+    reach = np.minimum(ax - s["eye_spacing"] - half_x, 0.92 - ax)
+    arm = band(level, thickness, pixel) * inside(reach, pixel) * head
+    frame = np.maximum(rim, np.maximum(bridge, arm))
+    tone = 0.01 + 0.25 * s["frame_tone"] * s["frame_tone"]
     metal: list[Array] = [tone * w for w in (1.2, 1.0, 0.8)]
     lens = inside(distance, pixel)
     dark = s["glasses_dark_chance"]
-    glare = 0.25 * bump((t + u * 0.6 + 1.6 * s["spare_11"] - 0.8) * 2.5)
+    glare = 0.25 * bump((t + u * 0.6 + 1.6 * s["glare_place"] - 0.8) * 2.5)
     lens_alpha = lens * (dark * 0.88 + (1.0 - dark) * (0.05 + 0.5 * glare))
     bright: list[Array] = [mix(np.full_like(glare, 0.8), 0.02 + 0.25 * glare, dark)] * 3
     return [Layer(bright, lens_alpha), Layer(metal, frame)]
@@ -127,22 +119,18 @@ def occluder(s: Params, size: int) -> Layer:
     """A smooth object (hand, scarf, phone) that enters from a side and hides part of the face."""
     axis = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
     u, v = axis[None, None, :], axis[None, :, None]
-    side = s["spare_12"] * 2.0 - 1.0
+    side = s["occluder_side"] * 2.0 - 1.0
     x = side * 0.85
-    y = 0.35 + 0.35 * s["spare_13"] + 0.0 * u
+    y = 0.35 + 0.35 * s["occluder_height"] + 0.0 * u
     r = s["occluder_size"]
-    tilt = s["spare_14"] - 0.5
+    tilt = s["occluder_tilt"] - 0.5
     dx, dy = (
         (u - x + tilt * (v - y)) / (r * 1.2),
-        (v - y - tilt * (u - x)) / (r * (0.7 + 0.8 * s["spare_15"])),
+        (v - y - tilt * (u - x)) / (r * (0.7 + 0.8 * s["occluder_length"])),
     )
-    boxy = s["spare_16"]
-    rr = (
-        dx * dx
-        + dy * dy
-        - boxy * 0.7 * np.minimum(dx * dx, np.float32(1.4)) * np.minimum(dy * dy, np.float32(1.4))
-    )
+    boxy = s["occluder_boxy"]
+    rr = dx * dx + dy * dy - boxy * 0.7 * np.minimum(dx * dx, np.float32(1.4)) * np.minimum(dy * dy, np.float32(1.4))
     shade = 0.55 + 0.45 * np.sqrt(np.maximum(1.0 - 0.8 * rr, np.float32(0.0)))
-    tone = 0.03 + 0.5 * s["spare_20"]
-    colour = [tone * (0.6 + 0.8 * s[f"spare_{17 + c}"]) * shade for c in range(3)]
+    tone = 0.03 + 0.5 * s["occluder_tone"]
+    colour = [tone * (0.6 + 0.8 * s[f"occluder_{c}"]) * shade for c in "rgb"]
     return Layer(colour, inside((1.0 - rr) * r * 0.5, 2.0 / size))

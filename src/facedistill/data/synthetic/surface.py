@@ -135,12 +135,8 @@ class Lookup:
     def __init__(self, grid: Grid, x: Array, y: Array) -> None:
         columns, rows = grid.x.shape[2], grid.y.shape[1]
         inverse = np.float32(1.0 / grid.cell)
-        cx = np.minimum(
-            np.maximum((x + np.float32(GRID_X)) * inverse, np.float32(0.0)), np.float32(columns - 1.01)
-        )
-        cy = np.minimum(
-            np.maximum((y - np.float32(GRID_TOP)) * inverse, np.float32(0.0)), np.float32(rows - 1.01)
-        )
+        cx = np.minimum(np.maximum((x + np.float32(GRID_X)) * inverse, np.float32(0.0)), np.float32(columns - 1.01))
+        cy = np.minimum(np.maximum((y - np.float32(GRID_TOP)) * inverse, np.float32(0.0)), np.float32(rows - 1.01))
         ix, iy = cx.astype(np.int32), cy.astype(np.int32)
         self.fx, self.fy = cx - ix.astype(np.float32), cy - iy.astype(np.float32)
         batch = np.arange(len(x), dtype=np.int32)[:, None, None] * (rows * columns)

@@ -50,7 +50,7 @@ class Variation:
     occluder_chance: float = 0.10
     occluder_size: Range = (0.18, 0.38)  # half image sides
     # camera
-    gain: Range = (0.66, 1.24)
+    gain: Range = (0.70, 1.32)
     contrast: Range = (0.0, 0.5)  # strength of the tone curve
     white_red: Range = (0.78, 1.22)  # white balance gains, linear light
     white_blue: Range = (0.72, 1.28)
@@ -64,7 +64,34 @@ class Variation:
 
 
 DEFAULT_VARIATION = Variation()
-SPARE_DRAWS = 24  # free uniform numbers per image for details such as colours (`spare_00`...)
+DETAILS = (
+    "clothes_r",
+    "clothes_g",
+    "clothes_b",
+    "neck_line",
+    "stripes",
+    "background_brightness",
+    "lens_width",
+    "lens_height",
+    "lens_square",
+    "frame_thickness",
+    "frame_tone",
+    "glare_place",
+    "occluder_side",
+    "occluder_height",
+    "occluder_tilt",
+    "occluder_length",
+    "occluder_boxy",
+    "occluder_r",
+    "occluder_g",
+    "occluder_b",
+    "occluder_tone",
+    "cap_line",
+    "cap_r",
+    "cap_g",
+    "cap_b",
+)
+"""Colours and shapes of things that are not the face: one uniform number in [0, 1) each, per image."""
 
 
 def scene_values(
@@ -75,7 +102,7 @@ def scene_values(
 ) -> Params:
     """Named scene values (N, 1, 1) of the images; a `*_chance` becomes 1 or 0."""
     names = variation.names()
-    count = 2 * len(names) + SPARE_DRAWS
+    count = 2 * len(names) + len(DETAILS)
     pairs = zip(identities.tolist(), samples.tolist(), strict=True)
     raw = np.stack([uniforms(seed, Stream.SCENE, i, s, count) for i, s in pairs])
     values: Params = {}
@@ -83,8 +110,8 @@ def scene_values(
         setting: float | Range = getattr(variation, name)
         first, second = raw[:, 2 * k, None, None], raw[:, 2 * k + 1, None, None]
         values[name.removesuffix("_peaked")] = _draw(name, setting, first, second)
-    for k in range(SPARE_DRAWS):
-        values[f"spare_{k:02d}"] = raw[:, 2 * len(names) + k, None, None]
+    for k, name in enumerate(DETAILS):
+        values[name] = raw[:, 2 * len(names) + k, None, None]
     return values
 
 

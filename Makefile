@@ -1,0 +1,49 @@
+# `make help` lists the targets. PYTHON=python3.12 make setup: another interpreter.
+PYTHON ?= python3
+SEEDS ?= 1
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/installed
+comma := ,
+seeds := $(subst $() ,$(comma),$(strip $(shell seq 0 $$(($(SEEDS) - 1)))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce demo test test-all lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install into it; does nothing when nothing has changed
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+reproduce: setup ## tables 1 and 2 on the embedded faces, then the report (SEEDS=3: with error bars; ARGS='scale=…': overrides)
+	$(RUN) facedistill.train -m experiments=table1 seed=$(seeds) $(ARGS)
+	$(RUN) facedistill.train -m experiments=table2 seed=$(seeds) $(ARGS)
+	$(RUN) facedistill.report
+
+demo: setup ## under 3 minutes: a teacher, a student per target, a picture
+	$(RUN) facedistill.train -m experiments=demo $(ARGS)
+	$(RUN) facedistill.report
+
+test: setup ## the tests, without the slow ones
+	$(RUN) pytest -m 'not slow' $(ARGS)
+
+test-all: setup ## every test
+	$(RUN) pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean: ## remove .venv and caches; runs/ and reports/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,150 @@
+"""The paper's tables beside ours. Every number of ours comes from a run's record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
+
+from facedistill.files import hash_of
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: which cell it is, and what the paper prints for it (``top1``, ``pairs``; in %)."""
+
+    label: str
+    rate: int
+    init: str
+    target: str
+    task: str = "classify"
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record is of this cell, at any seed."""
+        config = record["config"]
+        cell = (config["task"]["name"], config["rate"], config["init"]["name"], config["target"]["name"])
+        return cell == (self.task, self.rate, self.init, self.target)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper. ``stands_for``: the paper's data set; ``data``: which of ours takes its place."""
+
+    number: int
+    title: str
+    stands_for: str
+    data: str
+    rows: Sequence[Row]
+    command: str
+
+
+def tables(data: Sequence[str]) -> list[Table]:
+    """Tables 1 and 2 for the data sets that stand for CASIA-WebFace and, where there is a second, MS-Celeb-1M."""
+    casia, celeb = data[0], data[1] if len(data) > 1 else None
+    command = "python -m facedistill.train -m experiments={}" + ("" if casia == "synthetic" else f" data={casia} …")
+    found = [
+        Table(1, "Targets and initializations at rate 8", "CASIA-WebFace", casia, _TABLE1, command.format("table1")),
+        Table(2, "Initializations at every rate", "CASIA-WebFace", casia, _TABLE2_CASIA, command.format("table2")),
+    ]
+    if celeb is not None:
+        found.append(
+            Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command.format("table2"))
+        )
+    return found
+
+
+_TABLE1 = [
+    Row("Scratch, hidden", 8, "scratch", "hidden", paper={"top1": 60.08}),
+    Row("Scratch, logits", 8, "scratch", "logits", paper={"top1": 59.77}),
+    # the paper prints 61.27 among the targets, 64.49 among the initializations and 66.12 in table 2 for this run
+    Row("Scratch, soft", 8, "scratch", "soft", paper={"top1": 61.27}),
+    Row("FitNet, soft", 8, "fitnet", "soft", paper={"top1": 69.88}),
+    Row("full, soft", 8, "full", "soft", paper={"top1": 75.06}),
+    Row("alone, W_S0 (control)", 8, "scratch", "none"),
+]
+
+
+def _table2(
+    teacher: tuple[float, float], scratch: Sequence[tuple[float, float]], full: Sequence[tuple[float, float]]
+) -> list[Row]:
+    def paper(values: tuple[float, float]) -> dict[str, float]:
+        return {"top1": values[0], "pairs": values[1]}
+
+    rates = (2, 4, 8)
+    return [
+        Row("teacher", 1, "scratch", "none", task="teacher", paper=paper(teacher)),
+        *(Row(f"/{r} alone, W_S0 (control)", r, "scratch", "none") for r in rates),
+        *(
+            Row(f"/{r} Scratch", r, "scratch", "soft", paper=paper(values))
+            for r, values in zip(rates, scratch, strict=True)
+        ),
+        *(Row(f"/{r} Scratch, whole schedule (control)", r, "scratch_whole", "soft") for r in rates),
+        *(Row(f"/{r} full", r, "full", "soft", paper=paper(values)) for r, values in zip(rates, full, strict=True)),
+    ]
+
+
+_TABLE2_CASIA = _table2(
+    (88.61, 97.67), [(82.25, 97.27), (79.36, 96.7), (66.12, 95.12)], [(91.01, 98.2), (87.21, 97.57), (75.06, 96.18)]
+)
+_TABLE2_CELEB = _table2(
+    (90.53, 99.11), [(84.59, 98.61), (81.94, 98.03), (57.84, 96.33)], [(88.38, 98.88), (85.26, 98.18), (70.98, 96.98)]
+)
+
+
+def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
+    """The records of a data set that may stand in one table, and how many were left out.
+
+    Runs of other images, architectures, batch sizes or schedules are no repetitions: the setting with the most runs
+    is taken, of equally frequent ones the one with the smaller hash.
+    """
+    ours = [record for record in records if record["config"]["data"]["name"] == data]
+    if not ours:
+        return [], 0
+    count = Counter(_setting(record) for record in ours)
+    chosen = min(count, key=lambda setting: (-count[setting], setting))
+    kept = [record for record in ours if _setting(record) == chosen]
+    return kept, len(ours) - len(kept)
+
+
+def _setting(record: Record) -> str:
+    recipe, config = record["recipe"], record["config"]
+    same = {key: recipe[key] for key in ("version", "data", "image", "optimizer", "precision")}
+    teacher = config["teacher"]
+    return hash_of([same, config["schedule"], config["batch_sizes"], config["model"], teacher["model"]])
+
+
+def values(records: Sequence[Record], row: Row, metric: str) -> list[float]:
+    """A metric of every run of a cell, by seed."""
+    fitting = sorted((r for r in records if row.fits(r) and metric in r["metrics"]), key=lambda r: r["config"]["seed"])
+    return [float(record["metrics"][metric]) for record in fitting]
+
+
+def shown(numbers: Sequence[float]) -> str:
+    """Mean ± standard deviation; without a spread where there is one run, a dash where there is none."""
+    if not numbers:
+        return "—"
+    if len(numbers) == 1:
+        return f"{numbers[0]:.2f}"
+    return f"{mean(numbers):.2f} ± {stdev(numbers):.2f}"
+
+
+def markdown(table: Table, records: Sequence[Record]) -> str:
+    """One table: paper, ours, difference; for top-1 and, where the paper has them, for pairs."""
+    metrics = {"top1": "top-1 %"}
+    if any("pairs" in row.paper for row in table.rows):
+        metrics["pairs"] = "pairs % (paper: LFW)"
+    heads = [f"{name}: {column}" for name in metrics.values() for column in ("paper", "ours", "difference")]
+    lines = [f"| {table.stands_for} | " + " | ".join(heads) + " | runs |", "|---" * (len(heads) + 2) + "|"]
+    for row in table.rows:
+        cells = []
+        for metric in metrics:
+            ours, paper = values(records, row, metric), row.paper.get(metric)
+            difference = f"{mean(ours) - paper:+.2f}" if ours and paper is not None else "—"
+            cells += ["—" if paper is None else f"{paper:.2f}", shown(ours), difference]
+        lines.append(f"| {row.label} | " + " | ".join(cells) + f" | {len(values(records, row, 'top1'))} |")
+    return "\n".join(lines)
