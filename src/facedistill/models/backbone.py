@@ -22,12 +22,12 @@ class Backbone(nn.Module):
     of a mean (the paper's choice).
     """
 
-    def __init__(self, net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
+    def __init__(self, net: Any, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
         super().__init__()
         self.input: nn.Module = nn.BatchNorm2d(3) if mean is None or std is None else Standardize(mean, std)
-        self.net: Any = net
+        self.net = net
         # `num_classes` is the width of a network that ends in a linear embedding
-        self.width = int(self.net.num_classes or self.net.num_features)
+        self.width = int(net.num_classes or net.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature K."""
