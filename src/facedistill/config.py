@@ -17,7 +17,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.errors import ConfigError
 
@@ -96,15 +98,6 @@ class ScheduleConfig:
     momentum: float = MISSING
     weight_decay: float = MISSING
 
-    def learning_rates(self, kind: str) -> list[float]:
-        """The learning rate of every epoch. ``kind``: random, initialized, or whole (one after the other)."""
-        rates = {
-            "random": self.random,
-            "initialized": self.initialized,
-            "whole": [*self.random, *self.initialized],
-        }[kind]
-        return [rate for rate in rates for _ in range(self.epochs)]
-
 
 @dataclass
 class TrainerConfig:
@@ -154,6 +147,18 @@ class Config:
         """The architecture of this run: the teacher's own, or the student's."""
         return self.teacher.model if self.task.name == "teacher" else self.model
 
+    @property
+    def learning_rates(self) -> list[float]:
+        """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
+        schedule = self.schedule
+        from_backbone = self.task.name == "teacher" and self.teacher.backbone is not None
+        rates = {
+            "random": schedule.random,
+            "initialized": schedule.initialized,
+            "whole": [*schedule.random, *schedule.initialized],
+        }["initialized" if from_backbone else self.init.rates]
+        return [rate for rate in rates for _ in range(schedule.epochs)]
+
 
 ConfigStore.instance().store(name="schema", node=Config)
 
@@ -162,12 +167,14 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """Compose and check one cell from its command-line words.
 
     Raises:
-        ConfigError: an impossible combination.
-        hydra.errors.HydraException: an unknown key or choice.
+        ConfigError: an unknown key or choice, or an impossible combination.
     """
     inside = GlobalHydra.instance().is_initialized()
     with nullcontext() if inside else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return checked(compose("config", overrides=list(overrides)))
+        try:
+            return checked(compose("config", overrides=list(overrides)))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(f"{' '.join(overrides)}: {error}") from error
 
 
 def checked(node: DictConfig) -> Config:

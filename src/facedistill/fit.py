@@ -59,7 +59,7 @@ def make(run: Run, title: str) -> None:
         resume = run.checkpoint if run.checkpoint.exists() else None
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-        if trainer.interrupted or trainer.current_epoch < len(learning_rates(config)):
+        if trainer.interrupted or trainer.current_epoch < len(config.learning_rates):
             raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
         device = torch.device("cpu")
         network = network.to(device).eval()
@@ -83,11 +83,6 @@ def make(run: Run, title: str) -> None:
         logger.summarize(record)
     run.complete(record)
     run.checkpoint.unlink(missing_ok=True)
-
-
-def learning_rates(config: Config) -> list[float]:
-    """The learning rate of every epoch of a run."""
-    return config.schedule.learning_rates(config.init.rates)
 
 
 def initialize(network: Network, run: Run) -> None:
@@ -151,7 +146,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, loggers: l
         devices=1,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic=True,
-        max_epochs=len(learning_rates(config)),
+        max_epochs=len(config.learning_rates),
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
         plugins=[AtomicCheckpointIO()],
         logger=loggers,

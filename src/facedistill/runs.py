@@ -65,7 +65,6 @@ class Run:
         config = self.config
         task = {"name": config.task.name, "batch_size": config.task.batch_size}
         schedule = asdict(config.schedule)
-        rates = config.schedule.learning_rates(config.init.rates)
         return {
             "version": RESULTS_VERSION,
             "task": task,
@@ -76,7 +75,7 @@ class Run:
             "init": config.init.name,
             "target": config.target.active(),
             "teacher_model": config.teacher.model if "teacher" in self.parents else None,
-            "learning_rates": rates,
+            "learning_rates": config.learning_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
             "precision": config.trainer.precision,
             "seed": config.seed,

@@ -100,9 +100,9 @@ def test_the_same_pixels_in_another_process() -> None:
 
 
 GOLDEN = {
-    (48, 1): "db247403c61ab5c3dd9f2eba320cd5fafe475d1d0dab060e94bccd17693bb7d3",
-    (64, 1): "646a131b0bc4cd0b27557622c8fc0cda626c315b3f535ca72becce212294e9a5",
-    (112, 1): "aec7c75e58e07ed5b565b459483df0a180cf2eb6991f71720a3fb3f5794f31d8",
+    (48, 1): "8a48c29e20f7ee7b8fbb19956aa2beffb4c5cf6168a3f1f614ec2a65c62722cc",
+    (64, 1): "72fbcd4927eec0a6801b8645d98975ccd9cf073d9d7e8bb70f3e18e885e51653",
+    (112, 1): "acfd959655f2899a4f95c4f60e56807184654670cfc13298700831b6e48fef3d",
 }
 """SHA-256 of the pixels per (size, RENDERER_VERSION)."""
 

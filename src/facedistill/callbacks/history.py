@@ -28,6 +28,8 @@ class History(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clock and the sums."""
+        # now: at the epoch's end the scheduler has already moved on
+        self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self._sums: dict[str, Tensor] = {}
         self._images = 0
         self._training = 0.0
@@ -45,7 +47,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Complete the row, after the test metrics are in."""
-        row: Epoch = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        row: Epoch = {"epoch": trainer.current_epoch, "lr": self._learning_rate}
         row |= {f"train/{name}": float(total) / self._images for name, total in self._sums.items()}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         row["seconds"] = time.perf_counter() - self._started

@@ -46,7 +46,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def configure_optimizers(self) -> Any:
         """Nesterov SGD; every epoch has its learning rate, by how the run starts."""
         schedule = self.config.schedule
-        rates = schedule.learning_rates(self.config.init.rates)
+        rates = self.config.learning_rates
         optimizer = torch.optim.SGD(
             self.parameters(),
             lr=1.0,

@@ -20,17 +20,17 @@ class Variation:
     """
 
     # pose
-    yaw_peaked: Range = (-0.34, 0.34)  # tan(angle / 2); positive: the face turns to image right
-    pitch_peaked: Range = (-0.17, 0.17)  # positive: the face looks down
-    roll_peaked: Range = (-0.13, 0.13)  # positive: clockwise in the image
-    scale: Range = (0.490, 0.575)  # half image sides per head unit (half a head width)
-    shift_x: Range = (-0.09, 0.09)  # half image sides
-    shift_y: Range = (-0.06, 0.08)  # half image sides
+    yaw_peaked: Range = (-0.25, 0.25)  # tan(angle / 2); positive: the face turns to image right
+    pitch_peaked: Range = (-0.12, 0.12)  # positive: the face looks down
+    roll_peaked: Range = (-0.09, 0.09)  # positive: clockwise in the image
+    scale: Range = (0.51, 0.57)  # half image sides per head unit (half a head width)
+    shift_x: Range = (-0.05, 0.05)  # half image sides
+    shift_y: Range = (-0.03, 0.05)  # half image sides
     # light
-    light_x: Range = (-1.0, 1.0)  # direction to the light before normalization; z (to the viewer) is 1
-    light_y: Range = (-1.1, 0.35)  # negative: from above
+    light_x: Range = (-0.7, 0.7)  # direction to the light before normalization; z (to the viewer) is 1
+    light_y: Range = (-0.9, 0.3)  # negative: from above
     light_power: Range = (0.50, 1.00)  # of the directional light
-    ambient: Range = (0.16, 0.50)
+    ambient: Range = (0.30, 0.60)
     light_warmth: Range = (-0.12, 0.12)  # red against blue of the directional light only
     gloss: Range = (0.02, 0.16)  # specular strength of skin
     # expression
@@ -43,17 +43,17 @@ class Variation:
     squint: Range = (0.0, 0.35)  # part of the eye opening that is closed
     blink_chance: float = 0.05
     # things worn or in front of the face
-    glasses_chance: float = 0.15
+    glasses_chance: float = 0.12
     glasses_dark_chance: float = 0.2  # of the glasses: sun glasses
-    cap_chance: float = 0.08
+    cap_chance: float = 0.05
     hair_lift: Range = (-0.04, 0.06)  # head units added to the hair volume
-    occluder_chance: float = 0.10
+    occluder_chance: float = 0.06
     occluder_size: Range = (0.18, 0.38)  # half image sides
     # camera
-    gain: Range = (0.70, 1.32)
+    gain: Range = (0.78, 1.25)
     contrast: Range = (0.0, 0.5)  # strength of the tone curve
-    white_red: Range = (0.78, 1.22)  # white balance gains, linear light
-    white_blue: Range = (0.72, 1.28)
+    white_red: Range = (0.85, 1.15)  # white balance gains, linear light
+    white_blue: Range = (0.82, 1.18)
     blur: Range = (0.0, 0.008)  # standard deviation, image sides (0.5 pixels at 64)
     noise: Range = (0.0, 0.025)  # standard deviation, display values in [0, 1]
     background_contrast: Range = (0.1, 1.0)
