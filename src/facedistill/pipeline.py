@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 from rich.tree import Tree
 
 from facedistill.config import Config, check_target, compose_config
-from facedistill.data.source import build_source
+from facedistill.data.source import Source, build_source
 from facedistill.errors import RunError
 from facedistill.files import hash_of
 from facedistill.runs import Run, WeightsFile
@@ -21,40 +20,47 @@ TEACHER = {"task": "teacher", "init": "scratch", "target": "none"}
 _OWN = ("task", "init", "target")
 
 
-def plan(words: Sequence[str]) -> Run:
+def plan(words: Sequence[str], composed: Config | None = None) -> Run:
     """The run that command-line words ask for, with everything it stands on. Trains nothing.
+
+    ``composed``: the configuration of these words, where it is there already.
 
     Raises:
         ConfigError: an impossible combination. DataError: the data is not there.
     """
-    return _plan(list(words), {})
+    return _plan(tuple(words), composed, {}, {})
 
 
-def _plan(words: list[str], sources: dict[str, Mapping[str, Any]]) -> Run:
-    config = compose_config(words)
-    key = hash_of(config.data)
-    if key not in sources:
-        sources[key] = build_source(config.data).identity()
+def _plan(
+    words: tuple[str, ...], composed: Config | None, planned: dict[tuple[str, ...], Run], sources: dict[str, Source]
+) -> Run:
+    if words in planned:
+        return planned[words]
+    config = composed or compose_config(words)
+    source = sources.setdefault(hash_of(config.data), build_source(config.data))
     parents = {
-        role: _plan(_ancestor_words(words, config, choices), sources) if choices else file
-        for role, choices, file in _stands_on(config)
+        role: ancestor
+        if isinstance(ancestor, WeightsFile)
+        else _plan(_ancestor_words(words, config, ancestor), None, planned, sources)
+        for role, ancestor in _stands_on(config)
     }
-    return Run(config, tuple(words), sources[key], parents)  # type: ignore[arg-type]
+    return planned.setdefault(words, Run(config, words, source.identity(), parents))
 
 
-def _stands_on(config: Config) -> Iterator[tuple[str, dict[str, str] | None, WeightsFile | None]]:
+def _stands_on(config: Config) -> Iterator[tuple[str, Mapping[str, str] | WeightsFile]]:
     """Role, and the choices that make the ancestor, or the file that takes its place."""
     if config.task.needs_teacher or config.target.active():
-        file = WeightsFile(Path(config.teacher.weights)) if config.teacher.weights else None
-        teacher = {**TEACHER, "rate": "1", "seed": str(config.teacher.seed)}
-        yield "teacher", None if file else teacher, file
+        if config.teacher.weights:
+            yield "teacher", WeightsFile(Path(config.teacher.weights))
+        else:
+            yield "teacher", {**TEACHER, "rate": "1", "seed": str(config.teacher.seed)}
     if config.init.parent:
-        yield "init", config.init.parent, None
+        yield "init", config.init.parent
     if config.task.name == "teacher" and config.teacher.backbone:
-        yield "init", None, WeightsFile(Path(config.teacher.backbone))
+        yield "init", WeightsFile(Path(config.teacher.backbone))
 
 
-def _ancestor_words(words: list[str], config: Config, choices: Mapping[str, str]) -> list[str]:
+def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, str]) -> tuple[str, ...]:
     """The words of a run, changed to those of an ancestor that makes other ``choices``."""
     own = {"task": config.task.name, "init": config.init.name, "target": config.target.name}
     kept = []
@@ -65,7 +71,7 @@ def _ancestor_words(words: list[str], config: Config, choices: Mapping[str, str]
         foreign = group in _OWN and group in choices and choices[group] != own[group]
         if not replaced and not foreign:
             kept.append(word)
-    return kept + [f"{key}={value}" for key, value in choices.items()]
+    return (*kept, *(f"{key}={value}" for key, value in choices.items()))
 
 
 def tree(run: Run | WeightsFile, label: str = "") -> Tree:

@@ -12,29 +12,30 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from facedistill.config import CONFIG_DIR
+from facedistill.config import CONFIG_DIR, checked
 from facedistill.errors import FacedistillError
 from facedistill.pipeline import check_buildable, ensure, plan, tree
+from facedistill.runs import Run
 
 console = Console(soft_wrap=True, highlight=False)
 failed: list[str] = []
 
 
 @hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
-def train(_: DictConfig) -> None:
+def train(node: DictConfig) -> None:
     """One cell. An error of ours is one line, and in a sweep it does not stop the other cells."""
     hydra_config = HydraConfig.get()
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
-        make_cell(words, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
+        run = plan(words, checked(node))
+        make_cell(run, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
     except FacedistillError as error:
         console.print(f"facedistill: {error}", style="red", markup=False)
         failed.append(" ".join(words))
 
 
-def make_cell(words: list[str], number: int | None) -> None:
-    """Plan the cell that ``words`` ask for and make it; ``number`` is its place in a sweep."""
-    run = plan(words)
+def make_cell(run: Run, number: int | None) -> None:
+    """Make a cell, or print its plan; ``number`` is its place in a sweep."""
     title = "" if number is None else f"cell {number + 1}/{run.config.cells} "
     if run.config.plan:
         console.print(tree(run, title))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
@@ -26,6 +27,7 @@ class RunProgress(pl.Callback):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            console=Console(stderr=True),
         )
         self._task: TaskID = self._bar.add_task(
             self._title, total=total, completed=trainer.current_epoch * steps, said=self._said(trainer)

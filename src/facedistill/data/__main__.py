@@ -1,6 +1,6 @@
 """Show a data source: what is there, and a contact sheet of ten identities by eight samples.
 
-python -m facedistill.data [data=synthetic] [data.root=…] [sheet=contact_sheet.png] [any other word of a run]
+python -m facedistill.data [data=synthetic] [data.root=…] [sheet=contact_sheet.png, or .jpg] [any other word of a run]
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
     if faces.pairs is not None:
         print(f"  {len(faces.pairs.same)} pairs of other people, in {len(np.unique(faces.pairs.fold))} folds")
     with write_aside(sheet) as part:
-        contact_sheet(faces).save(part, format="png")
+        contact_sheet(faces).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
     print(f"  {sheet} shows {PEOPLE} of them")
     return 0
 

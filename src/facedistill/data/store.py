@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facedistill.errors import DataError
@@ -75,7 +76,7 @@ def _fill(path: Path, count: int, size: int, make: Callable[[], Batches], descri
     columns: list[Columns] = []
     written = 0
     with write_aside(path.with_suffix(".npy")) as part:
-        with part.open("wb") as file, Progress(*_COLUMNS, transient=True) as progress:
+        with part.open("wb") as file, Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
             # The header is written twice: only the end knows how many images were readable.
             start = _write_header(file, (count, size, size, 3))
             bar = progress.add_task(description, total=count)
