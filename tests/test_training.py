@@ -324,8 +324,8 @@ def test_help_lists_the_choices() -> None:
 
 
 def test_a_sweep_goes_on_after_a_failed_cell_and_says_so(tmp_path: Path) -> None:
-    line = words(tmp_path, "-m", "rate=8", "target=none", "schedule.random=[1e20],[0.1]")
-    done = command("facedistill.train", *line)
+    line = words(tmp_path, "rate=8", "target=none", "schedule.random=[1e20],[0.1]")
+    done = command("facedistill.train", "-m", *line)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "not finite" in done.stdout
     assert "cell 2/2 classify-r8-scratch-none" in done.stdout

@@ -24,9 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.errors import ConfigError
 
 _PACKAGE = Path(__file__).parent
-# In a wheel conf/ and experiments/ lie inside the package, in a checkout at its top.
-CONFIG_HOME = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1]
-CONFIG_DIR = CONFIG_HOME / "conf"
+# In a wheel conf/ lies inside the package, in a checkout at its top; experiments/ is linked into it.
+CONFIG_DIR = (_PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1]) / "conf"
 
 BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
 

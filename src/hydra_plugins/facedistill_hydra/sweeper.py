@@ -4,6 +4,7 @@
 # dataclass below could not resolve them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -18,7 +19,7 @@ class GridsSweeperConf:
     _target_: str = "hydra_plugins.facedistill_hydra.sweeper.GridsSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
-    grids: list[dict[str, str]] = field(default_factory=list)
+    grids: list[dict[str, Any]] = field(default_factory=list)
 
 
 class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
@@ -28,7 +29,7 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
         self,
         max_batch_size: int | None,
         params: dict[str, str] | None = None,
-        grids: Sequence[Mapping[str, str]] = (),
+        grids: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(max_batch_size, params)
         self.grids = list(grids) or [{}]
