@@ -53,9 +53,9 @@ def make(run: Run, title: str) -> None:
         teacher=teacher,
         targets=build_targets(config, network, teacher),
     )
-    history = History(run.directory / "metrics.csv")
-    with WandbRun(run) as logger:
-        trainer = build_trainer(run, [FiniteLoss(), history], title, logger.loggers)
+    with WandbRun(run) as dashboard:
+        history = History(run.directory / "metrics.csv", dashboard.log)
+        trainer = build_trainer(run, [FiniteLoss(), history], title)
         resume = run.checkpoint if run.checkpoint.exists() else None
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -80,7 +80,7 @@ def make(run: Run, title: str) -> None:
         save_weights(run.weights, network, about)
         record = describe(run, network, history, metrics, data)
         save_pictures(run, network, data, history.rows)
-        logger.summarize(record)
+        dashboard.summarize(record)
     run.complete(record)
     run.checkpoint.unlink(missing_ok=True)
 
@@ -135,11 +135,11 @@ def build_targets(config: Config, network: Network, teacher: FrozenTeacher | Non
     return {name: build(term, **widths) for name, term in config.target.active().items()}
 
 
-def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, loggers: list[Any]) -> pl.Trainer:
+def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:
     """A Trainer for one device that can be cut at any moment."""
     config = run.config
     if config.trainer.progress:
-        callbacks = [*callbacks, RunProgress(f"{title}{run.name}", config.task.metric)]
+        callbacks = [*callbacks, RunProgress(f"{title}{run.title}", config.task.metric)]
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time, guards debugging
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -149,8 +149,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, loggers: l
         max_epochs=len(config.learning_rates),
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
         plugins=[AtomicCheckpointIO()],
-        logger=loggers,
-        log_every_n_steps=1,
+        logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -96,7 +96,7 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
         return
     for role, parent in run.parents.items():
         if isinstance(parent, Run):
-            ensure(parent, make, f"{title}its {role}: ")
+            ensure(parent, make, f"{title}{role} ")
     try:
         run.directory.mkdir(parents=True, exist_ok=True)
         with _acquired(run):

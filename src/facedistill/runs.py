@@ -89,12 +89,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What a person calls it: every axis of the sweep, and the identity."""
+        """Every axis of the sweep, and the identity."""
+        return "-".join([*self._axes, self.config.data["name"], f"s{self.config.seed}", self.identity])
+
+    @property
+    def title(self) -> str:
+        """The axes in a few words, for a line that shows progress."""
+        return " ".join([*self._axes, f"s{self.config.seed}"])
+
+    @property
+    def _axes(self) -> list[str]:
         config = self.config
-        words = [config.task.name, f"r{config.rate}", config.init.name, config.target.name]
-        if config.task.name in ("teacher", "hint"):
-            words = words[:2]
-        return "-".join([*words, config.data["name"], f"s{config.seed}", self.identity])
+        axes = [config.task.name, f"r{config.rate}"]
+        return axes if config.task.name in ("teacher", "hint") else [*axes, config.init.name, config.target.name]
 
     @property
     def directory(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ class History(pl.Callback):
     appending logger can't promise.
     """
 
-    def __init__(self, csv_file: Path) -> None:
+    def __init__(self, csv_file: Path, log: Callable[[Epoch], None]) -> None:
         self.rows: list[Epoch] = []
+        self._log = log
         self._csv_file = csv_file
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -57,8 +59,7 @@ class History(pl.Callback):
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows(self.rows)
-        for logger in trainer.loggers:
-            logger.log_metrics(row, step=trainer.current_epoch)
+        self._log(row)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for the checkpoint."""

@@ -22,11 +22,11 @@ class RunProgress(pl.Callback):
         total = steps * (trainer.max_epochs or 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[said]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(stderr=True),
         )
         self._task: TaskID = self._bar.add_task(

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 import wandb
-from pytorch_lightning.loggers import Logger, WandbLogger
 
 from facedistill.runs import Run
 
@@ -18,49 +17,52 @@ class WandbRun:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.loggers: list[Logger] = []
+        self._wandb: wandb.Run | None = None
 
     def __enter__(self) -> WandbRun:
         config = self._run.config
         if config.logger.wandb:
             os.environ.setdefault("WANDB_SILENT", "true")
             offline = config.logger.mode == "offline" or (config.logger.mode == "auto" and not has_key())
-            self.loggers = [
-                WandbLogger(
-                    name=self._run.name,
-                    id=self._run.identity,
-                    resume="allow",
-                    group=config.group or f"{config.data['name']}-{config.network['name']}",
-                    job_type=f"{config.task.name}-{self._run.role}",
-                    project=config.logger.project,
-                    entity=config.logger.entity,
-                    save_dir=str(self._run.directory),
-                    offline=offline,
-                    config=flat(self._run),
-                    tags=[config.task.name, config.init.name, config.target.name],
-                )
-            ]
+            self._wandb = wandb.init(
+                name=self._run.name,
+                id=self._run.identity,
+                resume="allow",
+                group=config.group or f"{config.data['name']}-{config.network['name']}",
+                job_type=f"{config.task.name}-{self._run.role}",
+                project=config.logger.project,
+                entity=config.logger.entity,
+                dir=str(self._run.directory),
+                mode="offline" if offline else "online",
+                config=flat(self._run),
+                tags=[config.task.name, config.init.name, config.target.name],
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.loggers:
+        if self._wandb is not None:
             wandb.finish(exit_code=0 if kind is None else 1)
+
+    def log(self, row: dict[str, float]) -> None:
+        """A row of the history: one step an epoch."""
+        if self._wandb is not None:
+            self._wandb.log(row, step=int(row["epoch"]))
 
     def summarize(self, record: dict[str, Any]) -> None:
         """The final numbers, the distance to the teacher, and the pictures of the run directory."""
-        for logger in self.loggers:
-            summary = {f"final/{name}": value for name, value in record["metrics"].items()}
-            summary |= {name: record[name] for name in ("params", "macs", "weights_bytes", "seconds")}
-            summary["images_per_second"] = record["images_per_second"]
-            if record["teacher_top1"] is not None:
-                summary["final/top1_minus_teacher"] = record["metrics"]["top1"] - record["teacher_top1"]
-            assert isinstance(logger, WandbLogger)
-            logger.experiment.summary.update(summary)
-            logger.experiment.config.update({"params": record["params"], "macs": record["macs"]}, allow_val_change=True)
-            for picture in sorted(self._run.directory.glob("*.png")):
-                logger.experiment.log({picture.stem: wandb.Image(str(picture))})
+        if self._wandb is None:
+            return
+        summary = {f"final/{name}": value for name, value in record["metrics"].items()}
+        summary |= {name: record[name] for name in ("params", "macs", "weights_bytes", "seconds")}
+        summary["images_per_second"] = record["images_per_second"]
+        if record["teacher_top1"] is not None and "top1" in record["metrics"]:
+            summary["final/top1_minus_teacher"] = record["metrics"]["top1"] - record["teacher_top1"]
+        self._wandb.summary.update(summary)
+        self._wandb.config.update({"params": record["params"], "macs": record["macs"]}, allow_val_change=True)
+        for picture in sorted(self._run.directory.glob("*.png")):
+            self._wandb.log({picture.stem: wandb.Image(str(picture))})
 
 
 def flat(run: Run) -> dict[str, Any]:
