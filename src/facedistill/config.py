@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ _PACKAGE = Path(__file__).parent
 # In a wheel conf/ lies inside the package, in a checkout at its top; experiments/ is linked into it.
 CONFIG_DIR = (_PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1]) / "conf"
 
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
 
 
@@ -210,7 +213,7 @@ def _complaints(config: Config) -> list[str]:
             f"rate={config.rate} can't be a teacher: it is the network that is compressed, at rate=1. "
             f"For a student alone: task=classify rate={config.rate} init=scratch target=none"
         )
-    rates = config.network["rates"]
+    rates = config.network.get("rates", [1])
     if config.rate not in rates:
         choices = ", ".join(f"rate={rate}" for rate in rates)
         said.append(f"rate={config.rate} is no compression rate of model={config.network['name']}. Choices: {choices}")
@@ -218,22 +221,32 @@ def _complaints(config: Config) -> list[str]:
         said.append("target=none has no weights. Use target=soft for alpha, target=hidden for beta")
     if target.name != "none" and not target.active():
         said.append(f"target={target.name} with every weight 0 learns nothing from the teacher. Use target=none")
-    said += [
-        f"target.terms.{name}.weight={term['weight']} must not be negative"
-        for name, term in target.terms.items()
-        if term["weight"] < 0
-    ]
+    for name, term in target.terms.items():
+        if not 0 <= term["weight"] < math.inf:
+            said.append(f"target.terms.{name}.weight={term['weight']} must be a number that is not negative")
+        if term.get("reduction", "mean") not in ("mean", "sum"):
+            said.append(f"target.terms.{name}.reduction={term['reduction']}: choices are mean, sum")
+    schedule, trainer = config.schedule, config.trainer
     if not 1 <= config.image.crop <= config.image.resize:
         said.append(f"image.crop={config.image.crop} must lie between 1 and image.resize={config.image.resize}")
     if config.teacher.weights and config.teacher.backbone:
         said.append("teacher.weights names a finished teacher, teacher.backbone one to be trained: give one")
     positive = {
-        "task.batch_size": task.batch_size - 1,  # BatchNorm needs two samples
-        "schedule.epochs": config.schedule.epochs,
-        "every rate of schedule.random": min(config.schedule.random, default=0),
-        "every rate of schedule.initialized": min(config.schedule.initialized, default=0),
+        "task.batch_size, less the one that BatchNorm needs,": task.batch_size - 1,
+        "target.tau": target.tau,
+        "schedule.epochs": schedule.epochs,
+        **{f"schedule.random[{i}]": rate for i, rate in enumerate(schedule.random or [0])},
+        **{f"schedule.initialized[{i}]": rate for i, rate in enumerate(schedule.initialized or [0])},
     }
-    said += [f"{name} is too small" for name, value in positive.items() if value <= 0]
+    said += [f"{name} must be a number above 0" for name, value in positive.items() if not 0 < value < math.inf]
+    if not (0 <= schedule.momentum < 1 and 0 <= schedule.weight_decay < math.inf):
+        said.append("schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative")
+    if trainer.precision not in PRECISIONS:
+        said.append(f"trainer.precision={trainer.precision}: choices are {', '.join(PRECISIONS)}")
+    if trainer.accelerator not in ACCELERATORS:
+        said.append(f"trainer.accelerator={trainer.accelerator}: choices are {', '.join(ACCELERATORS)}")
+    if trainer.num_workers < 0:
+        said.append("trainer.num_workers must not be negative")
     if config.seed < 0 or config.teacher.seed < 0:
         said.append("seed and teacher.seed must not be negative")
     if config.logger.mode not in ("auto", "online", "offline"):

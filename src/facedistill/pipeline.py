@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from facedistill.config import Config, check_target, compose_config
@@ -77,7 +78,7 @@ def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, 
 def tree(run: Run | WeightsFile, label: str = "") -> Tree:
     """A run and what it stands on, for a terminal."""
     state = "[green]complete[/]" if run.is_complete else "[yellow]to be made[/]"
-    shown = Tree(f"{label}{run.name}  {state}", highlight=False)
+    shown = Tree(f"{label}{escape(run.name)}  {state}", highlight=False)
     if isinstance(run, Run):
         for role, parent in run.parents.items():
             shown.add(tree(parent, f"{role}: "))

@@ -78,6 +78,8 @@ class IdentityFolders(Source):
         number = {name: i for i, name in enumerate(names)}
         labels = np.array([number[photo.identity] for photo in kept])
         tests = np.array([is_test_sample(f"{photo.identity}/{photo.path.name}") for photo in kept])
+        if len(names) < 2:
+            raise DataError(f"{self._root}: only images of {names[0]} could be read; a classifier takes two identities")
         if tests.all() or not tests.any():
             raise DataError(
                 f"{self._root}: all of its {len(kept)} images fall on one side of the 80/20 split; it takes more images"
@@ -125,10 +127,15 @@ class IdentityFolders(Source):
         if not paths:
             self._refuse(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
         paths = self._without_twins(paths, lambda path: _plain(path.stem))
-        stats = [path.stat() for path in paths]
-        return [
-            _Photo(folder.name, path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)
-        ]
+        photos = []
+        for path in paths:
+            try:
+                stat = path.stat()
+            except OSError as error:  # a link to nothing
+                self._refuse(f"{path}: {error.strerror}")
+                continue
+            photos.append(_Photo(folder.name, path, stat.st_size, stat.st_mtime_ns))
+        return photos
 
     def _without_twins(self, paths: list[Path], name: Callable[[Path], str]) -> list[Path]:
         """Refuse (or skip) a path whose name differs from another's only in case, accents' coding or suffix."""
@@ -181,6 +188,8 @@ def _decode(path: Path, size: int) -> NDArray[np.uint8]:
                 if min(image.size) < MIN_PIXELS:
                     raise DataError(f"{path}: {image.width}×{image.height} pixels, too small to show a face")
                 upright = ImageOps.exif_transpose(image)
+                if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them, not scale them
+                    upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
                 fitted = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
                 return np.asarray(fitted)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -45,25 +46,33 @@ def open_or_make(path: Path, count: int, size: int, make: Callable[[], Batches],
         DataError: the disk has no room for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with FileLock(path.with_name(path.name + ".lock")):
         if not is_whole(path):
             _fill(path, count, size, make, description)
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
+    with np.load(_index(path), allow_pickle=False) as index:
         columns = {name: index[name] for name in index.files if name not in ("sha256", "shape")}
-    images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    images = np.load(_pixels(path), mmap_mode="r", allow_pickle=False)
     return Stored(images, columns)
 
 
 def is_whole(path: Path, checksum: bool = False) -> bool:
     """Whether index and pixels are both there and fit; ``checksum`` also reads every pixel."""
     try:
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
+        with np.load(_index(path), allow_pickle=False) as index:
             shape, digest = tuple(index["shape"]), str(index["sha256"])
-        images = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError):
+        images = np.load(_pixels(path), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return False
     whole = images.dtype == np.uint8 and images.shape == shape
-    return whole and (not checksum or sha256(path.with_suffix(".npy")) == digest)
+    return whole and (not checksum or sha256(_pixels(path)) == digest)
+
+
+def _pixels(path: Path) -> Path:
+    return path.with_name(path.name + ".npy")  # not with_suffix: a data set's name may hold a dot
+
+
+def _index(path: Path) -> Path:
+    return path.with_name(path.name + ".npz")
 
 
 def _fill(path: Path, count: int, size: int, make: Callable[[], Batches], description: str) -> None:
@@ -75,7 +84,7 @@ def _fill(path: Path, count: int, size: int, make: Callable[[], Batches], descri
         )
     columns: list[Columns] = []
     written = 0
-    with write_aside(path.with_suffix(".npy")) as part:
+    with write_aside(_pixels(path)) as part:
         with part.open("wb") as file, Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
             # The header is written twice: only the end knows how many images were readable.
             start = _write_header(file, (count, size, size, 3))
@@ -91,7 +100,7 @@ def _fill(path: Path, count: int, size: int, make: Callable[[], Batches], descri
             assert _write_header(file, (written, size, size, 3)) == start
         digest = sha256(part)
     merged = {name: np.concatenate([values[name] for values in columns]) for name in columns[0]}
-    with write_aside(path.with_suffix(".npz")) as part, part.open("wb") as file:
+    with write_aside(_index(path)) as part, part.open("wb") as file:
         np.savez(file, sha256=np.str_(digest), shape=np.array([written, size, size, 3]), **merged)  # type: ignore[arg-type]
 
 

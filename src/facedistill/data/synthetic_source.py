@@ -42,6 +42,9 @@ class SyntheticFaces(Source):
     seed: int
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "name" and not isinstance(value, int):
+                raise DataError(f"data.{name}={value} must be a whole number")
         if self.num_identities < 2 or self.images_per_identity < 2:
             raise DataError("data.num_identities and data.images_per_identity must be at least 2")
         if self.num_identities >= FIRST_PAIR_IDENTITY:

@@ -68,7 +68,7 @@ class TrainBatches(Sampler[Keys]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._indices) // self._batch_size)
+        return max(1, min(-(-len(self._indices) // self._batch_size), len(self._indices) // 2))
 
     def __iter__(self) -> Iterator[Keys]:
         for batch in self.batches(self.epoch):

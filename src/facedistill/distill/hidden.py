@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from facedistill.distill.target import Target, reduced
+from facedistill.distill.target import Target, check_reduction, reduced
 from facedistill.models.network import Answer
 
 
@@ -13,6 +13,7 @@ class HiddenTarget(Target):
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, reduction: str) -> None:
         super().__init__(weight, student_width, teacher_width)
+        check_reduction(reduction)
         self.map = nn.Linear(student_width, teacher_width)
         self.reduction = reduction
 

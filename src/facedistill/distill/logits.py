@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from facedistill.distill.target import Target, reduced
+from facedistill.distill.target import Target, check_reduction, reduced
 from facedistill.models.network import Answer
 
 
@@ -13,6 +13,7 @@ class LogitsTarget(Target):
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, reduction: str) -> None:
         super().__init__(weight, student_width, teacher_width)
+        check_reduction(reduction)
         self.reduction = reduction
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:

@@ -26,13 +26,13 @@ class Target(nn.Module, abc.ABC):
         """The distance, a scalar, before it is weighed."""
 
 
-def reduced(squares: Tensor, reduction: str) -> Tensor:
-    """Squares [B, D] → their sum (‖·‖²) or mean over D, averaged over the batch.
-
-    Raises:
-        ConfigError: ``reduction`` is neither ``sum`` nor ``mean``.
-    """
-    if reduction not in ("sum", "mean"):
+def check_reduction(reduction: str) -> None:
+    """Raise ``ConfigError`` for what is neither ``mean`` nor ``sum``."""
+    if reduction not in ("mean", "sum"):
         raise ConfigError(f"reduction={reduction}: choices are mean, sum")
+
+
+def reduced(squares: Tensor, reduction: str) -> Tensor:
+    """Squares [B, D] → their ``sum`` (‖·‖²) or ``mean`` over D, averaged over the batch."""
     per_sample = squares.sum(1) if reduction == "sum" else squares.mean(1)
     return per_sample.mean()

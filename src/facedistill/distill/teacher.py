@@ -63,7 +63,8 @@ class FrozenTeacher:
         """
         recorded = self.about.get("probe")
         if recorded is None:
-            if correct * num_identities <= 2 * samples:
+            chance = 1 / num_identities
+            if correct <= samples * min(2 * chance, (1 + chance) / 2):
                 raise WeightsError(
                     f"{path} classifies {correct} of {samples} test samples, no more than chance among "
                     f"{num_identities} identities: are its classes in the order of this data's folders, and "

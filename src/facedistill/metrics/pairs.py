@@ -31,12 +31,13 @@ def ten_fold_accuracy(
 
 def best_threshold(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
     """The threshold with the most right answers; between two similarities, the lowest of equally good ones."""
-    values, start = np.unique(similarity, return_index=True)
+    values, counts = np.unique(similarity, return_counts=True)
     order = np.argsort(similarity, kind="stable")
     below = np.concatenate([[0], np.cumsum(same[order])])  # pairs of one person among the k least similar
-    # cutting before value i: everything below is called different, the rest same
-    cuts = np.append(start, len(similarity))
+    # cutting below the i-th value calls everything under it different, and the rest the same
+    cuts = np.concatenate([[0], np.cumsum(counts)])
     right = (cuts - below[cuts]) + (below[-1] - below[cuts])
-    best = int(np.argmax(right))
-    edges = np.concatenate([[values[0] - 1], (values[:-1] + values[1:]) / 2, [values[-1] + 1]])
-    return float(edges[best])
+    middles = (values[:-1] + values[1:]) / 2
+    middles = np.where(middles > values[:-1], middles, values[1:])  # of two adjacent floats there is no middle
+    edges = np.concatenate([[values[0]], middles, [values[-1] + 1]])
+    return float(edges[int(np.argmax(right))])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import timm
 import torch
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
@@ -24,10 +25,12 @@ class Backbone(nn.Module):
 
     def __init__(self, net: Any, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
         super().__init__()
+        if (mean is None) != (std is None):
+            raise ConfigError("model.mean and model.std belong together: give both, or neither")
         self.input: nn.Module = nn.BatchNorm2d(3) if mean is None or std is None else Standardize(mean, std)
         self.net = net
-        # `num_classes` is the width of a network that ends in a linear embedding
-        self.width = int(net.num_classes or net.num_features)
+        # a linear embedding at its end, a hidden layer before its head, or the pooled feature map
+        self.width = int(net.num_classes or getattr(net, "head_hidden_size", None) or net.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature K."""
@@ -60,14 +63,25 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def resnet(block: str, layers: Sequence[int], width: int, rate: int = 1) -> Backbone:
+def resnet(block: str, layers: Sequence[int], width: int, rate: int = 1, bias: bool = False) -> Backbone:
     """A ResNet with the number of kernels in every layer divided by ``rate``.
 
     ``width``: kernels of the stem at rate 1; the four stages have 1, 2, 4 and 8 times as many (times 4 where the
-    block is a bottleneck).
+    block is a bottleneck). ``bias``: the convolutions have one; BatchNorm makes it idle.
     """
-    channels = tuple(width * multiple // rate for multiple in (1, 2, 4, 8))
-    net = ResNet(BLOCKS[block], tuple(layers), num_classes=0, stem_width=width // rate, channels=channels)
+    kind, stem = BLOCKS[block], width // rate
+    channels = tuple(stem * multiple for multiple in (1, 2, 4, 8))
+    net = ResNet(kind, tuple(layers), num_classes=0, channels=channels)
+    # timm's plain stem has 64 kernels whatever it is told: replace it, and the one block that it feeds
+    net.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
+    net.bn1 = nn.BatchNorm2d(stem)
+    out = stem * kind.expansion
+    net.layer1[0] = kind(stem, stem, downsample=downsample_conv(stem, out, kernel_size=1) if out != stem else None)
+    net.init_weights()
+    if bias:
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
     return Backbone(net)
 
 
@@ -84,7 +98,7 @@ def timm_backbone(
         ConfigError: a network that timm does not know, or a rate other than 1: only our own family is divided.
     """
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"{name[:6]}*")[:8]) or "see timm.list_models()"
+        near = ", ".join(get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise ConfigError(f"model.name={name} is not known to timm. Near it: {near}")
     if rate != 1:
         raise ConfigError(f"rate={rate}: a timm network has no compression rate; name a smaller one")

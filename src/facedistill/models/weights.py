@@ -49,14 +49,14 @@ def read_weights(path: Path) -> Weights:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} holds more than weights: loading it would run code, and was refused. "
+            f"{path} is truncated, or holds more than weights, which could run code: nothing of it was run. "
             "Save the state_dict alone, best with safetensors.torch.save_file"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is truncated or no file of weights: {error}") from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise WeightsError(f"{path} is not a state_dict: a mapping from names to tensors is expected")
     return Weights(state, {})
 

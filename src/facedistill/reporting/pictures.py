@@ -14,7 +14,7 @@ from facedistill.files import write_aside
 from facedistill.models.network import Network
 from facedistill.runs import Run
 
-SHOWN = 24
+SHOWN, COLUMNS = 24, 8
 
 
 def save_pictures(run: Run, network: Network, data: FaceData, rows: Sequence[dict[str, float]]) -> None:
@@ -26,8 +26,9 @@ def save_pictures(run: Run, network: Network, data: FaceData, rows: Sequence[dic
 
 def curves(rows: Sequence[dict[str, float]], title: str) -> Figure:
     """Training losses and test metric by epoch."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = Figure(figsize=(8, 3))
     left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.16, top=0.88)
     epochs = [row["epoch"] + 1 for row in rows]
     for axes, prefix in ((left, "train/"), (right, "test/")):
         for name in (key for key in rows[0] if key.startswith(prefix)):
@@ -42,23 +43,30 @@ def curves(rows: Sequence[dict[str, float]], title: str) -> Figure:
 @torch.no_grad()
 def samples(network: Network, data: FaceData) -> Figure:
     """Test faces spread over the identities: who it is, and who the network says it is."""
-    test = data.faces.test
+    test, names = data.faces.test, data.faces.identities
     chosen = test[np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(int)]
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    grid = figure.subplots(3, -(-len(chosen) // 3), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    names = data.faces.identities
-    cells = iter(grid.flat)
-    for batch in data.test_loader(chosen):
-        said = network(batch.images).logits.argmax(1)
-        for image, label, answer in zip(batch.images, batch.labels.tolist(), said.tolist(), strict=True):
-            axes = next(cells)
-            axes.imshow(image.permute(1, 2, 0).numpy())
-            right = label == answer
-            text = names[label] if right else f"{names[label]}\nnot {names[answer]}"
-            axes.set_title(text, fontsize=6, color="black" if right else "#c0392b", parse_math=False)
+    batch = next(iter(data.test_loader(chosen)))
+    said = network(batch.images).logits.argmax(1).tolist()
+    size = batch.images.shape[2]
+    cell = size + size // 2  # one axes for all of them: one an image takes seconds to lay out
+    rows = -(-len(chosen) // COLUMNS)
+    canvas = np.full((rows * cell, COLUMNS * cell, 3), 255, np.uint8)
+    figure = Figure(figsize=(COLUMNS * 1.3, rows * 1.35))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    for place, (image, label, answer) in enumerate(zip(batch.images, batch.labels.tolist(), said, strict=True)):
+        top, left = place // COLUMNS * cell + size // 2, place % COLUMNS * cell + size // 4
+        canvas[top : top + size, left : left + size] = image.permute(1, 2, 0).numpy()
+        right = label == answer
+        text = _short(names[label]) + ("" if right else f"\nnot {_short(names[answer])}")
+        color = "black" if right else "#c0392b"
+        axes.text(left + size / 2, top - 2, text, ha="center", va="bottom", fontsize=6, color=color, parse_math=False)
+    axes.imshow(canvas, aspect="auto")
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else name[:17] + "…"
 
 
 def save(figure: Figure, path: Path) -> None:

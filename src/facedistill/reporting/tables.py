@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
@@ -99,16 +99,34 @@ _TABLE2_CELEB = _table2(
 def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
     """The records of a data set that may stand in one table, and how many were left out.
 
-    Runs of other images, architectures, batch sizes or schedules are no repetitions: the setting with the most runs
-    is taken, of equally frequent ones the one with the smaller hash.
+    Runs of other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the
+    setting with the most runs is taken, of equally frequent ones the one with the smaller hash.
     """
     ours = [record for record in records if record["config"]["data"]["name"] == data]
     if not ours:
         return [], 0
-    count = Counter(_setting(record) for record in ours)
-    chosen = min(count, key=lambda setting: (-count[setting], setting))
-    kept = [record for record in ours if _setting(record) == chosen]
+    by_cell: dict[str, list[Record]] = defaultdict(list)
+    for record in _most_alike(ours, _setting):
+        by_cell[_cell(record)].append(record)
+    kept = [record for cell in by_cell.values() for record in _most_alike(cell, _own)]
     return kept, len(ours) - len(kept)
+
+
+def _most_alike(records: Sequence[Record], key: Callable[[Record], str]) -> list[Record]:
+    """The records with the most frequent key; of equally frequent ones the smaller."""
+    count = Counter(key(record) for record in records)
+    chosen = min(count, key=lambda found: (-count[found], found), default=None)
+    return [record for record in records if key(record) == chosen]
+
+
+def _cell(record: Record) -> str:
+    config = record["config"]
+    return hash_of([config["task"]["name"], config["rate"], config["init"]["name"], config["target"]["name"]])
+
+
+def _own(record: Record) -> str:
+    """What a cell may have of its own beside its axes: weights and temperature of the target, batch size."""
+    return hash_of([record["recipe"]["target"], record["recipe"]["task"]["batch_size"]])
 
 
 def _setting(record: Record) -> str:

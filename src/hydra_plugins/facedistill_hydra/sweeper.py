@@ -39,12 +39,12 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
     ) -> list[list[list[str]]]:
         """The cells as lists of words; every cell also learns how many there are."""
         parser = OverridesParser.create()
-        cells: dict[tuple[str, ...], None] = {}
+        cells: dict[tuple[str, ...], list[str]] = {}
         for grid in self.grids:
             words = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()])
             for cell in BasicSweeper.split_arguments(words + overrides, None)[0]:
-                cells.setdefault(tuple(cell))
-        counted = [[*cell, f"cells={len(cells)}"] for cell in cells]
+                cells.setdefault(tuple(sorted(cell)), cell)
+        counted = [[*cell, f"cells={len(cells)}"] for cell in cells.values()]
         return list(self.split_overrides_to_chunks(counted, max_batch_size))
 
 

@@ -1,0 +1,77 @@
+"""Caches of their own for the tests, a small set of faces, and short ways to a configuration and to a plan."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facedistill.config import Config, compose_config
+from facedistill.data.source import FaceSet
+from facedistill.pipeline import plan
+from facedistill.runs import Run
+
+os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; two threads on two busy cores wait for each other
+
+Composer = Callable[..., Config]
+Planner = Callable[..., Run]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"):
+            patch.setenv(name, str(home))
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_DIR", "MPLCONFIGDIR"):
+            patch.setenv(name, str(home / name.lower()))
+        for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "NETRC"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """Hydra takes a third of a second to compose words; most plans here share their ancestors."""
+    once = cache(compose_config)
+
+    def composed(words: Sequence[str]) -> Config:
+        return once(tuple(words))  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facedistill.pipeline.compose_config", composed)
+        yield
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Composer:
+    """Words of the command line → Config, with every path inside of tmp_path."""
+
+    def composed(*words: str) -> Config:
+        return compose_config([f"runs_dir={tmp_path}/runs", f"cache_dir={tmp_path}/cache", "logger=csv", *words])
+
+    return composed
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planner:
+    """Words of the command line → Run, as they are read in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def planned(*words: str) -> Run:
+        return plan(["logger=csv", *words])
+
+    return planned
+
+
+@pytest.fixture(scope="session")
+def faces() -> FaceSet:
+    """4 identities × 8 random images of 24 pixels; two images of each identity are of the test split."""
+    count = 32
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (count, 24, 24, 3), dtype=np.uint8)
+    index = np.arange(count)
+    images[index, :, :, 0] = (index // 8 * 80)[:, None, None]  # an identity is known by its red
+    return FaceSet(images, index // 8, index % 4 == 3, ["ann", "bob", "cid", "dee"])

@@ -1,0 +1,178 @@
+"""Backbones: the paper's sizes, torchvision's numbers, the middle layer, foreign networks, normalization."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from facedistill.config import build, compose_config
+from facedistill.errors import ConfigError
+from facedistill.models.backbone import Backbone, Standardize, resnet, timm_backbone
+from facedistill.models.network import Network, build_network
+
+RATES = (1, 2, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> dict[str, Any]:
+    return compose_config(["scale=paper"]).model
+
+
+@pytest.fixture(scope="module")
+def backbones(resnet50: dict[str, Any]) -> dict[int, Backbone]:
+    return {rate: build(resnet50, rate=rate) for rate in RATES}
+
+
+def pixels(size: int = 32, count: int = 2) -> Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def size_of(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("rate", "millions", "width"), [(1, 23.5, 2048), (2, 5.9, 1024), (4, 1.49, 512), (8, 0.38, 256)]
+)
+def test_resnet50_has_the_sizes_of_the_paper(
+    backbones: dict[int, Backbone], rate: int, millions: float, width: int
+) -> None:
+    decimals = len(str(millions).split(".")[1])
+    assert round(size_of(backbones[rate]) / 1e6, decimals) == millions
+    assert backbones[rate].width == width
+    with torch.no_grad():
+        assert backbones[rate].eval()(pixels(64)).shape == (2, width)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_kernels_of_every_layer_are_divided_by_the_rate(backbones: dict[int, Backbone], rate: int) -> None:
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    own, full = (
+        {name: layer for name, layer in backbones[r].net.named_modules() if isinstance(layer, kinds)} for r in (rate, 1)
+    )
+    assert own.keys() == full.keys()
+    assert sum(isinstance(layer, nn.Conv2d) for layer in own.values()) == 53
+    for name, layer in own.items():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.out_channels * rate == full[name].out_channels
+            assert layer.in_channels * (1 if name == "conv1" else rate) == full[name].in_channels
+            assert (layer.kernel_size, layer.stride) == (full[name].kernel_size, full[name].stride)
+        else:
+            assert layer.num_features * rate == full[name].num_features
+
+
+def test_resnet50_computes_what_torchvision_computes() -> None:
+    ours, theirs = resnet("bottleneck", [3, 4, 6, 3], 64).eval(), torchvision.models.resnet50().eval()
+    theirs.fc = nn.Identity()
+    assert size_of(ours.net) == size_of(theirs)
+    theirs.load_state_dict(ours.net.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(ours.net(pixels(64).float()), theirs(pixels(64).float()))
+
+
+def by_hand(net: Any, images: Tensor) -> Tensor:
+    stem = net.maxpool(torch.relu(net.bn1(net.conv1(images))))
+    return net.layer2(net.layer1(stem))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("rate", [1, 4])
+def test_the_middle_is_what_layer2_gives_and_nothing_behind_it_is_computed(block: str, rate: int) -> None:
+    backbone = resnet(block, [1, 2, 1, 1], 16, rate).eval()
+    computed: list[str] = []
+    for name in ("layer2", "layer3", "layer4"):
+        getattr(backbone.net, name).register_forward_hook(lambda *_, name=name: computed.append(name))
+    with torch.no_grad():
+        middle = backbone.middle(pixels())
+        assert computed == ["layer2"]
+        expected = by_hand(backbone.net, backbone.input(pixels().float()))
+    torch.testing.assert_close(middle, expected, rtol=0, atol=0)
+    assert middle.shape[1] == 16 * 2 // rate * (4 if block == "bottleneck" else 1)
+    assert middle.abs().sum() > 0
+
+
+def test_the_gradient_of_the_middle_reaches_shallow_layers_only() -> None:
+    backbone = resnet("basic", [1, 1, 1, 1], 8)
+    backbone.middle(pixels()).square().sum().backward()
+    touched = {name.split(".")[1] for name, p in backbone.named_parameters() if p.grad is not None}
+    assert {"conv1", "layer1", "layer2"} <= touched
+    assert not {"layer3", "layer4"} & touched
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "ghostnet_050"])
+@pytest.mark.parametrize("features", [0, 512])
+def test_a_timm_network_has_the_width_it_says_and_can_be_classified_upon(name: str, features: int) -> None:
+    backbone = timm_backbone(name, features).eval()
+    with torch.no_grad():
+        found = backbone(pixels(64))
+        assert found.shape == (2, backbone.width)
+        assert backbone.width == (features or found.shape[1])
+        assert Network(backbone, 5)(pixels(64)).logits.shape == (2, 5)
+        assert backbone.middle(pixels(64)).ndim == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet19", "resnet18"), ("mobilenetv3_smal_050", "mobilenetv3_small_050"), ("vgg61", "vgg16")]
+)
+def test_an_unknown_timm_name_says_which_are_near(name: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"model.name={name}.*{near}"):
+        timm_backbone(name)
+
+
+def test_a_name_that_is_near_nothing_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match=r"model\.name=qqqqqq"):
+        timm_backbone("qqqqqq")
+
+
+def test_a_timm_network_has_no_rate() -> None:
+    with pytest.raises(ConfigError, match="rate=2"):
+        timm_backbone("resnet18", rate=2)
+
+
+def test_raw_pixels_meet_a_batch_norm_first() -> None:
+    backbone = resnet("basic", [1, 1, 1, 1], 8).train()
+    assert isinstance(backbone.input, nn.BatchNorm2d)
+    seen: list[Tensor] = []
+    backbone.input.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output.detach()]))
+    images = pixels(16, 8)
+    backbone(images)
+    raw, normalized = (tensor.double().numpy() for tensor in seen)
+    np.testing.assert_array_equal(raw, images.numpy())
+    deviation = np.sqrt(raw.var((0, 2, 3), keepdims=True) + backbone.input.eps)
+    expected = (raw - raw.mean((0, 2, 3), keepdims=True)) / deviation
+    np.testing.assert_allclose(normalized, expected, atol=1e-4)
+
+
+def test_mean_and_std_standardize_like_numpy_and_are_in_the_weights() -> None:
+    mean, std = [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]
+    backbone = timm_backbone("resnet18", mean=mean, std=std).eval()
+    assert isinstance(backbone.input, Standardize)
+    images = pixels()
+    expected = (images.numpy() - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
+    np.testing.assert_allclose(backbone.input(images.float()).numpy(), expected, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            backbone(images), backbone.net(torch.tensor(expected, dtype=torch.float32)), rtol=1e-3, atol=1e-3
+        )
+    assert {"input.mean", "input.std"} <= backbone.state_dict().keys()
+    assert not list(backbone.input.parameters())
+
+
+@pytest.mark.parametrize("given", [{"mean": [1.0, 1.0, 1.0]}, {"std": [1.0, 1.0, 1.0]}])
+def test_half_of_a_normalization_is_refused(given: dict[str, list[float]]) -> None:
+    with pytest.raises(ConfigError, match="mean"):
+        timm_backbone("resnet18", **given)  # type: ignore[arg-type]
+
+
+def test_a_network_gives_the_feature_and_a_linear_answer_on_it() -> None:
+    model = compose_config(["model.width=16"]).model
+    network = build_network(model, rate=2, num_identities=7).eval()
+    with torch.no_grad():
+        features, logits = network(pixels())
+    torch.testing.assert_close(features, network.backbone(pixels()), rtol=0, atol=0)
+    weight, bias = network.classifier.weight.detach().double(), network.classifier.bias.detach().double()
+    np.testing.assert_allclose(logits.numpy(), features.double().numpy() @ weight.numpy().T + bias.numpy(), atol=1e-5)
+    assert logits.shape == (2, 7)

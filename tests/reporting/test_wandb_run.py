@@ -1,0 +1,173 @@
+"""Weights & Biases: offline without a key, one run a cell, always finished."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from facedistill.reporting.wandb_run import WandbRun, flat, has_key
+from facedistill.runs import Run
+
+Planner = Callable[..., Run]
+ONLINE = ("logger=wandb", "rate=8", "init=full", "target=soft", "seed=2")
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home without a key."""
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def _finished(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.finish()
+
+
+def test_without_anything_there_is_no_key(nobody: Path) -> None:
+    assert not has_key()
+
+
+def test_a_key_in_the_environment(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    assert not has_key()
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert has_key()
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("machine api.wandb.ai\n  login user\n  password xyz\n", True),
+        ("machine github.com login user password xyz\n", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("place", ["home", "NETRC"])
+def test_a_key_of_wandb_login(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, content: str, found: bool, place: str
+) -> None:
+    file = nobody / (".netrc" if place == "home" else "my netrc")
+    if place == "NETRC":
+        monkeypatch.setenv("NETRC", str(file))
+    file.write_text(content)
+    assert has_key() is found
+
+
+def test_a_key_of_ones_own_server(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (nobody / ".netrc").write_text("machine wandb.example.org login user password xyz\n")
+    assert not has_key()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org/")
+    assert has_key()
+
+
+def test_what_people_sort_by_is_at_the_top_and_plain(planned: Planner) -> None:
+    run = planned(*ONLINE, "target.tau=4", "task.batch_size=7")
+    found = flat(run)
+    assert {key: value for key, value in found.items() if key != "recipe"} == {
+        "rate": 8,
+        "init": "full",
+        "target": "soft",
+        "task": "classify",
+        "data": "synthetic",
+        "model": "resnet_small",
+        "seed": 2,
+        "alpha": 1.0,
+        "beta": 0.0,
+        "tau": 4.0,
+        "batch_size": 7,
+    }
+    assert json.loads(json.dumps(found["recipe"])) == run.recipe
+
+
+def test_without_weights_and_biases_nothing_is_opened(planned: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with WandbRun(planned("logger=csv")) as opened:
+        opened.log({"epoch": 0.0, "test/top1": 1.0})
+        opened.summarize({"metrics": {}})
+    assert wandb.run is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "offline"),
+    [("auto", "", True), ("auto", "k" * 40, False), ("offline", "k" * 40, True), ("online", "", False)],
+)
+def test_it_is_offline_if_asked_for_or_without_a_key(
+    planned: Planner, nobody: Path, monkeypatch: pytest.MonkeyPatch, mode: str, key: str, offline: bool
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(wandb, "init", lambda **settings: given.append(settings))
+    run = planned(*ONLINE, f"logger.mode={mode}", "logger.project=p", "logger.entity=e", "group=table9")
+    with WandbRun(run):
+        pass
+    (settings,) = given
+    assert settings["mode"] == ("offline" if offline else "online")
+    assert (settings["id"], settings["name"], settings["resume"]) == (run.identity, run.name, "allow")
+    assert (settings["project"], settings["entity"], settings["group"]) == ("p", "e", "table9")
+    assert settings["job_type"] == "classify-student"
+    assert Path(settings["dir"]) == run.directory
+    assert settings["config"] == flat(run)
+
+
+@pytest.mark.usefixtures("_finished")
+def test_a_real_run_is_offline_finished_and_followed_by_a_run_of_its_own(planned: Planner, nobody: Path) -> None:
+    def opened(run: Run, fail: bool) -> str:
+        run.directory.mkdir(parents=True)
+        with WandbRun(run) as logger:
+            logger.log({"epoch": 0.0, "test/top1": 12.5})
+            assert wandb.run is not None
+            assert wandb.run.offline
+            recipe = dict(wandb.run.config)["recipe"]
+            assert recipe == {key: value for key, value in run.recipe.items() if value != {}}  # W&B drops them
+            found = str(wandb.run.id)
+            if fail:
+                raise RuntimeError("cut")
+        return found
+
+    one, other = planned(*ONLINE), planned("logger=wandb", "rate=2")
+    with pytest.raises(RuntimeError, match="cut"):
+        opened(one, fail=True)
+    assert wandb.run is None
+    assert opened(other, fail=False) == other.identity
+    assert wandb.run is None
+    for run in (one, other):
+        (file,) = run.directory.glob("wandb/offline-run-*/*.wandb")
+        assert run.identity in file.name
+        assert file.stat().st_size > 0
+
+
+@pytest.mark.usefixtures("_finished")
+def test_the_summary_has_the_final_numbers_and_the_distance_to_the_teacher(planned: Planner, nobody: Path) -> None:
+    run = planned(*ONLINE)
+    run.directory.mkdir(parents=True)
+    record = {
+        "metrics": {"top1": 60.0, "pairs": 90.0},
+        "params": 10,
+        "macs": 20,
+        "weights_bytes": 30,
+        "seconds": 1.5,
+        "images_per_second": 100.0,
+        "teacher_top1": 75.0,
+    }
+    with WandbRun(run) as logger:
+        logger.summarize(record)
+        assert wandb.run is not None
+        found = dict(wandb.run.summary)
+    assert {key: found[key] for key in ("final/top1", "final/pairs", "final/top1_minus_teacher", "params", "macs")} == {
+        "final/top1": 60.0,
+        "final/pairs": 90.0,
+        "final/top1_minus_teacher": -15.0,
+        "params": 10,
+        "macs": 20,
+    }

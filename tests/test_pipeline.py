@@ -1,0 +1,331 @@
+"""What a run stands on, which words reach it, and that each ancestor is made once and first."""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from facedistill.config import Config
+from facedistill.errors import ConfigError, FacedistillError, RunError, WeightsError
+from facedistill.pipeline import check_buildable, ensure, plan, tree
+from facedistill.runs import Run, WeightsFile
+
+Planner = Callable[..., Run]
+
+
+def parent(run: Run, role: str) -> Run:
+    found = run.parents[role]
+    assert isinstance(found, Run)
+    return found
+
+
+def choices(config: Config) -> tuple[str, int, str, str]:
+    return config.task.name, config.rate, config.init.name, config.target.name
+
+
+def everything(run: Run) -> Iterator[Run]:
+    yield run
+    for found in run.parents.values():
+        if isinstance(found, Run):
+            yield from everything(found)
+
+
+def test_a_teacher_and_a_student_alone_stand_on_nothing(planned: Planner) -> None:
+    assert planned("task=teacher").parents == {}
+    assert planned("target=none").parents == {}
+
+
+@pytest.mark.parametrize("target", ["soft", "hidden", "logits"])
+def test_a_target_stands_on_the_teacher(planned: Planner, target: str) -> None:
+    run = planned("rate=8", f"target={target}")
+    assert run.parents.keys() == {"teacher"}
+    assert choices(parent(run, "teacher").config) == ("teacher", 1, "scratch", "none")
+    assert parent(run, "teacher").parents == {}
+
+
+def test_full_stands_on_the_teacher_and_on_w_s0_of_the_same_rate(planned: Planner) -> None:
+    run = planned("rate=8", "init=full", "target=soft")
+    assert run.parents.keys() == {"teacher", "init"}
+    alone = parent(run, "init")
+    assert choices(alone.config) == ("classify", 8, "scratch", "none")
+    assert alone.parents == {}
+    assert alone.identity == planned("rate=8").identity
+
+
+def test_full_without_a_target_stands_on_w_s0_alone(planned: Planner) -> None:
+    assert planned("rate=8", "init=full").parents.keys() == {"init"}
+
+
+def test_fitnet_stands_on_the_hint_which_stands_on_the_same_teacher(planned: Planner) -> None:
+    run = planned("rate=4", "init=fitnet", "target=soft")
+    hint = parent(run, "init")
+    assert choices(hint.config) == ("hint", 4, "scratch", "none")
+    assert hint.parents.keys() == {"teacher"}
+    assert parent(hint, "teacher").identity == parent(run, "teacher").identity
+
+
+def test_cells_of_a_sweep_share_their_teacher_whatever_their_own_words(planned: Planner) -> None:
+    cells = [
+        planned("rate=8", "target=soft"),
+        planned("rate=2", "target=soft", "target.tau=5", "target.alpha=0.3"),
+        planned("rate=4", "target=hidden", "target.beta=0.1"),
+        planned("rate=4", "init=full", "target=soft", "model.width=24"),
+        planned("rate=4", "init=fitnet", "target=logits", "task.batch_size=64"),
+    ]
+    assert len({parent(cell, "teacher").identity for cell in cells}) == 1
+    assert parent(cells[0], "teacher").identity == planned("task=teacher").identity
+
+
+def test_own_words_do_not_reach_ancestors(planned: Planner) -> None:
+    run = planned("rate=8", "init=full", "target=soft", "target.tau=5", "target.alpha=0.3", "target.beta=0.1")
+    assert (run.config.target.tau, run.config.target.alpha, run.config.target.beta) == (5, 0.3, 0.1)
+    for ancestor in list(everything(run))[1:]:
+        assert ancestor.config.target.active() == {}
+        assert ancestor.config.target.tau == 3.0
+    plain = planned("rate=8", "init=full", "target=soft")
+    assert {role: found.identity for role, found in run.parents.items()} == {
+        role: found.identity for role, found in plain.parents.items()
+    }
+
+
+def test_words_with_a_plus_do_not_reach_ancestors_either(planned: Planner) -> None:
+    run = planned("target=soft", "+target.terms.soft.note=1")
+    assert parent(run, "teacher").identity == planned("task=teacher").identity
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "schedule.epochs=1",
+        "data.seed=5",
+        "image.crop=32",
+        "seed=4",
+        "batch_sizes.classification=48",
+    ],
+)
+def test_shared_words_reach_every_ancestor(planned: Planner, word: str) -> None:
+    words = ("rate=8", "init=fitnet", "target=soft")
+    plain, changed = list(everything(planned(*words))), list(everything(planned(*words, word)))
+    assert len(plain) == len(changed) == 4
+    assert all(one.identity != other.identity for one, other in zip(plain, changed, strict=True))
+
+
+def test_where_runs_are_kept_reaches_every_ancestor(planned: Planner, tmp_path: Path) -> None:
+    places = [f"runs_dir={tmp_path}/elsewhere", f"cache_dir={tmp_path}/cache", "logger.project=mine"]
+    for found in everything(planned("init=fitnet", "target=soft", *places)):
+        assert found.directory.parent == tmp_path / "elsewhere"
+        assert found.config.logger.project == "mine"
+        assert found.config.cache_dir == f"{tmp_path}/cache"
+
+
+def test_a_batch_size_of_the_task_reaches_ancestors_of_that_task_alone(planned: Planner) -> None:
+    run = planned("init=full", "target=soft", "task.batch_size=7")
+    assert parent(run, "init").config.task.batch_size == 7
+    assert parent(run, "teacher").config.task.batch_size == planned("task=teacher").config.task.batch_size != 7
+
+
+def test_one_teacher_for_every_seed_if_it_is_asked_for(planned: Planner) -> None:
+    own = [parent(planned("target=soft", f"seed={seed}"), "teacher") for seed in range(2)]
+    assert [teacher.config.seed for teacher in own] == [0, 1]
+    shared = [parent(planned("target=soft", f"seed={seed}", "teacher.seed=9"), "teacher") for seed in range(2)]
+    assert {teacher.config.seed for teacher in shared} == {9}
+    assert len({teacher.identity for teacher in shared}) == 1
+
+
+def test_a_file_takes_the_place_of_the_teacher_everywhere(planned: Planner, tmp_path: Path) -> None:
+    file = tmp_path / "teacher.safetensors"
+    file.write_bytes(b"weights")
+    word = f"teacher.weights={file}"
+    run = planned("init=fitnet", "target=soft", word)
+    assert run.parents["teacher"] == parent(run, "init").parents["teacher"] == WeightsFile(file)
+    before = run.identity
+    assert before != planned("init=fitnet", "target=soft").identity
+    file.write_bytes(b"other weights")
+    assert planned("init=fitnet", "target=soft", word).identity != before
+    assert planned("target=none", word).identity == planned("target=none").identity
+
+
+def test_a_backbone_is_what_the_teacher_starts_from(planned: Planner, tmp_path: Path) -> None:
+    file = tmp_path / "backbone.pt"
+    file.write_bytes(b"weights")
+    run = planned("target=soft", f"teacher.backbone={file}")
+    assert run.parents.keys() == {"teacher"}
+    assert parent(run, "teacher").parents == {"init": WeightsFile(file)}
+
+
+@pytest.mark.parametrize("key", ["teacher.weights", "teacher.backbone"])
+def test_a_file_that_is_missing_is_noticed_before_anything_is_trained(
+    planned: Planner, tmp_path: Path, key: str
+) -> None:
+    with pytest.raises(WeightsError, match=r"gone\.pt"):
+        check_buildable(planned("target=soft", f"{key}={tmp_path}/gone.pt"))
+
+
+@pytest.mark.parametrize(
+    "words", ["+model.colour=1", "+target.terms.soft.colour=1", "target.terms.soft._target_=os.system"]
+)
+def test_what_can_not_be_built_is_noticed_before_anything_is_trained(planned: Planner, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"colour|os\.system"):
+        check_buildable(planned("target=soft", *words.split()))
+
+
+def test_an_unbuildable_teacher_is_noticed_in_a_students_plan(planned: Planner) -> None:
+    with pytest.raises(ConfigError, match="colour"):
+        check_buildable(planned("target=soft", "+teacher.model.colour=1"))
+
+
+def test_what_is_shipped_can_be_built(planned: Planner) -> None:
+    for words in ("init=full target=soft", "init=fitnet target=hidden", "target=logits"):
+        check_buildable(planned(*words.split()))
+
+
+def test_data_that_is_missing_is_noticed_when_planned(tmp_path: Path) -> None:
+    with pytest.raises(FacedistillError, match="nowhere"):
+        plan(["data=identity_folders", f"data.root={tmp_path}/nowhere"])
+
+
+def test_a_plan_writes_nothing(planned: Planner, tmp_path: Path) -> None:
+    run = planned("init=fitnet", "target=soft")
+    tree(run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def finish(run: Run, title: str = "") -> None:
+    run.complete({"name": run.name})
+
+
+def printed(run: Run) -> list[str]:
+    console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(tree(run, "cell 1/1 "))
+    return console.export_text().splitlines()
+
+
+def test_the_tree_shows_what_is_there(planned: Planner) -> None:
+    run = planned("rate=8", "init=full", "target=soft")
+    teacher, alone = parent(run, "teacher"), parent(run, "init")
+    finish(teacher)
+    lines = printed(run)
+    assert len(lines) == 3
+    for line, found, state in zip(lines, (run, teacher, alone), ("to be made", "complete", "to be made"), strict=True):
+        assert found.name in line
+        assert line.rstrip().endswith(state)
+    assert lines[0].startswith("cell 1/1 ")
+    assert "teacher: " in lines[1]
+    assert "init: " in lines[2]
+
+
+def test_a_path_with_brackets_is_shown_as_it_is(planned: Planner, tmp_path: Path) -> None:
+    folder = tmp_path / "[bold] weights"
+    folder.mkdir()
+    (folder / "t.pt").write_bytes(b"x")
+    run = planned("target=soft", f"teacher.weights='{folder}/t.pt'")
+    assert any(str(folder / "t.pt") in line for line in printed(run))
+
+
+class Maker:
+    """Completes runs, and remembers in which order."""
+
+    def __init__(self, fail: str = "", error: Exception | None = None) -> None:
+        self.made: list[str] = []
+        self.titles: list[str] = []
+        self._fail, self._error = fail, error or RuntimeError("cut")
+
+    def __call__(self, run: Run, title: str) -> None:
+        assert all(found.is_complete for found in run.parents.values()), "an ancestor is not there yet"
+        self.made.append(run.identity)
+        self.titles.append(title)
+        if self._fail and run.name.startswith(self._fail):
+            raise self._error
+        finish(run)
+
+
+def test_ancestors_are_made_first_and_each_once(planned: Planner) -> None:
+    run, make = planned("init=fitnet", "target=soft"), Maker()
+    ensure(run, make, "cell 1/5 ")
+    hint, teacher = parent(run, "init"), parent(run, "teacher")
+    assert make.made == [teacher.identity, hint.identity, run.identity]
+    assert all(title.startswith("cell 1/5 ") for title in make.titles)
+    assert ["teacher" in title for title in make.titles] == [True, False, False]
+    assert "init" in make.titles[1]
+    assert all(found.is_complete for found in everything(run))
+
+
+def test_nothing_is_made_for_a_complete_run_even_if_its_ancestors_are_gone(planned: Planner) -> None:
+    run = planned("init=full", "target=soft")
+    finish(run)
+    make = Maker()
+    ensure(run, make)
+    assert make.made == []
+
+
+def test_what_is_there_is_not_made_again(planned: Planner) -> None:
+    run = planned("init=full", "target=soft")
+    finish(parent(run, "teacher"))
+    make = Maker()
+    ensure(run, make)
+    assert make.made == [parent(run, "init").identity, run.identity]
+
+
+@pytest.mark.parametrize("fail", ["teacher", "classify-r8-full"])
+def test_a_run_that_fails_is_not_complete_and_can_be_made_again(planned: Planner, fail: str) -> None:
+    run = planned("rate=8", "init=full", "target=soft")
+    with pytest.raises(RuntimeError, match="cut"):
+        ensure(run, Maker(fail))
+    assert not run.is_complete
+    assert parent(run, "init").is_complete is (fail != "teacher")
+    make = Maker()
+    ensure(run, make)  # no lock is left
+    assert run.is_complete
+    assert len(make.made) == (3 if fail == "teacher" else 1)
+
+
+def test_a_full_disk_is_an_error_of_ours_with_the_directory(planned: Planner) -> None:
+    run = planned()
+    with pytest.raises(RunError, match=rf"{run.name}.*No space left"):
+        ensure(run, Maker("classify", OSError(28, "No space left on device")))
+    assert not run.is_complete
+
+
+def test_threads_make_a_shared_ancestor_once(planned: Planner) -> None:
+    cells = [planned("rate=8", "target=soft", f"target.alpha={alpha}") for alpha in (1, 2, 3)]
+    make = Maker()
+
+    def slowly(run: Run, title: str) -> None:
+        time.sleep(0.3)
+        make(run, title)
+
+    threads = [threading.Thread(target=ensure, args=(cell, slowly)) for cell in cells]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert all(cell.is_complete for cell in cells)
+    assert sorted(make.made) == sorted({parent(cells[0], "teacher").identity, *(cell.identity for cell in cells)})
+
+
+def write_down(run: Run, title: str) -> None:
+    time.sleep(0.5)
+    with (run.directory / "made.txt").open("a") as file:
+        file.write("made\n")
+    finish(run)
+
+
+def ensure_from_words(words: list[str]) -> None:
+    ensure(plan(words), write_down)
+
+
+def test_two_processes_make_a_shared_ancestor_once(planned: Planner) -> None:
+    words = [[*planned("target=soft", f"target.alpha={alpha}").words] for alpha in (1, 2)]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=ensure_from_words, args=(each,)) for each in words]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    for found in everything(plan(words[0])):
+        assert (found.directory / "made.txt").read_text() == "made\n"
