@@ -28,7 +28,7 @@ reproduce: setup ## tables 1 and 2 on the embedded faces, then the report (SEEDS
 
 demo: setup ## under 3 minutes: a teacher, a student per target, a picture
 	$(RUN) facedistill.train -m experiments=demo $(ARGS)
-	$(RUN) facedistill.report
+	$(RUN) facedistill.report runs_dir=runs/demo out=reports/demo
 
 test: setup ## the tests, without the slow ones
 	$(RUN) pytest -m 'not slow' $(ARGS)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class RunProgress(pl.Callback):
@@ -22,11 +23,11 @@ class RunProgress(pl.Callback):
         total = steps * (trainer.max_epochs or 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=10),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TimeRemainingColumn(
+                compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=5)
+            ),
             console=Console(stderr=True),
         )
         self._task: TaskID = self._bar.add_task(
@@ -57,7 +58,9 @@ class RunProgress(pl.Callback):
     def _said(self, trainer: pl.Trainer) -> str:
         metric = trainer.callback_metrics.get(f"test/{self._metric}")
         shown = "" if metric is None else f" · {self._metric} {float(metric):.2f}"
-        return f"epoch {min(trainer.current_epoch + 1, trainer.max_epochs or 0)}/{trainer.max_epochs}{shown}"
+        last = trainer.max_epochs or 0
+        clock = "left" if trainer.current_epoch + 1 < last else "in all"
+        return f"epoch {min(trainer.current_epoch + 1, last)}/{last}{shown} {clock}"
 
     def _stop(self) -> None:
         if self._bar:
