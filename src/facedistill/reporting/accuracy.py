@@ -22,14 +22,15 @@ def accuracy_figure(tables: Sequence[tuple[Table, Sequence[Record]]]) -> Figure:
             top1 = values(records, row, "top1")
             axes.plot(top1, [place] * len(top1), "o", color="#0072b2", alpha=0.6)
             axes.plot(mean(top1), place, "|", color="black", markersize=14)
+        title = f"Table {table.number}, {table.data} in the place of {table.stands_for}"
         teachers = [r["metrics"]["top1"] for r in records if r["role"] == "teacher"]
         if teachers:
-            axes.axvline(mean(teachers), color="#d55e00", linestyle="--", label=f"teacher {mean(teachers):.1f}")
-            axes.legend(loc="lower left", frameon=False)
+            axes.axvline(mean(teachers), color="#d55e00", linestyle="--")
+            title += f" (dashed: teacher, {mean(teachers):.1f})"
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
-        axes.set_title(f"Table {table.number}, {table.data} in the place of {table.stands_for}", fontsize=10)
+        axes.set_title(title, fontsize=10)
     panels[-1].set_xlabel("top-1 on the test split, %")
     return figure
 
