@@ -24,6 +24,14 @@ from facedistill.models.weights import load_into, read_weights
 from facedistill.runs import read_record
 
 
+def device_for(accelerator: str) -> torch.device:
+    """The one device on which a run trains and is scored."""
+    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator == "cpu" or best is None:
+        return torch.device("cpu")
+    return best
+
+
 @torch.no_grad()
 def count_correct(network: Network, batches: Iterable[FaceBatch], device: torch.device) -> tuple[int, int]:
     """How many samples get their own identity as top-1, of how many."""
@@ -52,7 +60,7 @@ def embeddings(network: Network, batches: Iterable[FaceBatch], device: torch.dev
 
 def classification_metrics(network: Network, data: FaceData, device: torch.device) -> dict[str, float]:
     """Top-1 on the test split, %, and where the source has pairs, ten-fold accuracy over them, %."""
-    network.eval()
+    network.to(device).eval()
     right, seen = count_correct(network, data.val_dataloader(), device)
     metrics = {"top1": 100 * right / seen, "test_samples": float(seen)}
     loader, pairs = data.pairs_loader(), data.faces.pairs
@@ -80,7 +88,7 @@ def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float]:
     network = build_network(config.network, config.rate, len(data.faces.identities))
     path = directory / "weights.safetensors"
     load_into(network, read_weights(path).tensors, path)
-    return classification_metrics(network, data, torch.device("cpu"))
+    return classification_metrics(network, data, device_for(config.trainer.accelerator))
 
 
 def main(words: list[str]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -16,14 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from facedistill import __version__
 from facedistill.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_checkpoint
 from facedistill.callbacks.finite import FiniteLoss
-from facedistill.callbacks.history import History
+from facedistill.callbacks.history import Epoch, History
 from facedistill.callbacks.progress import RunProgress
 from facedistill.config import Config, build
 from facedistill.data.module import FaceData
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher
 from facedistill.errors import RunError
-from facedistill.evaluate import classification_metrics, count_correct
+from facedistill.evaluate import classification_metrics, count_correct, device_for
 from facedistill.models.network import Network, build_network
 from facedistill.models.weights import load_into, read_weights, save_weights
 from facedistill.reporting.pictures import save_pictures
@@ -61,28 +63,32 @@ def make(run: Run, title: str) -> None:
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted or trainer.current_epoch < len(config.learning_rates):
             raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
-        device = torch.device("cpu")
-        network = network.to(device).eval()
-        scored = config.task.name != "hint"
-        metrics = (
-            classification_metrics(network, data, device)
-            if scored
-            else {"hint_error": history.rows[-1]["test/hint_error"]}
-        )
-        about = {
-            "model": config.network,
-            "rate": config.rate,
-            "image": asdict(config.image),
-            "num_identities": len(data.faces.identities),
-            "run": run.identity,
-            "probe": probe(network, data) if scored else None,
-        }
-        save_weights(run.weights, network, about)
-        record = describe(run, network, history, metrics, data)
-        save_pictures(run, network, data, history.rows)
+        record = publish(run, network, history.rows, data)
         dashboard.summarize(record)
     run.complete(record)
     run.checkpoint.unlink(missing_ok=True)
+
+
+def publish(run: Run, network: Network, rows: Sequence[Epoch], data: FaceData) -> dict[str, Any]:
+    """Score a trained network, write its weights and pictures, and give the record of its run."""
+    config = run.config
+    device = device_for(config.trainer.accelerator)
+    if config.task.name == "hint":  # no output layer has been trained yet
+        metrics, probed = {"hint_error": rows[-1]["test/hint_error"]}, None
+    else:
+        metrics, probed = classification_metrics(network, data, device), probe(network, data, device)
+    about = {
+        "model": config.network,
+        "rate": config.rate,
+        "image": asdict(config.image),
+        "num_identities": len(data.faces.identities),
+        "run": run.identity,
+        "probe": probed,
+    }
+    network.cpu().eval()
+    save_weights(run.weights, network, about)
+    save_pictures(run, network, data, rows)
+    return describe(run, network, rows, metrics, data)
 
 
 def initialize(network: Network, run: Run) -> None:
@@ -112,15 +118,15 @@ def load_teacher(run: Run, data: FaceData) -> FrozenTeacher | None:
         return None
     num_identities = len(data.faces.identities)
     teacher = FrozenTeacher.load(parent.weights, run.config.teacher.model, num_identities)
-    measured = probe(teacher.network, data)
+    measured = probe(teacher.network, data, device_for(run.config.trainer.accelerator))
     teacher.check(measured["correct"], measured["samples"], num_identities, parent.weights)
     return teacher
 
 
-def probe(network: Network, data: FaceData) -> dict[str, int]:
-    """A network's right answers among the first test samples, on the CPU."""
+def probe(network: Network, data: FaceData, device: torch.device) -> dict[str, int]:
+    """A network's right answers among the first test samples."""
     loader = data.test_loader(data.faces.test[:PROBE_SAMPLES])
-    right, seen = count_correct(network, loader, torch.device("cpu"))
+    right, seen = count_correct(network.to(device), loader, device)
     return {"correct": right, "samples": seen}
 
 
@@ -145,7 +151,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.trainer.precision,  # type: ignore[arg-type]
-        deterministic=True,
+        deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.learning_rates),
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
         plugins=[AtomicCheckpointIO()],
@@ -158,20 +164,22 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
     )
 
 
-def quiet() -> warnings.catch_warnings:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Lightning's hints for people who write training loops are none for people who run them."""
-    caught = warnings.catch_warnings()
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
-    return caught
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+        yield
 
 
-def describe(run: Run, network: Network, history: History, metrics: dict[str, float], data: FaceData) -> dict[str, Any]:
+def describe(
+    run: Run, network: Network, rows: Sequence[Epoch], metrics: dict[str, float], data: FaceData
+) -> dict[str, Any]:
     """The record: everything a table or a figure will ever ask of this run."""
     config = run.config
     crop = config.image.crop
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.backbone.eval()(torch.zeros(1, 3, crop, crop))
-    rows = history.rows
     seconds = sum(row["seconds"] for row in rows)
     teacher = run.parents.get("teacher")
     taught = teacher.record["metrics"].get("top1") if isinstance(teacher, Run) else None
@@ -186,7 +194,7 @@ def describe(run: Run, network: Network, history: History, metrics: dict[str, fl
         "parents": {role: parent.name for role, parent in run.parents.items()},
         "metrics": metrics,
         "teacher_top1": taught,
-        "history": rows,
+        "history": list(rows),
         "data": {**data.faces.counts, "train": len(data.faces.train), "test": len(data.faces.test)},
         "params": sum(p.numel() for p in network.backbone.parameters()),
         "params_with_classifier": sum(p.numel() for p in network.parameters()),

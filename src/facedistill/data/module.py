@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -64,4 +65,5 @@ class FaceData(pl.LightningDataModule):
             sampler=batches,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
