@@ -56,7 +56,7 @@ def make(run: Run, title: str) -> None:
         targets=build_targets(config, network, teacher),
     )
     with WandbRun(run) as dashboard:
-        history = History(run.directory / "metrics.csv", dashboard.log)
+        history = History(run.directory / "metrics.csv", dashboard)
         trainer = build_trainer(run, [FiniteLoss(), history], title)
         resume = run.checkpoint if run.checkpoint.exists() else None
         with quiet():

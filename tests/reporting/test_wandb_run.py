@@ -109,8 +109,10 @@ def test_it_is_offline_if_asked_for_or_without_a_key(
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(wandb, "init", lambda **settings: given.append(settings))
     run = planned(*ONLINE, f"logger.mode={mode}", "logger.project=p", "logger.entity=e", "group=table9")
-    with WandbRun(run):
-        pass
+    with WandbRun(run) as dashboard:
+        assert given == []
+        dashboard.open()
+        dashboard.open()
     (settings,) = given
     assert settings["mode"] == ("offline" if offline else "online")
     assert (settings["id"], settings["name"], settings["resume"]) == (run.identity, run.name, "allow")

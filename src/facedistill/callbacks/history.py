@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from facedistill.files import write_aside
+from facedistill.reporting.wandb_run import WandbRun
 
 Epoch = dict[str, float]
 
@@ -23,9 +23,9 @@ class History(pl.Callback):
     appending logger can't promise.
     """
 
-    def __init__(self, csv_file: Path, log: Callable[[Epoch], None]) -> None:
+    def __init__(self, csv_file: Path, dashboard: WandbRun) -> None:
         self.rows: list[Epoch] = []
-        self._log = log
+        self._dashboard = dashboard
         self._csv_file = csv_file
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -41,6 +41,7 @@ class History(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up; nothing is brought to the host."""
+        self._dashboard.open()
         count = len(batch.labels)
         self._images += count
         for name, value in outputs.items():
@@ -59,7 +60,7 @@ class History(pl.Callback):
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows(self.rows)
-        self._log(row)
+        self._dashboard.log(row)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for the checkpoint."""

@@ -20,8 +20,12 @@ class WandbRun:
         self._wandb: wandb.Run | None = None
 
     def __enter__(self) -> WandbRun:
+        return self
+
+    def open(self) -> None:
+        """Show the run; called once its first step is made, since this takes seconds and there is nothing to show."""
         config = self._run.config
-        if config.logger.wandb:
+        if config.logger.wandb and self._wandb is None:
             os.environ.setdefault("WANDB_SILENT", "true")
             offline = config.logger.mode == "offline" or (config.logger.mode == "auto" and not has_key())
             self._wandb = wandb.init(
@@ -37,7 +41,6 @@ class WandbRun:
                 config=flat(self._run),
                 tags=[config.task.name, config.init.name, config.target.name],
             )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,11 +50,13 @@ class WandbRun:
 
     def log(self, row: dict[str, float]) -> None:
         """A row of the history: one step an epoch."""
+        self.open()
         if self._wandb is not None:
             self._wandb.log(row, step=int(row["epoch"]))
 
     def summarize(self, record: dict[str, Any]) -> None:
         """The final numbers, the distance to the teacher, and the pictures of the run directory."""
+        self.open()
         if self._wandb is None:
             return
         summary = {f"final/{name}": value for name, value in record["metrics"].items()}
