@@ -107,7 +107,12 @@ def test_it_is_offline_if_asked_for_or_without_a_key(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", key)
     given: list[dict[str, Any]] = []
-    monkeypatch.setattr(wandb, "init", lambda **settings: given.append(settings))
+
+    def init(**settings: Any) -> object:
+        given.append(settings)
+        return object()
+
+    monkeypatch.setattr(wandb, "init", init)
     run = planned(*ONLINE, f"logger.mode={mode}", "logger.project=p", "logger.entity=e", "group=table9")
     with WandbRun(run) as dashboard:
         assert given == []
