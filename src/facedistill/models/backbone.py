@@ -32,6 +32,9 @@ class Backbone(nn.Module):
         # a linear embedding at its end, a hidden layer before its head, or the pooled feature map
         self.width = int(net.num_classes or getattr(net, "head_hidden_size", None) or net.num_features)
 
+        self.memory_format = _memory_format(net)
+        self.to(memory_format=self.memory_format)
+
     def forward(self, images: Tensor) -> Tensor:
         """The feature K."""
         return self.net(self._normalized(images))  # type: ignore[no-any-return]
@@ -45,7 +48,23 @@ class Backbone(nn.Module):
         return maps[0]  # type: ignore[no-any-return]
 
     def _normalized(self, images: Tensor) -> Tensor:
-        return self.input(images.float())  # type: ignore[no-any-return]
+        return self.input(images.to(torch.float32, memory_format=self.memory_format))  # type: ignore[no-any-return]
+
+
+def _memory_format(net: nn.Module) -> torch.memory_format:
+    """channels_last, in which batches come and convolutions are faster, on CPUs too; except for narrow networks.
+
+    With fewer than 8 channels, the gradient of a strided 1 × 1 convolution in channels_last writes beyond its memory
+    (torch 2.14.1 on a CPU): other numbers in every process, or a crash.
+    """
+    narrow = any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and min(layer.in_channels, layer.out_channels) < 8
+        for layer in net.modules()
+    )
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 class Standardize(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from facedistill.config import build
@@ -34,6 +33,4 @@ class Network(nn.Module):
 
 def build_network(model: dict[str, Any], rate: int, num_identities: int) -> Network:
     """The network of an architecture (a ``conf/model`` node) at a compression rate."""
-    network = Network(build(model, rate=rate), num_identities)
-    # the memory layout in which batches come; convolutions are faster in it, on CPUs too
-    return network.to(memory_format=torch.channels_last)
+    return Network(build(model, rate=rate), num_identities)
