@@ -1,5 +1,7 @@
 """Backbones: the paper's sizes, torchvision's numbers, the middle layer, foreign networks, normalization."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -176,3 +178,31 @@ def test_a_network_gives_the_feature_and_a_linear_answer_on_it() -> None:
     weight, bias = network.classifier.weight.detach().double(), network.classifier.bias.detach().double()
     np.testing.assert_allclose(logits.numpy(), features.double().numpy() @ weight.numpy().T + bias.numpy(), atol=1e-5)
     assert logits.shape == (2, 7)
+
+
+FIT = """
+import hashlib, torch
+from facedistill.models.backbone import resnet
+torch.manual_seed(0)
+net = resnet("basic", [1, 1, 1, 1], 16, rate=4)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(12):
+    images = torch.randint(0, 256, (32, 40, 40, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    optimizer.zero_grad()
+    net(images).square().mean().backward()
+    optimizer.step()
+print(hashlib.sha256(b"".join(p.detach().contiguous().numpy().tobytes() for p in net.parameters())).hexdigest())
+"""
+
+
+def test_a_narrow_network_trains_the_same_in_every_process() -> None:
+    # in channels_last the gradients of its strided 1 × 1 convolutions overran their memory
+    done = [subprocess.run([sys.executable, "-c", FIT], capture_output=True, text=True) for _ in range(3)]
+    assert [process.returncode for process in done] == [0, 0, 0], done[0].stderr
+    assert len({process.stdout for process in done}) == 1
+
+
+def test_the_memory_layout_is_channels_last_unless_a_strided_projection_is_narrow() -> None:
+    assert resnet("basic", [1, 1, 1, 1], 32, rate=4).memory_format == torch.channels_last
+    assert resnet("basic", [1, 1, 1, 1], 32, rate=8).memory_format == torch.contiguous_format
+    assert resnet("bottleneck", [3, 4, 6, 3], 64, rate=8).memory_format == torch.channels_last
