@@ -90,7 +90,7 @@ class IdentityFolders(Source):
             "skipped": self._skipped + unreadable,
             "identities_below_min_images": self._few,
         }
-        return FaceSet(stored.images, labels, tests, names, None, counts)
+        return FaceSet(stored.images, labels, tests, names, counts=counts)
 
     @property
     def _root(self) -> Path:

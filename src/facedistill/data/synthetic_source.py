@@ -63,7 +63,9 @@ class SyntheticFaces(Source):
         tests = [is_test_sample(f"{names[i]}/{j}") for i, j in zip(people, samples, strict=True)]
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
         pairs = self._pairs(size, cache_dir)
-        return FaceSet(stored.images, people, np.array(tests), names, pairs, counts)
+        landmarks = stored.columns["landmarks"].astype(np.float32)
+        frames = np.tile(np.float32([0, 0, size]), (len(people), 1))  # rendered at this size: nothing was cut
+        return FaceSet(stored.images, people, np.array(tests), names, pairs, landmarks, frames, counts=counts)
 
     def _pairs(self, size: int, cache_dir: Path) -> Pairs:
         people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)
@@ -71,7 +73,7 @@ class SyntheticFaces(Source):
         stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
         chosen = [pair for fold in range(FOLDS) for pair in self._pairs_of(fold)]
         left, right, same, fold = (np.array(column) for column in zip(*chosen, strict=True))
-        return Pairs(stored.images, left, right, same, fold)
+        return Pairs(stored.images, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
 
     def _pairs_of(self, fold: int) -> list[tuple[int, int, bool, int]]:
         draw = np.random.Generator(np.random.Philox(key=[self.seed, fold]))
