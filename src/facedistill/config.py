@@ -30,25 +30,38 @@ CONFIG_DIR = (_PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1])
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+CLASSIFICATION = ("teacher", "classify", "hint")  # tasks whose own teacher is the one of classification
+SOFT_TEACHERS = ("auto", "task", "classification")
+DESCRIPTIVE = ("name", "rates", "gives", "compares")
 BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
 
 
 @dataclass
 class TaskConfig:
-    """What is trained. ``distils``: may have a target. ``needs_teacher``: even with target=none."""
+    """What is trained.
+
+    ``needs``: what its data must give. ``classifies``: its loss has H(P, y), so its network tells identities apart.
+    ``distils``: may have a target. ``needs_teacher``: even with target=none. ``images_per_identity``: K of batches
+    of P identities × K images, null where every sample comes once an epoch. ``options``: arguments of its module.
+    """
 
     _target_: str = MISSING
     name: str = MISSING
     rate: int = MISSING
     batch_size: int = MISSING
     metric: str = MISSING
+    needs: str = MISSING
+    classifies: bool = MISSING
     distils: bool = MISSING
-    needs_teacher: bool = MISSING
+    needs_teacher: bool = False
+    softmax: bool | None = None
+    images_per_identity: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class InitConfig:
-    """Where the weights start. ``parent``: the choices of the run whose backbone is loaded, else random."""
+    """Where the weights start. ``parent``: the choices of the run whose weights are loaded, else random."""
 
     name: str = MISSING
     starts: str = MISSING
@@ -59,12 +72,16 @@ class InitConfig:
 
 @dataclass
 class TargetConfig:
-    """What is learnt from the teacher: the terms of the loss and their weights."""
+    """What is learnt from the teacher: the terms of the loss and their weights.
+
+    A term ``compares`` the hidden layers (``features``) or what is said of identities (``logits``).
+    """
 
     name: str = MISSING
     alpha: float = 0.0
     beta: float = 0.0
     tau: float = MISSING
+    soft_teacher: str = MISSING
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def active(self) -> dict[str, dict[str, Any]]:
@@ -127,6 +144,7 @@ class Config:
 
     task: TaskConfig = field(default_factory=TaskConfig)
     data: dict[str, Any] = field(default_factory=dict)
+    recognition: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     init: InitConfig = field(default_factory=InitConfig)
@@ -145,9 +163,40 @@ class Config:
     cells: int = 1
 
     @property
+    def is_teacher(self) -> bool:
+        """Whether this is the teacher of its task: of classification, or what init=teacher makes of that one."""
+        return self.task.name == "teacher" or self.init.name == "teacher"
+
+    @property
     def network(self) -> dict[str, Any]:
         """The architecture of this run: the teacher's own, or the student's."""
-        return self.teacher.model if self.task.name == "teacher" else self.model
+        return self.teacher.model if self.is_teacher else self.model
+
+    @property
+    def recognition_data(self) -> dict[str, Any]:
+        """Whose faces the classification runs see that this run stands on."""
+        return self.data if self.recognition["name"] == "same" else self.recognition
+
+    @property
+    def tells_identities(self) -> bool:
+        """Whether the network has an output layer of identities: for its own loss, or for a term of its target."""
+        return self.task.classifies or any(term["compares"] == "logits" for term in self.target.active().values())
+
+    @property
+    def identities_data(self) -> dict[str, Any]:
+        """Whose identities that output layer tells apart."""
+        answering = {self.teacher_of(term) for term in self.target.active()}
+        return self.recognition_data if "recognizer" in answering else self.data
+
+    def teacher_of(self, term: str) -> str:
+        """Who answers for a term: ``teacher``, the task's own, or ``recognizer``, the one of classification.
+
+        The recognizer says who it is where the task's own teacher can't (paper: its 88.61 % is blamed in section 3.3).
+        """
+        if self.task.name in CLASSIFICATION or self.target.terms[term]["compares"] == "features":
+            return "teacher"
+        auto = "teacher" if self.task.classifies else "recognizer"
+        return {"auto": auto, "task": "teacher", "classification": "recognizer"}[self.target.soft_teacher]
 
     @property
     def learning_rates(self) -> list[float]:
@@ -205,6 +254,12 @@ def _complaints(config: Config) -> list[str]:
             f"init={init.name} starts {init.starts}: it can't start task={task.name}. "
             f"Choices for task={task.name}: {choices}"
         )
+    if task.needs not in config.data["gives"]:
+        choices = ", ".join(f"data={name}" for name in _data_that_gives(task.needs))
+        said.append(
+            f"task={task.name} needs {task.needs}, which data={config.data['name']} does not give. Choices: {choices}. "
+            "Where other runs stand on it: data@recognition=…"
+        )
     if not task.distils and target.active():
         why = "a teacher has no teacher" if task.name == "teacher" else "its loss is the teacher's middle layer"
         said.append(f"target={target.name} can't be learnt by task={task.name}: {why}. Use target=none")
@@ -213,6 +268,29 @@ def _complaints(config: Config) -> list[str]:
             f"rate={config.rate} can't be a teacher: it is the network that is compressed, at rate=1. "
             f"For a student alone: task=classify rate={config.rate} init=scratch target=none"
         )
+    if init.name == "teacher" and (config.rate != 1 or target.active()):
+        said.append(
+            f"init=teacher makes the teacher of task={task.name}: rate=1 target=none. "
+            "For a student: init=pretrain or init=distill"
+        )
+    if task.softmax is not None and task.name != "verify":
+        said.append(f"task.softmax belongs to task=verify, the joint form; task={task.name} has none")
+    if target.soft_teacher not in SOFT_TEACHERS:
+        said.append(f"target.soft_teacher={target.soft_teacher}: choices are {', '.join(SOFT_TEACHERS)}")
+    elif target.soft_teacher == "task" and task.name not in CLASSIFICATION and not task.classifies:
+        said.append(f"target.soft_teacher=task: the teacher of task={task.name} has no output layer of identities")
+    elif task.classifies and config.identities_data != config.data:
+        said.append("target.soft_teacher=classification: data@recognition has other identities than task.softmax")
+    if config.recognition["name"] != "same" and "identities" not in config.recognition["gives"]:
+        choices = ", ".join(f"data@recognition={name}" for name in _data_that_gives("identities"))
+        said.append(f"data@recognition={config.recognition['name']} has no identities. Choices: {choices}")
+    if task.images_per_identity is not None:
+        per_identity = task.images_per_identity
+        if per_identity < 2 or task.batch_size % per_identity or task.batch_size < 2 * per_identity:
+            said.append(
+                f"task.images_per_identity={per_identity}: batches of task.batch_size={task.batch_size} must hold at "
+                "least two identities with at least two images each, all with as many"
+            )
     rates = config.network.get("rates", [1])
     if config.rate not in rates:
         choices = ", ".join(f"rate={rate}" for rate in rates)
@@ -259,10 +337,15 @@ def _initializations_of(task: str) -> list[str]:
     return [file.stem for file in files if task in yaml.safe_load(file.read_text())["tasks"]]
 
 
+def _data_that_gives(what: str) -> list[str]:
+    sources = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONFIG_DIR / "data").glob("*.yaml"))}
+    return [name for name, source in sources.items() if what in source.get("gives", [])]
+
+
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:
     """Call what ``_target_`` names with the node's other keys and ``arguments``; the only place that does.
 
-    Keys that only describe (``name``, ``rates``) are passed where the callee takes them.
+    Keys that only describe (``DESCRIPTIVE``) are passed where the callee takes them.
 
     Raises:
         ConfigError: a target outside of the packages in ``BUILDABLE``, an unknown or missing argument.
@@ -295,7 +378,7 @@ def check_target(node: Mapping[str, Any], **arguments: Any) -> None:
 def _arguments(factory: Callable[..., Any], node: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     signature = inspect.signature(factory)
     given = {key: value for key, value in node.items() if key != "_target_"}
-    for described in ("name", "rates"):
+    for described in DESCRIPTIVE:
         if described not in signature.parameters:
             given.pop(described, None)
     try:

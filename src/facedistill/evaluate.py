@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 
 from facedistill.config import Config, compose_config
 from facedistill.data.module import FaceData
+from facedistill.data.source import Pairs
 from facedistill.data.views import FaceBatch
 from facedistill.errors import FacedistillError, RunError
-from facedistill.metrics.pairs import ten_fold_accuracy
-from facedistill.models.network import Network, build_network
+from facedistill.metrics.pairs import roc, verification_metrics
+from facedistill.models.network import Network
 from facedistill.models.weights import load_into, read_weights
 from facedistill.runs import read_record
+from facedistill.tasks.base import ScheduledModule, Scores
+from facedistill.tasks.build import build_module, published_network
 
 
 def device_for(accelerator: str) -> torch.device:
@@ -33,14 +37,13 @@ def device_for(accelerator: str) -> torch.device:
 
 
 @torch.no_grad()
-def count_correct(network: Network, batches: Iterable[FaceBatch], device: torch.device) -> tuple[int, int]:
-    """How many samples get their own identity as top-1, of how many."""
-    right, seen = 0, 0
+def measured(module: ScheduledModule, batches: Iterable[FaceBatch], device: torch.device) -> Scores:
+    """The scores of a module's metric over ``batches``."""
+    module.to(device).eval()
+    module.metric.reset()
     for batch in batches:
-        logits = network(batch.images.to(device)).logits
-        right += int((logits.argmax(1) == batch.labels.to(device)).sum())
-        seen += len(batch.labels)
-    return right, seen
+        module.measure(batch.to(device))
+    return module.scores()
 
 
 @torch.no_grad()
@@ -58,25 +61,45 @@ def embeddings(network: Network, batches: Iterable[FaceBatch], device: torch.dev
     return torch.cat(features).numpy()
 
 
-def classification_metrics(network: Network, data: FaceData, device: torch.device) -> dict[str, float]:
-    """Top-1 on the test split, %, and where the source has pairs, ten-fold accuracy over them, %."""
-    network.to(device).eval()
-    right, seen = count_correct(network, data.val_dataloader(), device)
-    metrics = {"top1": 100 * right / seen, "test_samples": float(seen)}
-    loader, pairs = data.pairs_loader(), data.faces.pairs
-    if loader is not None and pairs is not None:
-        found = embeddings(network, loader, device)
-        similarity = (found[pairs.left].astype(np.float64) * found[pairs.right]).sum(1)
-        accuracies = ten_fold_accuracy(similarity, pairs.same, pairs.fold)
-        metrics["pairs"] = 100 * float(accuracies.mean())
-    return metrics
+class Scored(NamedTuple):
+    """Final metrics by name (%; None: too few pairs to tell), and false and true accept rates where there are pairs."""
+
+    metrics: dict[str, float | None]
+    roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 
-def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float]:
-    """Score the published weights of a finished classification run.
+def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) -> Scored:
+    """The scores over the test split, over its named parts, and, where the source has pairs, those of verification.
+
+    Pairs with a person who was trained on are left out. The module's metric is left with the whole test split.
+    """
+    faces = data.faces
+    parts: dict[str, float | None] = {}
+    for name, indices in faces.subsets.items():
+        scores = measured(module, data.test_loader(indices), device)
+        parts |= {f"{metric}_{name}": value for metric, value in scores.items()}
+    whole = measured(module, data.val_dataloader(), device)
+    metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
+    loader, pairs = data.pairs_loader(), faces.pairs
+    if loader is None or pairs is None or module.config.task.needs != "identities":
+        return Scored(metrics, None)
+    new = ~pairs.trained_on
+    similarity, same = pair_similarity(embeddings(module.network, loader, device), pairs)[new], pairs.same[new]
+    far, tar, _ = roc(similarity, same)
+    return Scored({**metrics, **verification_metrics(similarity, same, pairs.fold[new])}, (far, tar))
+
+
+def pair_similarity(embedded: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
+    """Cosine of every pair [P] from L2-normalized embeddings [M, D]."""
+    similarity: NDArray[np.float64] = (embedded[pairs.left].astype(np.float64) * embedded[pairs.right]).sum(1)
+    return similarity
+
+
+def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float | None]:
+    """Score the published weights of a finished run.
 
     Raises:
-        RunError: not a complete run, or one that is not scored by classification.
+        RunError: not a complete run, or one that has no output layer to score.
     """
     record = read_record(directory)
     if record is None:
@@ -85,10 +108,14 @@ def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float]:
     if config.task.name == "hint":
         raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
     data = FaceData.of(config)
-    network = build_network(config.network, config.rate, len(data.faces.identities))
+    module = build_module(config, published_network(config, len(data.faces.identities)))
     path = directory / "weights.safetensors"
-    load_into(network, read_weights(path).tensors, path)
-    return classification_metrics(network, data, device_for(config.trainer.accelerator))
+    load_into(module.network, read_weights(path).tensors, path)
+    return final_scores(module, data, device_for(config.trainer.accelerator)).metrics
+
+
+def _number(value: float | None) -> str:
+    return "too few" if value is None else f"{value:8.3f}"
 
 
 def main(words: list[str]) -> int:
@@ -105,7 +132,7 @@ def main(words: list[str]) -> int:
         return 2
     recorded = (read_record(directory) or {})["metrics"]
     for name, value in metrics.items():
-        print(f"{name:14} {value:8.3f}   recorded {recorded[name]:8.3f}")
+        print(f"{name:18} {_number(value)}   recorded {_number(recorded[name])}")
     return 0
 
 

@@ -20,18 +20,18 @@ from facedistill.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_check
 from facedistill.callbacks.finite import FiniteLoss
 from facedistill.callbacks.history import Epoch, History
 from facedistill.callbacks.progress import RunProgress
-from facedistill.config import Config, build
-from facedistill.data.module import FaceData
-from facedistill.distill.target import Target
-from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher
+from facedistill.config import Config
+from facedistill.data.module import FaceData, read_faces
+from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
-from facedistill.evaluate import classification_metrics, count_correct, device_for
-from facedistill.models.network import Network, build_network
+from facedistill.evaluate import device_for, final_scores, measured
+from facedistill.models.network import Network
 from facedistill.models.weights import load_into, read_weights, save_weights
-from facedistill.reporting.pictures import save_pictures
+from facedistill.reporting.pictures import curves, roc_curve, save_pictures
 from facedistill.reporting.wandb_run import WandbRun
 from facedistill.runs import Run, WeightsFile
 from facedistill.tasks.base import ScheduledModule
+from facedistill.tasks.build import build_module, build_targets, published_network, training_network
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
 
@@ -45,16 +45,10 @@ def make(run: Run, title: str) -> None:
     config = run.config
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
-    network = build_network(config.network, config.rate, len(data.faces.identities))
+    network = training_network(config, count_identities(config, config.identities_data))
     initialize(network, run)
-    teacher = load_teacher(run, data)
-    module: ScheduledModule = build(
-        {"_target_": config.task._target_},
-        config=config,
-        network=network,
-        teacher=teacher,
-        targets=build_targets(config, network, teacher),
-    )
+    teachers = load_teachers(run)
+    module = build_module(config, network, teachers, build_targets(config, network, teachers))
     with WandbRun(run) as dashboard:
         history = History(run.directory / "metrics.csv", dashboard)
         trainer = build_trainer(run, [FiniteLoss(), history], title)
@@ -63,82 +57,89 @@ def make(run: Run, title: str) -> None:
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted or trainer.current_epoch < len(config.learning_rates):
             raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
-        record = publish(run, network, history.rows, data)
+        record = publish(run, module, history.rows, data)
         dashboard.summarize(record)
     run.complete(record)
     run.checkpoint.unlink(missing_ok=True)
 
 
-def publish(run: Run, network: Network, rows: Sequence[Epoch], data: FaceData) -> dict[str, Any]:
+def publish(run: Run, module: ScheduledModule, rows: Sequence[Epoch], data: FaceData) -> dict[str, Any]:
     """Score a trained network, write its weights and pictures, and give the record of its run."""
-    config = run.config
+    config, network = run.config, module.network
+    if not config.task.classifies:
+        network.classifier = None  # it served the target
     device = device_for(config.trainer.accelerator)
-    if config.task.name == "hint":  # no output layer has been trained yet
-        metrics, probed = {"hint_error": rows[-1]["test/hint_error"]}, None
-    else:
-        metrics, probed = classification_metrics(network, data, device), probe(network, data, device)
     about = {
         "model": config.network,
         "rate": config.rate,
         "image": asdict(config.image),
         "num_identities": len(data.faces.identities),
         "run": run.identity,
-        "probe": probed,
+        "probe": probe(module, data, device)._asdict(),
     }
-    network.cpu().eval()
+    scored = final_scores(module, data, device)
+    module.cpu().eval()
     save_weights(run.weights, network, about)
-    save_pictures(run, network, data, rows)
-    return describe(run, network, rows, metrics, data)
+    pictures = {"curves": curves(rows, config.task.metric, run.name), **module.pictures(data)}
+    if scored.roc is not None:
+        pictures["roc"] = roc_curve(*scored.roc, "pairs of people who were not trained on")
+    save_pictures(pictures, run.directory)
+    return describe(run, network, rows, scored.metrics, data)
+
+
+def count_identities(config: Config, data: dict[str, Any]) -> int:
+    """How many identities a ``conf/data`` node has."""
+    return len(read_faces(config, data).identities)
 
 
 def initialize(network: Network, run: Run) -> None:
     """Start from the weights of the ``init`` ancestor, where the run has one.
 
-    Its classifier is taken along where it tells the same identities apart.
+    Its output layers are taken along where they say the same: the landmarks, or the same identities.
     """
     parent = run.parents.get("init")
     if parent is None:
         return
     tensors, _ = read_weights(parent.weights)
-    if isinstance(parent, WeightsFile):
+    config = run.config
+    if isinstance(parent, WeightsFile) and config.task.name == "teacher":
         backbone = {name.removeprefix("backbone."): value for name, value in tensors.items()}
         backbone = {name: value for name, value in backbone.items() if not name.startswith("classifier.")}
         if not any(name.startswith("net.") for name in backbone):  # a bare timm state_dict
             load_into(network.backbone.net, backbone, parent.weights)
         else:
             load_into(network.backbone, backbone, parent.weights)
-    else:
-        load_into(network, tensors, parent.weights)
+        return
+    assert parent.config is not None
+    known = parent.config.identities_data
+    taken = {"backbone", "regressor"} | ({"classifier"} if known == config.identities_data else set())
+    own = network.state_dict()
+    given = {name: value for name, value in tensors.items() if name.split(".")[0] in taken and name in own}
+    new = {name: value for name, value in own.items() if not name.startswith("backbone.")}
+    load_into(network, {**new, **given}, parent.weights)
 
 
-def load_teacher(run: Run, data: FaceData) -> FrozenTeacher | None:
-    """The frozen teacher that the run stands on, once it has shown that it does what its file says."""
-    parent = run.parents.get("teacher")
-    if parent is None:
-        return None
-    num_identities = len(data.faces.identities)
-    teacher = FrozenTeacher.load(parent.weights, run.config.teacher.model, num_identities)
-    measured = probe(teacher.network, data, device_for(run.config.trainer.accelerator))
-    teacher.check(measured["correct"], measured["samples"], num_identities, parent.weights)
+def load_teachers(run: Run) -> dict[str, FrozenTeacher]:
+    """The frozen teachers that the run stands on, once each has shown that it does what its file says."""
+    return {role: _load_teacher(parent) for role, parent in run.parents.items() if role != "init"}
+
+
+def _load_teacher(parent: Run | WeightsFile) -> FrozenTeacher:
+    config = parent.config
+    assert config is not None
+    data = FaceData.of(config)
+    teacher = FrozenTeacher.load(parent.weights, published_network(config, len(data.faces.identities)))
+    device = device_for(config.trainer.accelerator)
+    teacher.check(probe(build_module(config, teacher.network), data, device), parent.weights)
     return teacher
 
 
-def probe(network: Network, data: FaceData, device: torch.device) -> dict[str, int]:
-    """A network's right answers among the first test samples."""
-    loader = data.test_loader(data.faces.test[:PROBE_SAMPLES])
-    right, seen = count_correct(network.to(device), loader, device)
-    return {"correct": right, "samples": seen}
-
-
-def build_targets(config: Config, network: Network, teacher: FrozenTeacher | None) -> dict[str, Target]:
-    """The terms of the configured target."""
-    if teacher is None:
-        return {}
-    widths = {
-        "student_width": network.backbone.width,
-        "teacher_width": teacher.network.backbone.width,
-    }
-    return {name: build(term, **widths) for name, term in config.target.active().items()}
+def probe(module: ScheduledModule, data: FaceData, device: torch.device) -> Probe:
+    """A network's score on the first test samples."""
+    indices = data.faces.test[:PROBE_SAMPLES]
+    metric = module.config.task.metric
+    value = measured(module, data.test_loader(indices), device)[metric]
+    return Probe(metric, value, len(indices), bool(module.metric.higher_is_better))
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:
@@ -173,7 +174,7 @@ def quiet() -> Iterator[None]:
 
 
 def describe(
-    run: Run, network: Network, rows: Sequence[Epoch], metrics: dict[str, float], data: FaceData
+    run: Run, network: Network, rows: Sequence[Epoch], metrics: dict[str, float | None], data: FaceData
 ) -> dict[str, Any]:
     """The record: everything a table or a figure will ever ask of this run."""
     config = run.config
@@ -182,7 +183,7 @@ def describe(
         network.backbone.eval()(torch.zeros(1, 3, crop, crop))
     seconds = sum(row["seconds"] for row in rows)
     teacher = run.parents.get("teacher")
-    taught = teacher.record["metrics"].get("top1") if isinstance(teacher, Run) else None
+    taught = teacher.record["metrics"][teacher.config.task.metric] if isinstance(teacher, Run) else None
     return {
         "identity": run.identity,
         "name": run.name,
@@ -193,7 +194,7 @@ def describe(
         "config": asdict(config),
         "parents": {role: parent.name for role, parent in run.parents.items()},
         "metrics": metrics,
-        "teacher_top1": taught,
+        "teacher_score": taught,
         "history": list(rows),
         "data": {**data.faces.counts, "train": len(data.faces.train), "test": len(data.faces.test)},
         "params": sum(p.numel() for p in network.backbone.parameters()),

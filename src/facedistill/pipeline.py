@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from facedistill.config import Config, check_target, compose_config
+from facedistill.config import CLASSIFICATION, Config, check_target, compose_config
 from facedistill.data.source import Source, build_source
 from facedistill.errors import RunError
 from facedistill.files import hash_of
 from facedistill.runs import Run, WeightsFile
 
-TEACHER = {"task": "teacher", "init": "scratch", "target": "none"}
+TEACHER = {"task": "teacher", "init": "scratch", "target": "none", "rate": "1"}
+OWN_TEACHER = {"init": "teacher", "target": "none", "rate": "1"}  # of the same task
 # Words that describe one run of a chain, not all of it: they go to an ancestor only where it makes the same choice.
 _OWN = ("task", "init", "target")
 
@@ -39,40 +41,55 @@ def _plan(
         return planned[words]
     config = composed or compose_config(words)
     source = sources.setdefault(hash_of(config.data), build_source(config.data))
-    parents = {
-        role: ancestor
-        if isinstance(ancestor, WeightsFile)
-        else _plan(_ancestor_words(words, config, ancestor), None, planned, sources)
-        for role, ancestor in _stands_on(config)
-    }
+    parents: dict[str, Run | WeightsFile] = {}
+    for role, choices in _stands_on(config):
+        ancestor = _ancestor_words(words, config, choices)
+        if config.teacher.weights and choices.get("task") == "teacher":
+            parents[role] = WeightsFile(Path(config.teacher.weights), compose_config(ancestor))
+        else:
+            parents[role] = _plan(ancestor, None, planned, sources)
+    if config.task.name == "teacher" and config.teacher.backbone:
+        parents["init"] = WeightsFile(Path(config.teacher.backbone))
     return planned.setdefault(words, Run(config, words, source.identity(), parents))
 
 
-def _stands_on(config: Config) -> Iterator[tuple[str, Mapping[str, str] | WeightsFile]]:
-    """Role, and the choices that make the ancestor, or the file that takes its place."""
-    if config.task.needs_teacher or config.target.active():
-        if config.teacher.weights:
-            yield "teacher", WeightsFile(Path(config.teacher.weights))
-        else:
-            yield "teacher", {**TEACHER, "rate": "1", "seed": str(config.teacher.seed)}
+def _stands_on(config: Config) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The role of every ancestor, and the choices that make it."""
+    recognizer = {**TEACHER, "seed": str(config.teacher.seed)}
+    own_teacher = recognizer if config.task.name in CLASSIFICATION else {**OWN_TEACHER, "seed": recognizer["seed"]}
+    roles = {config.teacher_of(term) for term in config.target.active()}
+    if "teacher" in roles or config.task.needs_teacher:
+        yield "teacher", own_teacher
+    if "recognizer" in roles:
+        yield "recognizer", recognizer
     if config.init.parent:
-        yield "init", config.init.parent
-    if config.task.name == "teacher" and config.teacher.backbone:
-        yield "init", WeightsFile(Path(config.teacher.backbone))
+        yield "init", recognizer if config.init.name == "teacher" else {"rate": str(config.rate), **config.init.parent}
 
 
 def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, str]) -> tuple[str, ...]:
     """The words of a run, changed to those of an ancestor that makes other ``choices``."""
     own = {"task": config.task.name, "init": config.init.name, "target": config.target.name}
+    other_task = choices.get("task", own["task"]) != own["task"]
+    if other_task and config.task.name not in CLASSIFICATION and config.recognition["name"] != "same":
+        words = _seen_by_the_recognizer(words)
     kept = []
     for word in words:
-        key = word.split("=", 1)[0].lstrip("+~")
+        key = _key(word)
         group = key.split(".", 1)[0]
-        replaced = key in choices
-        foreign = group in _OWN and group in choices and choices[group] != own[group]
-        if not replaced and not foreign:
+        foreign = group in _OWN and (choices.get(group, own[group]) != own[group] or (group == "target" and other_task))
+        if key not in choices and not foreign:
             kept.append(word)
     return (*kept, *(f"{key}={value}" for key, value in choices.items()))
+
+
+def _seen_by_the_recognizer(words: Sequence[str]) -> list[str]:
+    """``data@recognition=lfw recognition.root=…`` is ``data=lfw data.root=…`` to a classification run."""
+    others = [word for word in words if _key(word).split(".", 1)[0] != "data"]
+    return [re.sub(r"^(\+*)(data@)?recognition(?=[.=])", r"\1data", word) for word in others]
+
+
+def _key(word: str) -> str:
+    return word.split("=", 1)[0].lstrip("+~")
 
 
 def tree(run: Run | WeightsFile, label: str = "") -> Tree:
@@ -127,7 +144,7 @@ def check_buildable(run: Run | WeightsFile) -> None:
         return
     config = run.config
     check_target(config.network, rate=config.rate)
-    check_target({"_target_": config.task._target_}, config=None, network=None)
+    check_target({"_target_": config.task._target_, **config.task.options}, config=None, network=None)
     for term in config.target.active().values():
         check_target(term, student_width=1, teacher_width=1)
     for parent in run.parents.values():

@@ -24,9 +24,13 @@ RESULTS_VERSION = 1
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A finished network from elsewhere, in the place of a run."""
+    """A finished network from elsewhere, in the place of a run.
+
+    ``config``: of the run in whose place it stands; none for a bare backbone.
+    """
 
     weights: Path
+    config: Config | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -63,7 +67,11 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """Everything that changes the result, as plain values."""
         config = self.config
-        task = {"name": config.task.name, "batch_size": config.task.batch_size}
+        task = {
+            key: getattr(config.task, key)
+            for key in ("name", "batch_size", "softmax", "images_per_identity", "options")
+            if getattr(config.task, key) not in (None, {})
+        }
         schedule = asdict(config.schedule)
         return {
             "version": RESULTS_VERSION,
@@ -74,7 +82,7 @@ class Run:
             "rate": config.rate,
             "init": config.init.name,
             "target": config.target.active(),
-            "teacher_model": config.teacher.model if "teacher" in self.parents else None,
+            "teacher_model": config.teacher.model if self.parents.keys() & {"teacher", "recognizer"} else None,
             "learning_rates": config.learning_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
             "precision": config.trainer.precision,
@@ -100,7 +108,7 @@ class Run:
     @property
     def _axes(self) -> list[str]:
         config = self.config
-        axes = [config.task.name, f"r{config.rate}"]
+        axes = [config.task.name + ("-softmax" if config.task.softmax else ""), f"r{config.rate}"]
         return axes if config.task.name in ("teacher", "hint") else [*axes, config.init.name, config.target.name]
 
     @property
@@ -142,7 +150,7 @@ class Run:
     @property
     def role(self) -> str:
         """teacher, alone, or student: what it is in the paper's tables."""
-        if self.config.task.name == "teacher":
+        if self.config.is_teacher:
             return "teacher"
         return "student" if self.parents else "alone"
 

@@ -47,7 +47,7 @@ def make_cell(run: Run, number: int | None) -> None:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         check_buildable(run)
         ensure(run, make, title)
-    console.print(f"{title}{run.name}: {said(run.record['metrics'])}", markup=False)
+    console.print(f"{title}{run.name}: {said(run)}", markup=False)
 
 
 def import_make() -> Callable[[Run, str], None]:
@@ -60,9 +60,10 @@ def import_make() -> Callable[[Run, str], None]:
     return make
 
 
-def said(metrics: dict[str, float]) -> str:
-    """The metrics of a record in a line."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in metrics.items() if name != "test_samples")
+def said(run: Run) -> str:
+    """The metric of a finished run's task, and of its pairs, in a line."""
+    metrics = run.record["metrics"]
+    return ", ".join(f"{name} {metrics[name]:.2f}" for name in (run.config.task.metric, "pairs") if name in metrics)
 
 
 def main() -> None:

@@ -1,12 +1,23 @@
-"""Ten-fold pair verification against a search over every threshold."""
+"""Ten-fold pair verification against a search over every threshold, and the ROC against scikit-learn."""
 
 from itertools import pairwise
+from statistics import mean, stdev
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from facedistill.metrics.pairs import best_threshold, ten_fold_accuracy
+from facedistill.metrics.pairs import (
+    auc,
+    best_threshold,
+    equal_error_rate,
+    roc,
+    tar_at_far,
+    ten_fold_accuracy,
+    verification_metrics,
+)
 
 Floats, Bools, Ints = NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]
 
@@ -108,3 +119,88 @@ def test_the_threshold_separates_even_neighbouring_floats() -> None:
     for low in (1.0, float(np.nextafter(1.0, 2.0)), 0.1):
         similarity, same = np.array([low, np.nextafter(low, 2.0)]), np.array([False, True])
         assert right_at(best_threshold(similarity, same), similarity, same) == 2
+
+
+@pytest.mark.parametrize("levels", [1, 4, 10**6])
+@pytest.mark.parametrize("gap", [-1.0, 0.0, 0.7, 3.0])
+def test_roc_and_its_area_are_those_of_scikit_learn(levels: int, gap: float) -> None:
+    for seed in range(3):
+        similarity, same, _ = drawn(seed, levels, gap)
+        for mine, theirs in zip(
+            roc(similarity, same), roc_curve(same, similarity, drop_intermediate=False), strict=True
+        ):
+            assert mine.tolist() == pytest.approx(theirs.tolist(), abs=1e-12)
+        assert auc(similarity, same) == pytest.approx(roc_auc_score(same, similarity), abs=1e-12)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 10**6])
+@pytest.mark.parametrize("gap", [-1.0, 0.0, 0.7])
+def test_equal_error_rate_is_the_root_of_far_minus_frr(levels: int, gap: float) -> None:
+    for seed in range(3):
+        similarity, same, _ = drawn(seed, levels, gap)
+        far, tar, _ = roc_curve(same, similarity)
+        rate = brentq(lambda x: x - (1 - np.interp(x, far, tar)), 0, 1)  # noqa: B023
+        assert equal_error_rate(similarity, same) == pytest.approx(rate, abs=1e-9)
+
+
+def test_equal_error_rate_of_known_cases() -> None:
+    same = np.array([True, True, False, False])
+    assert equal_error_rate(np.array([4.0, 3.0, 2.0, 1.0]), same) == 0
+    assert equal_error_rate(np.array([1.0, 2.0, 3.0, 4.0]), same) == 1
+    assert equal_error_rate(np.zeros(4), same) == 0.5
+
+
+@pytest.mark.parametrize("levels", [1, 4, 10**6])
+@pytest.mark.parametrize("far", [0.5, 0.1, 0.03, 0.01])
+def test_tar_at_far_is_the_best_of_all_thresholds(levels: int, far: float) -> None:
+    for seed in range(5):
+        similarity, same, _ = drawn(seed, levels, 0.7)
+        cuts = [np.inf, *similarity.tolist()]
+        allowed = [cut for cut in cuts if np.mean(similarity[~same] >= cut) <= far]
+        best = max(np.mean(similarity[same] >= cut) for cut in allowed)
+        expected = None if far * (~same).sum() < 1 else pytest.approx(best, abs=1e-12)
+        assert tar_at_far(similarity, same, far) == expected
+
+
+@pytest.mark.parametrize(("rate", "others"), [(1e-1, 10), (1e-2, 100), (1e-3, 1000), (1e-4, 10_000)])
+def test_tar_at_far_needs_one_pair_that_may_be_accepted(rate: float, others: int) -> None:
+    # the most similar pair is of two persons: none may be accepted → 0, one may → 1
+    same = np.array([True] + [False] * others)
+    similarity = np.array([1.0, 2.0] + [0.0] * (others - 1))
+    assert tar_at_far(similarity, same, rate) == 1
+    assert tar_at_far(similarity[:-1], same[:-1], rate) is None
+
+
+def test_all_metrics_in_percent() -> None:
+    similarity, same, fold = drawn(0, 10**6, 0.7)
+    metrics = verification_metrics(similarity, same, fold)
+    accuracies = slow_accuracy(similarity, same, fold)
+    assert metrics == {
+        "pairs": pytest.approx(100 * mean(accuracies)),
+        "pairs_se": pytest.approx(100 * stdev(accuracies) / 10**0.5),
+        "pairs_auc": pytest.approx(100 * roc_auc_score(same, similarity)),
+        "pairs_eer": 100 * equal_error_rate(similarity, same),
+        "tar_at_far_1e-1": 100 * (tar_at_far(similarity, same, 0.1) or 0),
+        "tar_at_far_1e-2": 100 * (tar_at_far(similarity, same, 0.01) or 0),
+        "tar_at_far_1e-3": None,
+        "tar_at_far_1e-4": None,
+    }
+
+
+def test_folds_of_one_kind_and_folds_without_pairs() -> None:
+    similarity, same, fold = drawn(0, 10**6, 0.7)
+    fold = np.where(same, 3, np.where(fold < 5, 4, 8))  # 3 has all pairs of one person, the others none; 7 are empty
+    metrics = verification_metrics(similarity, same, fold)
+    assert metrics["pairs"] == pytest.approx(100 * mean(slow_accuracy(similarity, same, fold)))
+    assert metrics["pairs_auc"] == pytest.approx(100 * roc_auc_score(same, similarity))
+
+
+def test_what_can_not_be_told_is_none() -> None:
+    similarity, same, fold = drawn(0, 10**6, 0.7)
+    no_accuracy = verification_metrics(similarity, same, np.zeros_like(fold))
+    assert {name for name, value in no_accuracy.items() if value is None} >= {"pairs", "pairs_se"}
+    assert no_accuracy["pairs_auc"] == pytest.approx(100 * roc_auc_score(same, similarity))
+    for kind in (True, False):
+        one_kind = verification_metrics(similarity, np.full(200, kind), fold)
+        assert {name for name, value in one_kind.items() if value is not None} == {"pairs", "pairs_se"}
+    assert set(verification_metrics(similarity[:0], same[:0], fold[:0]).values()) == {None}

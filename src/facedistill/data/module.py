@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,9 +14,21 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from facedistill.config import Config
 from facedistill.data.augment import Augmentation
 from facedistill.data.source import FaceSet, build_source
-from facedistill.data.views import EvalBatches, FaceBatch, Keys, TrainBatches, Views
+from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
 
 EVAL_BATCH = 128
+
+
+def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
+    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or made now."""
+    return build_source(data).faces(config.image.resize, Path(config.cache_dir).expanduser())
+
+
+def _train_batches(config: Config, faces: FaceSet) -> TrainBatches:
+    task = config.task
+    if task.images_per_identity is None:
+        return TrainBatches(faces.train, task.batch_size, config.seed)
+    return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, config.seed)
 
 
 class FaceData(pl.LightningDataModule):
@@ -27,13 +40,12 @@ class FaceData(pl.LightningDataModule):
         self._crop = config.image.crop
         self._workers = config.trainer.num_workers
         self._views = Views(faces, Augmentation(config.image.crop, config.seed))
-        self.train_batches = TrainBatches(faces.train, config.task.batch_size, config.seed)
+        self.train_batches = _train_batches(config, faces)
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
         """Prepare the data that a configuration names (rendered or decoded on the first call)."""
-        faces = build_source(config.data).faces(config.image.resize, Path(config.cache_dir).expanduser())
-        return cls(config, faces)
+        return cls(config, read_faces(config, config.data))
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         """Shuffled, augmented, every sample once."""

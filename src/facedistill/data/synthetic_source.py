@@ -64,7 +64,7 @@ class SyntheticFaces(Source):
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
         pairs = self._pairs(size, cache_dir)
         landmarks = stored.columns["landmarks"].astype(np.float32)
-        frames = np.tile(np.float32([0, 0, size]), (len(people), 1))  # rendered at this size: nothing was cut
+        frames = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # rendered at this size: nothing was cut
         return FaceSet(stored.images, people, np.array(tests), names, pairs, landmarks, frames, counts=counts)
 
     def _pairs(self, size: int, cache_dir: Path) -> Pairs:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from facedistill.data.augment import EVAL_VIEW, Augmentation
+from facedistill.data.augment import EVAL_VIEW, NO_LANDMARKS, Augmentation
 from facedistill.data.source import FaceSet
+from facedistill.errors import DataError
 
 Keys = list[tuple[int, int]]
 
@@ -23,11 +24,24 @@ class FaceBatch(NamedTuple):
         images: uint8 [B, 3, crop, crop], RGB.
         labels: int64 [B].
         indices: int64 [B], the sample's number in its FaceSet.
+        landmarks: float32 [B, 5, 2] in units of the crop: (0, 0) is its top left corner, (1, 1) its bottom right
+            one. [B, 0, 2] where the FaceSet has none.
+        frames: float32 [B, 3], see FaceSet; [B, 0] where it has none.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    landmarks: torch.Tensor
+    frames: torch.Tensor
+
+    def to(self, device: torch.device) -> FaceBatch:
+        """The batch on a device."""
+        return FaceBatch(*(part.to(device) for part in self))
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The images as [B, crop, crop, 3], as they are drawn."""
+        return self.images.permute(0, 2, 3, 1).numpy()
 
 
 class Views(Dataset[FaceBatch]):
@@ -39,17 +53,22 @@ class Views(Dataset[FaceBatch]):
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]
-        images = np.stack([self.image(index, view) for index, view in keys])
+        views = [self.view(index, view) for index, view in keys]
+        images = np.stack([image for image, _ in views])
+        frames = self._faces.frames
         return FaceBatch(
             # the memory stays as it is, height × width × channels: torch calls that channels_last
             torch.from_numpy(images).permute(0, 3, 1, 2),
             torch.from_numpy(self._faces.labels[indices]),
             torch.tensor(indices),
+            torch.from_numpy(np.stack([(points + 0.5) / images.shape[1] for _, points in views])),
+            torch.from_numpy(np.empty((len(keys), 0), np.float32) if frames is None else frames[indices]),
         )
 
-    def image(self, index: int, view: int) -> NDArray[np.uint8]:
-        """One view of one image, uint8 [crop, crop, 3]."""
-        return self._augmentation(self._faces.images[index], index, view)
+    def view(self, index: int, view: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """One view of one image, uint8 [crop, crop, 3], and its landmarks [5 or 0, 2] in pixels of the crop."""
+        landmarks = NO_LANDMARKS if self._faces.landmarks is None else self._faces.landmarks[index]
+        return self._augmentation(self._faces.images[index], landmarks, index, view)
 
 
 class TrainBatches(Sampler[Keys]):
@@ -76,9 +95,74 @@ class TrainBatches(Sampler[Keys]):
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The sample indices of every batch of an epoch."""
-        key = np.array([self._seed, epoch], dtype=np.uint64)
-        order = np.random.Generator(np.random.Philox(key=key)).permutation(self._indices)
-        return np.array_split(order, len(self))
+        return np.array_split(self._generator(epoch).permutation(self._indices), len(self))
+
+    def _generator(self, epoch: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64)))
+
+
+class IdentityBatches(TrainBatches):
+    """Batches of P identities × K images, for losses that compare faces.
+
+    An epoch: the images of every identity, shuffled, are cut into groups of K, the last one filled up with images of
+    that identity that are in the epoch already. Batches take a group of each of the P identities with the most groups
+    left, until fewer than P identities have one; where identities are unbalanced, some images of the largest
+    are left to another epoch.
+
+    Raises:
+        DataError: an identity with one training image, or fewer than P identities.
+    """
+
+    def __init__(
+        self, indices: NDArray[np.int64], labels: NDArray[np.int64], batch_size: int, per_identity: int, seed: int
+    ) -> None:
+        super().__init__(indices, batch_size, seed)
+        self._per_identity, self._people = per_identity, batch_size // per_identity
+        self._images = [indices[labels[indices] == label] for label in np.unique(labels[indices])]
+        single = [int(images[0]) for images in self._images if len(images) < 2]
+        if single:
+            raise DataError(
+                f"{len(single)} identities have one training image (first: sample {single[0]}); a pair takes two. "
+                "Leave such identities out: data.min_images=5, so that the split seldom takes all but one"
+            )
+        if len(self._images) < self._people:
+            raise DataError(
+                f"{len(self._images)} identities can't fill a batch of {self._people} × {per_identity} images: "
+                "lower task.batch_size"
+            )
+
+    def __len__(self) -> int:
+        return len(self._dealt(np.array([self._groups(images) for images in self._images])))
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The sample indices of every batch of an epoch, [P · K]: K of an identity, then K of the next."""
+        draw = self._generator(epoch)
+        groups = [self._cut(draw.permutation(images), draw) for images in self._images]
+        order = draw.permutation(len(groups))  # which identity is served first among equals
+        left = [groups[i] for i in order]
+        dealt = self._dealt(np.array([len(group) for group in left]))
+        batches = [np.concatenate([left[person].pop() for person in people]) for people in dealt]
+        return [batches[i] for i in draw.permutation(len(batches))]
+
+    def _groups(self, images: NDArray[np.int64]) -> int:
+        return -(-len(images) // self._per_identity)
+
+    def _cut(self, images: NDArray[np.int64], draw: np.random.Generator) -> list[NDArray[np.int64]]:
+        groups = [images[i : i + self._per_identity] for i in range(0, len(images), self._per_identity)]
+        last = groups[-1]
+        others = np.setdiff1d(images, last) if len(images) > self._per_identity else images
+        fill = draw.choice(others, self._per_identity - len(last), replace=len(others) < self._per_identity)
+        groups[-1] = np.concatenate([last, fill])
+        return groups
+
+    def _dealt(self, left: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Whose groups come together, as long as P identities have one left."""
+        left, dealt = left.copy(), []
+        while np.count_nonzero(left) >= self._people:
+            people = np.argsort(-left, kind="stable")[: self._people]
+            left[people] -= 1
+            dealt.append(people)
+        return dealt
 
 
 class EvalBatches(Sampler[Keys]):

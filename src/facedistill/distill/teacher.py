@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from facedistill.errors import WeightsError
-from facedistill.models.network import Answer, Network, build_network
+from facedistill.models.network import Answer, Network
 from facedistill.models.weights import load_into, read_weights
 
 PROBE_SAMPLES = 512  # of the test split: enough to notice wrong weights or wrong data, cheap at any size
+TOLERANCE = 0.5  # points by which a probe may be worse than it was: another device rounds differently
+
+
+class Probe(NamedTuple):
+    """What a network scored on the first test samples: the metric of its task, %."""
+
+    metric: str
+    value: float
+    samples: int
+    higher_is_better: bool
 
 
 class FrozenTeacher:
@@ -27,14 +37,13 @@ class FrozenTeacher:
         self.about = about
 
     @classmethod
-    def load(cls, path: Path, model: dict[str, Any], num_identities: int) -> FrozenTeacher:
-        """Build the architecture ``model`` and give it the weights of ``path``.
+    def load(cls, path: Path, network: Network) -> FrozenTeacher:
+        """Give ``network`` the weights of ``path``, and freeze it.
 
         Raises:
             WeightsError: the file is unreadable, of another architecture or of another number of identities.
         """
         tensors, about = read_weights(path)
-        network = build_network(model, rate=1, num_identities=num_identities)
         load_into(network, tensors, path)
         return cls(network, about)
 
@@ -44,7 +53,7 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Answer:
-        """K_T and a_T for images [B, 3, H, W]."""
+        """What the teacher says of images [B, 3, H, W]."""
         return self.network(images)  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -52,27 +61,32 @@ class FrozenTeacher:
         """The feature map in the middle of the teacher, [B, C, h, w]."""
         return self.network.backbone.middle(images)
 
-    def check(self, correct: int, samples: int, num_identities: int, path: Path) -> None:
+    def check(self, probe: Probe, path: Path) -> None:
         """Stop a run whose teacher does not do what it did when it was published.
 
-        ``correct`` of ``samples`` probes were classified; the file says how many there were, or, where it comes
-        from elsewhere and says nothing, chance has to be beaten.
+        The file says what it scored then, or, where it comes from elsewhere and says nothing, a classifier has to
+        beat chance.
 
         Raises:
             WeightsError: it scores less.
         """
         recorded = self.about.get("probe")
         if recorded is None:
-            chance = 1 / num_identities
-            if correct <= samples * min(2 * chance, (1 + chance) / 2):
+            if self.network.classifier is None:
+                return
+            identities = self.network.classifier.out_features
+            chance = 1 / identities
+            if probe.value <= 100 * min(2 * chance, (1 + chance) / 2):
                 raise WeightsError(
-                    f"{path} classifies {correct} of {samples} test samples, no more than chance among "
-                    f"{num_identities} identities: are its classes in the order of this data's folders, and "
+                    f"{path} is right on {probe.value:.1f} % of {probe.samples} test samples, no more than chance "
+                    f"among {identities} identities: are its classes in the order of this data's folders, and "
                     "model.mean and model.std those it was trained with?"
                 )
-        elif samples != recorded["samples"] or correct < recorded["correct"] - 0.005 * samples:
+            return
+        worse = recorded["value"] - probe.value if probe.higher_is_better else probe.value - recorded["value"]
+        if probe.samples != recorded["samples"] or not worse <= TOLERANCE:
             raise WeightsError(
-                f"{path} classifies {correct} of {samples} test samples; it was published with "
-                f"{recorded['correct']} of {recorded['samples']}. The data, its split or its preprocessing "
-                "has changed since"
+                f"{path} has {probe.metric} {probe.value:.2f} on {probe.samples} test samples; it was published with "
+                f"{recorded['value']:.2f} on {recorded['samples']}. The data, its split or its preprocessing has "
+                "changed since"
             )

@@ -1,9 +1,34 @@
-"""Pair verification by the protocol of LFW: ten folds, each with the threshold that is best on the other nine."""
+"""Pair verification: LFW's protocol of ten folds, each with the threshold best on the other nine, and the ROC."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+FALSE_ACCEPTS = ("1e-1", "1e-2", "1e-3", "1e-4")  # rates at which the true accepts are told
+
+
+def verification_metrics(
+    similarity: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
+) -> dict[str, float | None]:
+    """Everything below in %, or None where there are too few pairs for it.
+
+    Returns:
+        pairs: mean ten-fold accuracy; pairs_se: its standard error, from the spread of the folds. None: < 2 folds.
+        pairs_auc, pairs_eer: area under the ROC, equal error rate. None: pairs of one kind only.
+        tar_at_far_RATE: of the pairs of one person, those accepted when at most RATE of the others are.
+    """
+    metrics: dict[str, float | None] = dict.fromkeys(("pairs", "pairs_se", "pairs_auc", "pairs_eer"))
+    if len(np.unique(fold)) > 1:
+        accuracies = ten_fold_accuracy(similarity, same, fold)
+        metrics["pairs"] = float(accuracies.mean())
+        metrics["pairs_se"] = float(accuracies.std(ddof=1)) / len(accuracies) ** 0.5
+    if same.any() and not same.all():
+        metrics["pairs_auc"] = auc(similarity, same)
+        metrics["pairs_eer"] = equal_error_rate(similarity, same)
+    for rate in FALSE_ACCEPTS:
+        metrics[f"tar_at_far_{rate}"] = tar_at_far(similarity, same, float(rate))
+    return {name: None if value is None else 100 * value for name, value in metrics.items()}
 
 
 def ten_fold_accuracy(
@@ -41,3 +66,43 @@ def best_threshold(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> 
     middles = np.where(middles > values[:-1], middles, values[1:])  # of two adjacent floats there is no middle
     edges = np.concatenate([[values[0]], middles, [values[-1] + 1]])
     return float(edges[int(np.argmax(right))])
+
+
+def roc(
+    similarity: NDArray[np.float64], same: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """False and true accept rates, 0 … 1, when "same" means similarity ≥ a threshold, and the thresholds; each [T].
+
+    From a threshold that accepts nothing (inf) to the lowest similarity; pairs of one similarity are accepted together.
+
+    Raises:
+        AssertionError: pairs of one kind only.
+    """
+    assert 0 < same.sum() < len(same), "a ROC needs pairs of one person and of two"
+    order = np.argsort(-similarity, kind="stable")
+    values, accepted = similarity[order], np.cumsum(same[order])
+    last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)  # of each group of equal similarities
+    true, total = accepted[last], last + 1
+    far, tar = (total - true) / (len(same) - accepted[-1]), true / accepted[-1]
+    return np.append(0.0, far), np.append(0.0, tar), np.append(np.inf, values[last])
+
+
+def auc(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """Area under the ROC, 0 … 1: a pair of one person is more similar than one of two, ties as a half."""
+    far, tar, _ = roc(similarity, same)
+    return float(np.trapezoid(tar, far))
+
+
+def equal_error_rate(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """Where false accepts are as frequent as false rejects, 0 … 1, on the straight lines between points of the ROC."""
+    far, tar, _ = roc(similarity, same)
+    return float(np.interp(0.0, far - (1 - tar), far))
+
+
+def tar_at_far(similarity: NDArray[np.float64], same: NDArray[np.bool_], far: float) -> float | None:
+    """Highest true accept rate with at most ``far`` false accepts, 0 … 1; None if that is less than one pair."""
+    others = int((~same).sum())
+    if others in (0, len(same)) or far < 1 / others:
+        return None
+    accepts, tar, _ = roc(similarity, same)
+    return float(tar[accepts <= far][-1])

@@ -1,4 +1,4 @@
-"""A backbone and the output layer of its task."""
+"""A backbone and the output layers of its task."""
 
 from __future__ import annotations
 
@@ -9,28 +9,41 @@ from torch import Tensor, nn
 from facedistill.config import build
 from facedistill.models.backbone import Backbone
 
+POINTS = 5
+
 
 class Answer(NamedTuple):
-    """What a network says of a batch: K [B, width] and the logits a [B, C]."""
+    """What a network says of a batch: K [B, width], the logits a [B, C] and the landmarks R [B, 5, 2].
+
+    Landmarks are in units of the crop: (0, 0) is its top left corner, (1, 1) its bottom right one. What the network
+    has no output layer for has no values: [B, 0] and [B, 0, 2].
+    """
 
     features: Tensor
     logits: Tensor
+    landmarks: Tensor
 
 
 class Network(nn.Module):
-    """Images [B, 3, H, W] → the feature K and the logits a of C identities."""
+    """Images [B, 3, H, W] → the feature K, the logits a of C identities, the regressed landmarks R = fc(K)."""
 
-    def __init__(self, backbone: Backbone, num_identities: int) -> None:
+    def __init__(self, backbone: Backbone, num_identities: int = 0, landmarks: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.classifier = nn.Linear(backbone.width, num_identities)
+        self.classifier = nn.Linear(backbone.width, num_identities) if num_identities else None
+        self.regressor = nn.Linear(backbone.width, 2 * POINTS) if landmarks else None
+        if self.regressor is not None:
+            nn.init.constant_(self.regressor.bias, 0.5)  # the middle of the crop
 
     def forward(self, images: Tensor) -> Answer:
-        """K and a."""
+        """K, a and R."""
         features = self.backbone(images)
-        return Answer(features, self.classifier(features))
+        nothing = features[:, :0]
+        logits = nothing if self.classifier is None else self.classifier(features)
+        points = nothing if self.regressor is None else self.regressor(features)
+        return Answer(features, logits, points.unflatten(1, (-1, 2)))
 
 
-def build_network(model: dict[str, Any], rate: int, num_identities: int) -> Network:
+def build_network(model: dict[str, Any], rate: int, num_identities: int = 0, landmarks: bool = False) -> Network:
     """The network of an architecture (a ``conf/model`` node) at a compression rate."""
-    return Network(build(model, rate=rate), num_identities)
+    return Network(build(model, rate=rate), num_identities, landmarks)

@@ -62,8 +62,9 @@ class WandbRun:
         summary = {f"final/{name}": value for name, value in record["metrics"].items()}
         summary |= {name: record[name] for name in ("params", "macs", "weights_bytes", "seconds")}
         summary["images_per_second"] = record["images_per_second"]
-        if record["teacher_top1"] is not None and "top1" in record["metrics"]:
-            summary["final/top1_minus_teacher"] = record["metrics"]["top1"] - record["teacher_top1"]
+        metric = self._run.config.task.metric
+        if record["teacher_score"] is not None and metric in record["metrics"]:
+            summary[f"final/{metric}_minus_teacher"] = record["metrics"][metric] - record["teacher_score"]
         self._wandb.summary.update(summary)
         self._wandb.config.update({"params": record["params"], "macs": record["macs"]}, allow_val_change=True)
         for picture in sorted(self._run.directory.glob("*.png")):

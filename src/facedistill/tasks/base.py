@@ -8,40 +8,69 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from facedistill.config import Config
+from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Answer, Network
 
+Scores = dict[str, float]
+
 
 class ScheduledModule(pl.LightningModule, abc.ABC):
-    """A network, perhaps a teacher, and the paper's optimizer and schedule."""
+    """A network, perhaps its teachers by role, the paper's optimizer and schedule, and a metric of the test split."""
+
+    metric: Metric
 
     def __init__(
         self,
         config: Config,
         network: Network,
-        teacher: FrozenTeacher | None = None,
+        teachers: Mapping[str, FrozenTeacher] | None = None,
         targets: Mapping[str, Target] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.network = network
-        self.teacher = teacher
+        self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
 
     @abc.abstractmethod
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """``loss`` to be minimized, and its detached terms by name, for the record."""
 
+    @abc.abstractmethod
+    def measure(self, batch: FaceBatch) -> None:
+        """Update the metric with a batch of centre crops."""
+
+    def scores(self) -> Scores:
+        """The metric's values by name, of all batches measured since it was reset."""
+        return {name: float(value) for name, value in self.metric.compute().items()}
+
+    def pictures(self, data: FaceData) -> dict[str, Figure]:
+        """What a person looks at to believe the scores, by name; after the test split has been measured, on a CPU."""
+        return {}
+
+    def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
+        """Measure."""
+        self.measure(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was measured."""
+        for name, value in self.scores().items():
+            self.log(f"test/{name}", value)
+        self.metric.reset()
+
     def on_fit_start(self) -> None:
-        """The teacher is no submodule, so it does not move by itself."""
-        if self.teacher is not None:
-            self.teacher.to(self.device)
+        """A teacher is no submodule, so it does not move by itself."""
+        for teacher in self.teachers.values():
+            teacher.to(self.device)
 
     def configure_optimizers(self) -> Any:
         """Nesterov SGD; every epoch has its learning rate, by how the run starts."""
@@ -71,11 +100,9 @@ class TaskModule(ScheduledModule):
         student: Answer = self.network(batch.images)
         loss = self.task_loss(student, batch)
         terms = {"task": loss.detach()}
-        if self.targets:
-            assert self.teacher is not None
-            teacher = self.teacher(batch.images)
-            for name, target in self.targets.items():
-                distance = target(student, teacher)
-                terms[name] = distance.detach()
-                loss = loss + target.weight * distance
+        answers = {role: teacher(batch.images) for role, teacher in self.teachers.items()}
+        for name, target in self.targets.items():
+            distance = target(student, answers[self.config.teacher_of(name)])
+            terms[name] = distance.detach()
+            loss = loss + target.weight * distance
         return {"loss": loss, **terms}

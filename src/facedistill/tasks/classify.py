@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
+from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
 from facedistill.models.network import Answer
-from facedistill.tasks.base import TaskModule
+from facedistill.reporting.pictures import identified, spread
+from facedistill.tasks.base import Scores, TaskModule
 
 
 class Classify(TaskModule):
@@ -18,18 +22,27 @@ class Classify(TaskModule):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        assert self.network.classifier is not None
         classes = self.network.classifier.out_features
-        self.top1 = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.metric = MulticlassAccuracy(classes, average="micro", validate_args=False)
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """H(P, y)."""
         return F.cross_entropy(student.logits, batch.labels)
 
-    def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
+    def measure(self, batch: FaceBatch) -> None:
         """Count right answers."""
-        self.top1.update(self.network(batch.images).logits, batch.labels)
+        self.metric.update(self.network(batch.images).logits, batch.labels)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the percentage."""
-        self.log("test/top1", 100 * self.top1.compute())
-        self.top1.reset()
+    def scores(self) -> Scores:
+        """``top1``, %."""
+        return {"top1": 100 * float(self.metric.compute())}
+
+    @torch.no_grad()
+    def pictures(self, data: FaceData) -> dict[str, Figure]:
+        """Test faces: who it is, and who the network says it is."""
+        names = data.faces.identities
+        batch = next(iter(data.test_loader(spread(data.faces.test))))
+        said = self.network(batch.images).logits.argmax(1).tolist()
+        true = [names[label] for label in batch.labels.tolist()]
+        return {"samples": identified(batch.pixels(), true, [names[answer] for answer in said])}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from facedistill.data.views import FaceBatch
-from facedistill.tasks.base import ScheduledModule
+from facedistill.tasks.base import ScheduledModule, Scores
 
 
 class Hint(ScheduledModule):
@@ -22,7 +22,7 @@ class Hint(ScheduledModule):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        assert self.teacher is not None
+        self.teacher = self.teachers["teacher"]
         crop = self.config.image.crop
         probe = torch.zeros(1, 3, crop, crop)
         with torch.no_grad():  # eval: the probe must not touch the BatchNorm statistics
@@ -30,24 +30,22 @@ class Hint(ScheduledModule):
             teacher = self.teacher.middle(probe)
         self.network.train()
         self.regressor = nn.Conv2d(student.shape[1], teacher.shape[1], 1)
-        self.hint_error = MeanMetric()
+        self.metric = MeanMetric()
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed."""
         loss = self._error(batch)
         return {"loss": loss, "task": loss.detach()}
 
-    def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
+    def measure(self, batch: FaceBatch) -> None:
         """Average the error."""
-        self.hint_error.update(self._error(batch), len(batch.labels))
+        self.metric.update(self._error(batch), len(batch.labels))
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean error on the test split."""
-        self.log("test/hint_error", self.hint_error.compute())
-        self.hint_error.reset()
+    def scores(self) -> Scores:
+        """``hint_error``, the mean over the test split."""
+        return {"hint_error": float(self.metric.compute())}
 
     def _error(self, batch: FaceBatch) -> Tensor:
-        assert self.teacher is not None
         middle = self.regressor(self.network.backbone.middle(batch.images))
         hint = self.teacher.middle(batch.images)
         if middle.shape[2:] != hint.shape[2:]:

@@ -1,0 +1,45 @@
+"""What metrics over all pairs of samples need: every embedding of the split, once, in the order of the split."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from facedistill.errors import DataError
+
+
+class EmbeddingMetric(Metric):
+    """Keeps all embeddings until ``compute``, which a subclass writes with ``in_order``."""
+
+    is_differentiable = False
+    full_state_update = False
+    embeddings: list[Tensor]
+    labels: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("embeddings", "labels", "indices"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, embeddings: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Keep a batch: embeddings [B, D], identities [B], and the places of the samples in the split [B]."""
+        self.embeddings.append(embeddings.detach().float())
+        self.labels.append(labels)
+        self.indices.append(indices)
+
+    def in_order(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All of every rank, by index, on the CPU: embeddings float32 [N, D], labels [N], indices [N].
+
+        Inside of ``compute`` only, where the ranks have exchanged their states.
+
+        Raises:
+            DataError: there is no sample.
+            AssertionError: a sample was counted twice, as by a sampler that pads the shares of the ranks.
+        """
+        if len(self.indices) == 0:
+            raise DataError("no sample to score: the split is empty")
+        indices, order = dim_zero_cat(self.indices).cpu().sort()
+        assert (indices.diff() > 0).all(), "a sample was counted twice"
+        return dim_zero_cat(self.embeddings).cpu()[order], dim_zero_cat(self.labels).cpu()[order], indices

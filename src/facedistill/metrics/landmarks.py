@@ -1,0 +1,105 @@
+"""Face alignment: the normalized error of five landmarks, and how its values are distributed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+
+from facedistill.errors import DataError
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+LIMITS = (8, 10)  # %, of the area under the curve and of the failure rate
+CURVE_END, CURVE_STEP = 20, 0.1  # %
+PERCENT = 10**7  # errors are summed as integers of 1e-7 %: a sum that no order, device or number of ranks changes
+CEILING = 100_000 * PERCENT  # 9·10⁶ faces of it fit into int64
+
+
+def eye_distance(true: Tensor) -> Tensor:
+    """[B, 5, 2] → [B], the distance between points 0 and 1."""
+    return (true[:, 0] - true[:, 1]).square().sum(1).sqrt()
+
+
+def box_diagonal(side: Tensor) -> Tensor:
+    """Side of a square box [B] → its diagonal [B]."""
+    return side * 2**0.5
+
+
+class LandmarkError(Metric):
+    """Normalized root mean square error of the landmarks of every face, exact to 1e-7 %.
+
+    A face's error is √(mean over its landmarks of squared distance) / normalizer. One that is over 100,000 % or not a
+    number counts as 100,000 %.
+    """
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    sums: Tensor  # [1 + 5] errors of faces, and of each landmark
+    areas: Tensor  # [limits] how far the errors stay below each limit
+    histogram: Tensor  # [bins] faces; bin k ends with k · CURVE_STEP, inclusive, and the last has no end
+
+    def __init__(self) -> None:
+        super().__init__()
+        bins = round(CURVE_END / CURVE_STEP) + 2
+        for name, size in (("sums", 1 + len(LANDMARKS)), ("areas", len(LIMITS)), ("histogram", bins)):
+            self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, true: Tensor, normalizer: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            predicted: [B, 5, 2], pixels of the original image.
+            true: [B, 5, 2], the same.
+            normalizer: [B], pixels, > 0.
+
+        Raises:
+            DataError: a normalizer is not a positive number.
+        """
+        # on the CPU, since not every accelerator has float64
+        predicted, true, normalizer = (part.detach().cpu().double() for part in (predicted, true, normalizer))
+        bad = ~(normalizer.isfinite() & (normalizer > 0))
+        if bad.any():
+            raise DataError(
+                f"{int(bad.sum())} of {len(bad)} faces of a batch have nothing to divide their error by: both eyes are "
+                "at one point. Fix their annotation, or divide by the box: task.options.normalizer=box"
+            )
+        distance = torch.linalg.vector_norm(predicted - true, dim=2) / normalizer[:, None]
+        error = distance.square().mean(1, keepdim=True).sqrt()
+        errors = (100 * PERCENT * torch.cat([error, distance], 1)).nan_to_num(nan=CEILING).clamp(max=CEILING)
+        units = errors.round().long()
+        below = torch.tensor(LIMITS) * PERCENT - units[:, :1]
+        step = round(CURVE_STEP * PERCENT)
+        bins = ((units[:, 0] + step - 1) // step).clamp(max=len(self.histogram) - 1)
+        self.sums += units.sum(0).to(self.sums)
+        self.areas += below.clamp(min=0).sum(0).to(self.areas)
+        self.histogram += torch.bincount(bins, minlength=len(self.histogram)).to(self.histogram)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Everything in %, float64 on the CPU; NaN before the first face.
+
+        Returns:
+            nrmse: mean error of the faces; nrmse_LANDMARK: mean distance / normalizer of one landmark.
+            auc_LIMIT: area under the cumulative curve of errors up to the limit, 100 for a perfect network: the mean
+                of max(0, 1 - error / limit).
+            failure_LIMIT: faces with an error over the limit.
+        """
+        within = self.histogram.cpu().cumsum(0)
+        faces = within[-1]
+        names = ["nrmse", *(f"nrmse_{name}" for name in LANDMARKS)]
+        metrics = dict(zip(names, self.sums.cpu().double() / PERCENT / faces, strict=True))
+        for limit, area in zip(LIMITS, self.areas.cpu().double(), strict=True):
+            metrics[f"auc_{limit}"] = 100 * area / (limit * PERCENT) / faces
+            metrics[f"failure_{limit}"] = 100 * (faces - within[round(limit / CURVE_STEP)]).double() / faces
+        return metrics
+
+    def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The cumulative curve of errors: errors 0 … 20 in steps of 0.1, %, and the fraction of faces up to each.
+
+        The ranks exchange their states: every one has to call it.
+        """
+        with self.sync_context():
+            within = self.histogram.cpu().double().cumsum(0).numpy()
+        return np.arange(len(within) - 1) / round(1 / CURVE_STEP), within[:-1] / within[-1]

@@ -1,0 +1,80 @@
+"""Alignment: five landmarks by regression on K."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from facedistill.config import Config
+from facedistill.data.module import FaceData
+from facedistill.data.views import FaceBatch
+from facedistill.distill.target import Target
+from facedistill.distill.teacher import FrozenTeacher
+from facedistill.errors import ConfigError
+from facedistill.metrics.landmarks import LandmarkError, box_diagonal, eye_distance
+from facedistill.models.network import Answer, Network
+from facedistill.reporting.pictures import error_curve, landmarks, spread
+from facedistill.tasks.base import TaskModule
+
+NORMALIZERS = ("eyes", "box")
+
+
+class Align(TaskModule):
+    """Φ = ‖R − y‖² (eq. 6 and 7), R and y in units of the crop. Metric: NRMSE in pixels of the original image, %.
+
+    ``normalizer`` of the NRMSE: the distance of the ``eyes``, or the diagonal of the face ``box``: of the square that
+    the source cut out of the original.
+
+    Raises:
+        ConfigError: another normalizer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: Network,
+        teachers: Mapping[str, FrozenTeacher] | None = None,
+        targets: Mapping[str, Target] | None = None,
+        *,
+        normalizer: str,
+    ) -> None:
+        super().__init__(config, network, teachers, targets)
+        if normalizer not in NORMALIZERS:
+            raise ConfigError(f"task.options.normalizer={normalizer}: choices are {', '.join(NORMALIZERS)}")
+        self.normalizer = normalizer
+        self.metric: LandmarkError = LandmarkError()
+
+    def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
+        """‖R − y‖², averaged over the batch."""
+        return (student.landmarks - batch.landmarks).square().sum((1, 2)).mean()
+
+    def measure(self, batch: FaceBatch) -> None:
+        """Compare landmarks in pixels of the original image."""
+        found = in_original(self.network(batch.images).landmarks, batch, self.config)
+        true = in_original(batch.landmarks, batch, self.config)
+        sizes = eye_distance(true) if self.normalizer == "eyes" else box_diagonal(batch.frames[:, 2])
+        self.metric.update(found, true, sizes)
+
+    @torch.no_grad()
+    def pictures(self, data: FaceData) -> dict[str, Figure]:
+        """Test faces with their true and found landmarks, and the cumulative error curve."""
+        batch = next(iter(data.test_loader(spread(data.faces.test))))
+        found = self.network(batch.images).landmarks
+        crop = self.config.image.crop
+        true, said = ((crop * points - 0.5).numpy() for points in (batch.landmarks, found))
+        return {
+            "samples": landmarks(batch.pixels(), true, said),
+            "errors": error_curve(*self.metric.curve(), f"test split, normalized by {self.normalizer}"),
+        }
+
+
+def in_original(points: Tensor, batch: FaceBatch, config: Config) -> Tensor:
+    """Points [B, 5, 2] of centre crops, in units of the crop → pixels of the original image."""
+    image = config.image
+    margin = (image.resize - image.crop) // 2
+    stored = (margin + image.crop * points.double()) / image.resize
+    corner, side = batch.frames[:, None, :2].double(), batch.frames[:, None, 2:].double()
+    return corner + side * stored - 0.5
