@@ -39,6 +39,23 @@ REFUSED = [
     ("schedule.random=[]", ["schedule.random"]),
     ("schedule.initialized=[0.1,0]", ["schedule.initialized"]),
     ("seed=-1", ["seed"]),
+    ("task=align data=identity_folders data.root=x", ["needs landmarks", "identity_folders", "data=synthetic", "mtfl"]),
+    ("data=mtfl data.root=x", ["needs identities", "data=mtfl", "data=lfw", "data=synthetic", "data@recognition"]),
+    ("task=align data@recognition=mtfl recognition.root=x", ["mtfl has no identities", "data@recognition=synthetic"]),
+    ("task=align init=full", ["init=full", "task=align", "init=pretrain", "init=distill", "init=teacher"]),
+    ("task=align rate=8 init=teacher", ["init=teacher", "rate=1 target=none", "init=distill"]),
+    ("task=verify rate=1 init=teacher target=soft", ["init=teacher", "rate=1 target=none"]),
+    ("task=align task.softmax=true", ["task.softmax", "task=verify"]),
+    ("task=classify task.softmax=false", ["task.softmax", "task=verify"]),
+    ("task=verify target=soft target.soft_teacher=me", ["soft_teacher=me", "auto", "task", "classification"]),
+    ("task=verify target=soft target.soft_teacher=task", ["soft_teacher=task", "no output layer"]),
+    (
+        "task=verify task.softmax=true target=soft target.soft_teacher=classification data@recognition=synthetic_large",
+        ["soft_teacher=classification", "other identities"],
+    ),
+    ("task=verify task.images_per_identity=1", ["images_per_identity=1", "batch_size=32"]),
+    ("task=verify task.images_per_identity=5", ["images_per_identity=5", "batch_size=32"]),
+    ("task=verify task.images_per_identity=32", ["images_per_identity=32", "batch_size=32"]),
     ("teacher.seed=-1", ["teacher.seed"]),
     ("logger.mode=of", ["logger.mode=of", "auto", "online", "offline"]),
 ]
@@ -64,6 +81,11 @@ TOO_LATE = [
     ("schedule.weight_decay=-1", "weight_decay"),
     ("trainer.precision=16bit", "precision"),
     ("trainer.num_workers=-1", "num_workers"),
+    ("task=align task.options.normalizer=nose", "normalizer=nose: choices are eyes, box"),
+    ("task=verify task.options.mining=easy", "mining=easy: choices are hard, semihard, all"),
+    ("task=verify task.options.margin=0", "margin=0 must be"),
+    ("task=verify task.options.margin=wide", "margin=wide must be"),
+    ("task=verify task.options.normalize=perhaps", "normalize=perhaps"),
 ]
 
 

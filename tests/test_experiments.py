@@ -108,3 +108,47 @@ def test_tables_share_their_cells_and_each_data_set_has_one_teacher() -> None:
     }
     assert [len(identities) for identities in teachers.values()] == [1, 1]
     assert teachers["synthetic"] != teachers["synthetic_large"]
+
+
+TRANSFER = {(init, target) for init in ("pretrain", "distill") for target in ("none", "hidden", "soft")}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "softmax", "rates"),
+    [("table3", "align", None, {8}), ("table4", "verify", False, {2, 4, 8}), ("table5", "verify", True, {2, 4, 8})],
+)
+def test_a_table_of_the_transfer_has_every_cell_and_the_teacher_of_its_task(
+    name: str, task: str, softmax: bool | None, rates: set[int]
+) -> None:
+    cells = runs(name)
+    assert {(run.config.task.name, run.config.task.softmax) for run in cells} == {(task, softmax)}
+    assert {cell_of(run)[1:] for run in cells} == {(rate, *choice) for rate in rates for choice in TRANSFER} | {
+        (1, "teacher", "none")
+    }
+    (teacher,) = (run for run in cells if run.role == "teacher")
+    for run in cells:
+        if run.config.target.name == "hidden":
+            assert run.parents["teacher"].identity == teacher.identity
+
+
+def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> None:
+    students = {run.identity for run in runs("table2")} | ancestors_of("table2")
+    for name in ("table3", "table4", "table5"):
+        starts = {run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "teacher")}
+        assert starts <= students
+
+
+def ancestors_of(name: str) -> set[str]:
+    return set().union(*(ancestors(run) for run in runs(name)))
+
+
+def test_only_verification_minds_how_triplets_are_mined() -> None:
+    for run in runs("table4"):
+        assert run.config.task.options["mining"] == "semihard"
+        assert all(parent.config is not None for parent in run.parents.values())
+        mining = {
+            parent.config.task.options.get("mining")
+            for parent in run.parents.values()
+            if parent.config is not None and parent.config.task.name == "verify"
+        }
+        assert mining <= {"semihard"}

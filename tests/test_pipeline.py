@@ -141,7 +141,10 @@ def test_a_file_takes_the_place_of_the_teacher_everywhere(planned: Planner, tmp_
     file.write_bytes(b"weights")
     word = f"teacher.weights={file}"
     run = planned("init=fitnet", "target=soft", word)
-    assert run.parents["teacher"] == parent(run, "init").parents["teacher"] == WeightsFile(file)
+    for found in (run.parents["teacher"], parent(run, "init").parents["teacher"]):
+        assert isinstance(found, WeightsFile)
+        assert found.weights == file
+        assert found.config == planned("task=teacher", word).config
     before = run.identity
     assert before != planned("init=fitnet", "target=soft").identity
     file.write_bytes(b"other weights")
@@ -329,3 +332,102 @@ def test_two_processes_make_a_shared_ancestor_once(planned: Planner) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     for found in everything(plan(words[0])):
         assert (found.directory / "made.txt").read_text() == "made\n"
+
+
+# alignment and verification
+
+
+def test_a_teacher_of_alignment_stands_on_that_of_classification(planned: Planner) -> None:
+    run = planned("task=align", "rate=1", "init=teacher")
+    assert run.role == "teacher"
+    assert run.parents.keys() == {"init"}
+    assert parent(run, "init").identity == planned("task=teacher").identity
+    assert run.config.network == run.config.teacher.model
+
+
+@pytest.mark.parametrize("task", ["align", "verify"])
+def test_distill_stands_on_the_distilled_classification_student_of_its_rate(planned: Planner, task: str) -> None:
+    run = planned(f"task={task}", "rate=8", "init=distill", "target=none")
+    assert run.parents.keys() == {"init"}
+    start = parent(run, "init")
+    assert choices(start.config) == ("classify", 8, "full", "soft")
+    assert start.identity == planned("rate=8", "init=full", "target=soft").identity
+
+
+def test_distill_keeps_the_default_rate_of_its_own_task(planned: Planner) -> None:
+    run = planned("task=align", "init=distill")
+    assert parent(run, "init").config.rate == run.config.rate
+
+
+@pytest.mark.parametrize("softmax", ["false", "true"])
+def test_pretrain_stands_on_the_same_task_without_a_target(planned: Planner, softmax: str) -> None:
+    words = ("task=verify", "rate=8", f"task.softmax={softmax}", "task.options.margin=0.3")
+    run = planned(*words, "init=pretrain", "target=hidden")
+    start = parent(run, "init")
+    assert choices(start.config) == ("verify", 8, "scratch", "none")
+    assert (start.config.task.softmax, start.config.task.options["margin"]) == (softmax == "true", 0.3)
+    assert start.parents == {}
+    own_teacher = parent(run, "teacher")
+    assert choices(own_teacher.config) == ("verify", 1, "teacher", "none")
+    assert own_teacher.config.task.softmax == (softmax == "true")
+
+
+@pytest.mark.parametrize(
+    ("words", "roles"),
+    [
+        (["task=align", "target=hidden"], {"teacher"}),
+        (["task=align", "target=soft"], {"recognizer"}),
+        (["task=align", "target=soft", "target.beta=0.1"], {"teacher", "recognizer"}),
+        (["task=align", "target=logits"], {"recognizer"}),
+        (["task=verify", "target=soft"], {"recognizer"}),
+        (["task=verify", "target=soft", "task.softmax=true"], {"teacher"}),
+        (["task=verify", "target=soft", "task.softmax=true", "target.soft_teacher=classification"], {"recognizer"}),
+        (["task=verify", "target=hidden", "target.soft_teacher=classification"], {"teacher"}),
+    ],
+    ids=" ".join,
+)
+def test_the_soft_prediction_is_the_recognizers_and_the_hidden_layer_the_own_teachers(
+    planned: Planner, words: list[str], roles: set[str]
+) -> None:
+    run = planned(*words, "init=scratch")
+    assert run.parents.keys() == roles
+    recognizer = planned("task=teacher").identity
+    if "recognizer" in roles:
+        assert parent(run, "recognizer").identity == recognizer
+    if "teacher" in roles:
+        assert parent(parent(run, "teacher"), "init").identity == recognizer
+
+
+def test_weights_of_a_target_do_not_reach_the_classification_student(planned: Planner) -> None:
+    run = planned("task=verify", "init=distill", "target=soft", "target.alpha=0.3")
+    assert run.config.target.alpha == 0.3
+    assert parent(run, "init").config.target.alpha == 1.0
+
+
+def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
+    own = ("data=synthetic", "data.num_identities=7")
+    other = ("data@recognition=synthetic_large", "recognition.num_identities=9")
+    run = planned("task=align", "rate=8", "init=distill", "target=soft", "target.beta=1", *own, *other)
+    recognizer = planned("task=teacher", "data=synthetic_large", "data.num_identities=9").identity
+    assert parent(run, "recognizer").identity == recognizer
+    assert parent(parent(run, "teacher"), "init").identity == recognizer
+    assert parent(run, "init").config.data["num_identities"] == 9
+    assert parent(run, "teacher").config.data["num_identities"] == run.config.data["num_identities"] == 7
+    assert run.identity != planned("task=align", "rate=8", "init=distill", "target=soft", "target.beta=1", *own).identity
+
+
+def test_faces_of_the_recognizer_change_nothing_where_it_is_not_asked(planned: Planner) -> None:
+    other = "data@recognition=synthetic_large"
+    assert planned("task=align", "init=pretrain", other).identity == planned("task=align", "init=pretrain").identity
+
+
+def test_options_of_a_task_change_the_run(planned: Planner) -> None:
+    plain = planned("task=verify").identity
+    words = ("task.options.margin=0.3", "task.options.mining=all", "task.options.normalize=false", "task.softmax=true")
+    assert len({plain, *(planned("task=verify", word).identity for word in words)}) == 5
+    assert planned("task=verify", "task.images_per_identity=2").identity != plain
+
+
+def test_an_unknown_option_of_a_task_is_refused_before_anything_is_trained(planned: Planner) -> None:
+    with pytest.raises(ConfigError, match=r"colour.*margin, mining, normalize"):
+        check_buildable(planned("task=verify", "+task.options.colour=1"))

@@ -95,7 +95,7 @@ def test_the_record_holds_what_a_table_asks(made: Run) -> None:
     assert record["weights_bytes"] == made.weights.stat().st_size
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert 0 <= record["metrics"]["top1"] <= 100
-    assert record["teacher_top1"] == made.parents["teacher"].record["metrics"]["top1"]  # type: ignore[union-attr]
+    assert record["teacher_score"] == made.parents["teacher"].record["metrics"]["top1"]  # type: ignore[union-attr]
     assert not made.checkpoint.exists()
     assert {"curves.png", "samples.png", "metrics.csv"} <= {path.name for path in made.directory.iterdir()}
 

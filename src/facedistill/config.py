@@ -42,7 +42,8 @@ class TaskConfig:
 
     ``needs``: what its data must give. ``classifies``: its loss has H(P, y), so its network tells identities apart.
     ``distils``: may have a target. ``needs_teacher``: even with target=none. ``images_per_identity``: K of batches
-    of P identities × K images, null where every sample comes once an epoch. ``options``: arguments of its module.
+    of P identities × K images, null where every sample comes once an epoch. ``alpha``: weight of the soft prediction
+    unless ``target.alpha`` says otherwise. ``options``: arguments of its module.
     """
 
     _target_: str = MISSING
@@ -56,6 +57,7 @@ class TaskConfig:
     needs_teacher: bool = False
     softmax: bool | None = None
     images_per_identity: int | None = None
+    alpha: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,8 +1,8 @@
 """Write the tables of the paper beside ours, from the records of finished runs.
 
-python -m facedistill.report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large]
+python -m facedistill.report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large] [alignment=synthetic]
 
-``data`` names what takes the place of CASIA-WebFace and of MS-Celeb-1M.
+``data`` names what takes the place of CASIA-WebFace and of MS-Celeb-1M, ``alignment`` of CelebA.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from facedistill.reporting.pictures import save
 from facedistill.reporting.tables import Record, markdown, of_one_setting, tables, values
 from facedistill.runs import all_records
 
-DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large"}
+DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
 
 
-def write_report(runs_dir: Path, out: Path, data: Sequence[str]) -> Path:
+def write_report(runs_dir: Path, out: Path, data: Sequence[str], alignment: str) -> Path:
     """Write ``out/README.md`` and ``out/accuracy.png``; runs that are missing are named, with the command."""
     records = [record for record in all_records(runs_dir) if record["config"]["task"]["name"] != "hint"]
-    chosen = [(table, *of_one_setting(records, table.data)) for table in tables(data)]
+    chosen = [(table, *of_one_setting(table.of(records), table.data)) for table in tables(data, alignment)]
     parts = [_head(runs_dir, records)]
     for table, ours, left_out in chosen:
         parts.append(f"## Table {table.number}: {table.title}, {table.stands_for}")
@@ -31,12 +31,12 @@ def write_report(runs_dir: Path, out: Path, data: Sequence[str]) -> Path:
         if left_out:
             parts.append(f"{left_out} runs of other images, models or schedules on this data are left out.")
         parts.append(markdown(table, ours))
-        missing = [row.label for row in table.rows if not values(ours, row, "top1")]
+        missing = [row.label for row in table.rows if not values(ours, row, table.metric)]
         if missing:
             parts.append(f"Missing: {'; '.join(missing)}. To make them: `{table.command}`")
     if any(ours for _, ours, _ in chosen):
         save(accuracy_figure([(table, ours) for table, ours, _ in chosen]), out / "accuracy.png")
-        parts.insert(1, "![Accuracy of every cell beside its teacher's](accuracy.png)")
+        parts.insert(1, "![The score of every cell beside its teacher's](accuracy.png)")
     with write_aside(out / "README.md") as part:
         part.write_text("\n\n".join(parts) + "\n")
     return out / "README.md"
@@ -75,7 +75,7 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0 if unknown == ["--help"] else 2
     options = {**DEFAULTS, **given}
-    page = write_report(Path(options["runs_dir"]), Path(options["out"]), options["data"].split(","))
+    page = write_report(Path(options["runs_dir"]), Path(options["out"]), options["data"].split(","), options["alignment"])
     print(f"{page} and {page.with_name('accuracy.png').name} are written")
     return 0
 

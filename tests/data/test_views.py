@@ -1,16 +1,19 @@
 """Batches of views: pure, each sample once, in an order of (seed, epoch)."""
 
+import dataclasses
 import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from facedistill.data.augment import EVAL_VIEW, Augmentation
 from facedistill.data.source import FaceSet
-from facedistill.data.views import EvalBatches, FaceBatch, Keys, TrainBatches, Views
+from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
+from facedistill.errors import DataError
 
 CROP = 16
 
@@ -139,3 +142,89 @@ def test_evaluation_has_each_sample_once_in_order(count: int, batch_size: int) -
     assert [key for batch in keys for key in batch] == [(index, EVAL_VIEW) for index in indices.tolist()]
     assert len(keys) == len(batches)
     assert all(1 <= len(batch) <= batch_size for batch in keys)
+
+
+def with_landmarks(faces: FaceSet) -> FaceSet:
+    points = np.random.default_rng(1).uniform(2, 20, (32, 5, 2)).astype(np.float32)
+    frames = np.random.default_rng(2).uniform(0, 50, (32, 3)).astype(np.float32)
+    return dataclasses.replace(faces, landmarks=points, frames=frames)
+
+
+def test_a_batch_has_landmarks_in_units_of_the_crop_and_frames(faces: FaceSet) -> None:
+    marked = with_landmarks(faces)
+    batch = views_of(marked)[[(index, EVAL_VIEW) for index in (3, 30)]]
+    assert marked.landmarks is not None
+    assert marked.frames is not None
+    inside = marked.landmarks[[3, 30]] - 4  # the margin of a crop of 16 in 24 pixels
+    expected = 2 * (inside + 0.5) / CROP - 1
+    np.testing.assert_allclose(batch.landmarks.numpy(), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(batch.frames.numpy(), marked.frames[[3, 30]])
+
+
+def test_a_batch_without_landmarks_has_none_of_them(faces: FaceSet) -> None:
+    batch = views_of(faces)[[(3, 0), (4, 0)]]
+    assert (batch.landmarks.shape, batch.frames.shape) == ((2, 0, 2), (2, 0))
+
+
+def people(*counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of identities with so many images, and the indices of all of them but the first (a test sample)."""
+    labels = np.concatenate([[0], np.repeat(np.arange(len(counts)), counts)])
+    return np.arange(1, len(labels)), labels
+
+
+@pytest.mark.parametrize("counts", [(8,) * 6, (5, 6, 7, 8, 9, 10), (2, 3, 4, 5), (40, 4, 4, 4, 4)], ids=str)
+def test_identity_batches_hold_p_identities_times_k_images(counts: tuple[int, ...]) -> None:
+    indices, labels = people(*counts)
+    sampler = IdentityBatches(indices, labels, batch_size=12, per_identity=4, seed=2)
+    for epoch in range(5):
+        batches = sampler.batches(epoch)
+        assert len(batches) == len(sampler)
+        for batch in batches:
+            groups = labels[batch].reshape(3, 4)
+            assert (groups == groups[:, :1]).all()
+            assert len(set(groups[:, 0].tolist())) == 3
+            for group in batch.reshape(3, 4):
+                assert len(set(group.tolist())) == min(4, counts[labels[group[0]]])
+
+
+@pytest.mark.parametrize("counts", [(8,) * 6, (5, 6, 7, 8, 9, 10), (4,) * 3, (7, 7, 7)], ids=str)
+def test_an_epoch_of_identity_batches_sees_each_image_where_identities_are_balanced(counts: tuple[int, ...]) -> None:
+    indices, labels = people(*counts)
+    sampler = IdentityBatches(indices, labels, batch_size=6, per_identity=2, seed=0)
+    for epoch in range(4):
+        seen = Counter(int(index) for batch in sampler.batches(epoch) for index in batch)
+        missing = set(indices.tolist()) - seen.keys()
+        # at most P − 1 identities can be left over with a group each
+        assert len(missing) <= 2 * 2
+        for label, count in enumerate(counts):
+            of_it = [number for index, number in seen.items() if labels[index] == label]
+            assert sum(of_it) % 2 == 0
+            assert sum(of_it) <= count + count % 2
+
+
+def test_images_of_an_unbalanced_identity_take_turns() -> None:
+    indices, labels = people(60, 4, 4)
+    sampler = IdentityBatches(indices, labels, batch_size=8, per_identity=4, seed=0)
+    seen = {int(index) for epoch in range(60) for batch in sampler.batches(epoch) for index in batch}
+    assert seen == set(indices.tolist())
+
+
+def test_identity_batches_depend_on_seed_and_epoch_alone() -> None:
+    indices, labels = people(9, 8, 7, 6)
+
+    def epochs(seed: int) -> list[list[list[int]]]:
+        sampler = IdentityBatches(indices, labels, 6, 3, seed)
+        return [[batch.tolist() for batch in sampler.batches(epoch)] for epoch in (0, 1, 0)]
+
+    first, second, again = epochs(5)
+    assert first == again != second
+    assert epochs(5)[0] == first != epochs(6)[0]
+
+
+def test_identity_batches_refuse_what_has_no_pair() -> None:
+    indices, labels = people(5, 1, 5, 5)
+    with pytest.raises(DataError, match=r"1 identities have one training image \(first: sample 6\).*min_images"):
+        IdentityBatches(indices, labels, 6, 3, 0)
+    indices, labels = people(5, 5)
+    with pytest.raises(DataError, match="2 identities can't fill a batch of 3 × 2.*batch_size"):
+        IdentityBatches(indices, labels, 6, 2, 0)

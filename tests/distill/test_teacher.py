@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facedistill.config import Config, build
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.distill.teacher import FrozenTeacher, Probe
 from facedistill.errors import WeightsError
 from facedistill.models.network import Network, build_network
 from facedistill.models.weights import save_weights
@@ -58,7 +58,7 @@ def student_of(config: Config, teacher: FrozenTeacher) -> Classify:
     network = build_network(config.model, config.rate, 4)
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
     targets = {name: build(term, **widths) for name, term in config.target.active().items()}
-    return Classify(config, network, teacher, targets)
+    return Classify(config, network, {"teacher": teacher}, targets)
 
 
 @pytest.mark.parametrize("words", [["target=soft"], ["target=soft", "target.beta=1"], ["target=logits"]], ids=str)
@@ -93,7 +93,7 @@ def test_the_first_stage_of_fitnet_moves_nothing_of_the_teacher(
     config = compose(*TINY, "task=hint")
     teacher = FrozenTeacher(trained(config.teacher.model), {})
     before = copied(teacher.network)
-    module = Hint(config, build_network(config.model, config.rate, 4), teacher, {})
+    module = Hint(config, build_network(config.model, config.rate, 4), {"teacher": teacher}, {})
     behind = {name: tensor for name, tensor in copied(module.network).items() if "layer4" in name}
     fitted(module, FaceData(config, faces), tmp_path)
     assert all(torch.equal(tensor, teacher.network.state_dict()[name]) for name, tensor in before.items())
@@ -106,7 +106,7 @@ def test_it_answers_in_eval_mode_without_a_gradient(compose: Compose) -> None:
     network = trained(config.teacher.model)
     teacher = FrozenTeacher(network.train(), {"x": 1})
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
-    features, logits = teacher(images)
+    features, logits, _ = teacher(images)
     assert not features.requires_grad
     assert not logits.requires_grad
     assert not teacher.middle(images).requires_grad
@@ -119,9 +119,9 @@ def test_it_answers_in_eval_mode_without_a_gradient(compose: Compose) -> None:
 def test_a_saved_network_is_loaded_and_answers_the_same(compose: Compose, tmp_path: Path) -> None:
     config = compose(*TINY)
     network = trained(config.teacher.model)
-    about = {"probe": {"correct": 3, "samples": 8}}
+    about = {"probe": {"value": 37.5, "samples": 8}}
     save_weights(tmp_path / "w.safetensors", network, about)
-    teacher = FrozenTeacher.load(tmp_path / "w.safetensors", config.teacher.model, 4)
+    teacher = FrozenTeacher.load(tmp_path / "w.safetensors", build_network(config.teacher.model, 1, 4))
     assert teacher.about == about
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     with torch.no_grad():
@@ -168,32 +168,49 @@ def test_a_foreign_file_is_named(
 ) -> None:
     path = write(tmp_path, trained(compose(*TINY, f"teacher.model.width={width}").teacher.model, identities))
     with pytest.raises(WeightsError, match=str(path)):
-        FrozenTeacher.load(path, compose(*TINY).teacher.model, 4)
+        FrozenTeacher.load(path, build_network(compose(*TINY).teacher.model, 1, 4))
 
 
-def teacher_that_says(compose: Compose, about: dict[str, Any]) -> FrozenTeacher:
-    return FrozenTeacher(build_network(compose(*TINY).teacher.model, 1, 4), about)
+def teacher_that_says(compose: Compose, about: dict[str, Any], identities: int = 4) -> FrozenTeacher:
+    return FrozenTeacher(build_network(compose(*TINY).teacher.model, 1, identities), about)
+
+
+def top1(correct: int, samples: int = 400) -> Probe:
+    return Probe("top1", 100 * correct / samples, samples, higher_is_better=True)
 
 
 def test_a_score_that_was_recorded_has_to_be_met(compose: Compose) -> None:
-    teacher, path = teacher_that_says(compose, {"probe": {"correct": 300, "samples": 400}}), Path("w.safetensors")
+    teacher, path = teacher_that_says(compose, {"probe": top1(300)._asdict()}), Path("w.safetensors")
     for correct in (300, 301, 400, 298):  # half a percent of the samples may differ on another machine
-        teacher.check(correct, 400, 4, path)
+        teacher.check(top1(correct), path)
     for correct in (297, 100, 0):
-        with pytest.raises(WeightsError, match=rf"w\.safetensors classifies {correct} of 400.*300 of 400"):
-            teacher.check(correct, 400, 4, path)
-    with pytest.raises(WeightsError, match=r"300 of 399.*300 of 400"):  # other data, even where it scores better
-        teacher.check(300, 399, 4, path)
+        with pytest.raises(WeightsError, match=rf"w\.safetensors has top1 {correct / 4:.2f} on 400.*75\.00 on 400"):
+            teacher.check(top1(correct), path)
+    with pytest.raises(WeightsError, match=r"on 399 .*on 400"):  # other data, even where it scores better
+        teacher.check(top1(399, 399), path)
+
+
+def test_an_error_that_was_recorded_must_not_grow(compose: Compose) -> None:
+    def nrmse(value: float) -> Probe:
+        return Probe("nrmse", value, 400, higher_is_better=False)
+
+    teacher, path = teacher_that_says(compose, {"probe": nrmse(3.0)._asdict()}), Path("w.safetensors")
+    for value in (1.0, 3.0, 3.4):
+        teacher.check(nrmse(value), path)
+    for value in (3.6, 90.0, float("nan")):
+        with pytest.raises(WeightsError, match="nrmse"):
+            teacher.check(nrmse(value), path)
 
 
 def test_a_foreign_teacher_has_to_beat_chance(compose: Compose) -> None:
-    teacher, path = teacher_that_says(compose, {}), Path("foreign.pt")
+    path = Path("foreign.pt")
     for identities, chance in ((4, 100), (100, 4)):
+        teacher = teacher_that_says(compose, {}, identities)
         for correct in (0, chance, 2 * chance):
-            with pytest.raises(WeightsError, match=rf"foreign\.pt classifies {correct} of 400.*chance.*{identities}"):
-                teacher.check(correct, 400, identities, path)
-        teacher.check(2 * chance + 1, 400, identities, path)
+            with pytest.raises(WeightsError, match=rf"foreign\.pt is right on .*chance among {identities} identities"):
+                teacher.check(top1(correct), path)
+        teacher.check(top1(2 * chance + 1), path)
 
 
 def test_a_perfect_foreign_teacher_of_two_identities_is_accepted(compose: Compose) -> None:
-    teacher_that_says(compose, {}).check(400, 400, 2, Path("foreign.pt"))
+    teacher_that_says(compose, {}, 2).check(top1(400), Path("foreign.pt"))

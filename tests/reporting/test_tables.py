@@ -206,13 +206,53 @@ def test_the_numbers_of_the_paper() -> None:
             if row.paper
         }
         for table in tables(["synthetic", "synthetic_large"])
+        if table.number < 3
     }
     assert found == PAPER
 
 
+def transferred(number: int, rate: int) -> dict[str, tuple[float, ...]]:
+    """What is printed of a rate, in the order of the targets none, hidden, soft."""
+    (table,) = (table for table in tables(["synthetic"]) if table.number == number)
+    rows = {(row.init, row.target): row.paper[table.metric] for row in table.rows if row.rate == rate and row.paper}
+    order = ("none", "hidden", "soft")
+    return {init: tuple(rows[init, target] for target in order) for init in ("pretrain", "distill")}
+
+
+def test_the_numbers_of_the_paper_for_the_transfer() -> None:
+    assert transferred(3, 8) == {"pretrain": (3.36, 3.24, 3.60), "distill": (3.29, 3.21, 3.54)}
+    assert transferred(4, 2) == {"pretrain": (63.98, 60.66, 66.50), "distill": (71.29, 68.74, 71.23)}
+    assert transferred(4, 4) == {"pretrain": (61.74, 61.71, 62.64), "distill": (68.17, 66.74, 68.12)}
+    assert transferred(4, 8) == {"pretrain": (51.03, 49.19, 51.76), "distill": (56.69, 53.99, 56.52)}
+    assert transferred(5, 2) == {"pretrain": (72.38, 70.54, 73.62), "distill": (79.51, 77.63, 79.96)}
+    assert transferred(5, 4) == {"pretrain": (66.64, 65.08, 68.24), "distill": (72.01, 70.31, 72.82)}
+    assert transferred(5, 8) == {"pretrain": (51.86, 51.43, 53.45), "distill": (57.66, 56.87, 57.78)}
+    teachers = {table.number: [r.paper for r in table.rows if r.rate == 1] for table in tables(["synthetic"])[2:]}
+    assert teachers == {3: [{"nrmse": 3.02}], 4: [{"top1": 73.81}], 5: [{"top1": 74.16}]}
+
+
+def test_a_row_of_table_4_is_not_one_of_table_5(record: Callable[..., Record]) -> None:
+    words = "task=verify rate=8 init=distill target=none"
+    triplet, joint = record(words, 50.0), record(f"{words} task.softmax=true", 60.0)
+    four, five = tables(["synthetic"])[3:]
+    for table, own, other in ((four, triplet, joint), (five, joint, triplet)):
+        assert table.of([own, other]) == [own]
+        assert ["/8 Distill, none", "50.00" if table is four else "60.00"] in [
+            [line[0], line[2]] for line in lines(table, [own, other])
+        ]
+
+
+def test_the_metric_of_a_table_is_its_column(record: Callable[..., Record]) -> None:
+    found = record("task=align rate=8 init=pretrain target=none", 0.0)
+    found["metrics"] = {"nrmse": 3.5, "failure_10": 1.0}
+    head, _, *rows = lines(tables(["synthetic"])[2], [found])
+    assert head == ["CelebA", "NRMSE %: paper", "NRMSE %: ours", "NRMSE %: difference", "runs"]
+    assert ["/8 Pretrain, none", "3.36", "3.50", "+0.14", "1"] in rows
+
+
 def test_controls_are_rows_without_a_number_of_the_paper() -> None:
-    for table in tables(["synthetic", "synthetic_large"]):
-        cells = {(row.rate, row.init, row.target) for row in table.rows if not row.paper}
+    for table in tables(["synthetic", "synthetic_large"])[:3]:
+        cells = {(row.rate, row.init, row.target) for row in table.cells if not row.paper}
         rates = (8,) if table.number == 1 else (2, 4, 8)
         whole = rates if (table.number, table.stands_for) == (2, "CASIA-WebFace") else ()
         expected = {(rate, "scratch", "none") for rate in rates} | {(rate, "scratch_whole", "soft") for rate in whole}
@@ -222,10 +262,13 @@ def test_controls_are_rows_without_a_number_of_the_paper() -> None:
 
 
 def test_peoples_own_data_takes_the_place_of_the_first_set() -> None:
-    found = tables(["mine"])
+    found = tables(["mine"], alignment="mine")
     assert [(table.number, table.data, table.stands_for) for table in found] == [
         (1, "mine", "CASIA-WebFace"),
         (2, "mine", "CASIA-WebFace"),
+        (3, "mine", "CelebA"),
+        (4, "mine", "CASIA-WebFace"),
+        (5, "mine", "CASIA-WebFace"),
     ]
     assert all("data=mine" in table.command for table in found)
     assert all("data=" not in table.command for table in tables(["synthetic"]))

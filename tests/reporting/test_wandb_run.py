@@ -165,7 +165,7 @@ def test_the_summary_has_the_final_numbers_and_the_distance_to_the_teacher(plann
         "weights_bytes": 30,
         "seconds": 1.5,
         "images_per_second": 100.0,
-        "teacher_top1": 75.0,
+        "teacher_score": 75.0,
     }
     with WandbRun(run) as logger:
         logger.summarize(record)

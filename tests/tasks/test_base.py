@@ -31,7 +31,7 @@ def task(config: Config) -> Classify:
     teacher = FrozenTeacher(build_network(config.teacher.model, 1, 4), {})
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
     targets = {name: build(term, **widths) for name, term in config.target.active().items()}
-    return Classify(config, network, teacher if targets else None, targets)
+    return Classify(config, network, {"teacher": teacher} if targets else {}, targets)
 
 
 def first_batch(config: Config, faces: FaceSet) -> Any:
@@ -47,13 +47,13 @@ def by_hand(module: Classify, batch: Any, tau: float = 3.0) -> dict[str, float]:
     """Every term in float64, from what copies of the two networks say."""
     with torch.no_grad():
         student = copy.deepcopy(module.network).train()(batch.images)
-        features, logits = (part.double().numpy() for part in student)
+        features, logits, _ = (part.double().numpy() for part in student)
         labels = batch.labels.numpy()
         terms = {"task": float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())}
-        if module.teacher is None:
+        if not module.teachers:
             return terms
-        teacher = copy.deepcopy(module.teacher.network).eval()(batch.images)
-        hidden_t, logits_t = (part.double().numpy() for part in teacher)
+        teacher = copy.deepcopy(module.teachers["teacher"].network).eval()(batch.images)
+        hidden_t, logits_t, _ = (part.double().numpy() for part in teacher)
     soft = np.exp(log_softmax(logits_t / tau))
     terms["soft"] = float(-(soft * log_softmax(logits / tau)).sum(1).mean() * tau**2)
     terms["logits"] = float(((logits - logits_t) ** 2).mean())
@@ -120,7 +120,7 @@ def test_without_momentum_there_is_no_nesterov(compose: Compose) -> None:
 def test_steps_are_nesterovs_with_weight_decay(compose: Compose) -> None:
     module = task(compose(*TINY, "schedule.random=[0.1]", "schedule.momentum=0.9", "schedule.weight_decay=5e-4"))
     optimizer = module.configure_optimizers()["optimizer"]
-    watched = module.network.classifier.bias
+    watched = module.network.classifier.bias  # type: ignore[union-attr]
     weight, velocity = watched.detach().double().numpy().copy(), np.zeros(4)
     for step in range(4):
         gradient = np.array([1.0, -2.0, 0.5, 3.0]) * (step + 1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,19 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from facedistill.data.photos import ON_ERROR, SUFFIXES, data_folder, open_photo, refusal, store_photos
 from facedistill.data.source import FaceSet, Source, is_test_sample
-from facedistill.data.store import Columns, open_or_make
+from facedistill.data.store import Stored
 from facedistill.errors import DataError
 from facedistill.files import hash_of
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-MIN_PIXELS = 8  # a side shorter than this shows no face
-MAX_PIXELS = 100_000_000  # a header that promises more is taken for an attack, not for a photograph
-_READ_AT_ONCE = 256
-
 
 @dataclass(frozen=True)
-class _Photo:
+class Photo:
+    """An image file of ``identity`` (the name of its folder), with its size in bytes and date in ns."""
+
     identity: str
     path: Path
     size: int
@@ -52,73 +48,88 @@ class IdentityFolders(Source):
     on_error: str
 
     def __post_init__(self) -> None:
-        if self.on_error not in ("raise", "skip"):
+        if self.on_error not in ON_ERROR:
             raise DataError(f"data.on_error={self.on_error}: choices are raise, skip")
-        if self.min_images < 1:
-            raise DataError("data.min_images must be at least 1")
+        if not isinstance(self.min_images, int) or self.min_images < 1:
+            raise DataError(f"data.min_images={self.min_images} must be a whole number, at least 1")
         self._skipped = 0
         self._few = 0
 
     def identity(self) -> dict[str, Any]:
-        # names and sizes of the files, not their place or date: a copy of the data is the same data
-        files = [(photo.identity, photo.path.name, photo.size) for photo in self._photos]
-        return {"source": "identity_folders", "files": hash_of(files, 32), "images": len(files)}
+        return {"source": "identity_folders", "files": files_hash(self._photos), "images": len(self._photos)}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         photos = self._photos
-        dates = [(photo.identity, photo.path.name, photo.size, photo.modified) for photo in photos]
-        path = cache_dir / f"{self.name}-{hash_of([size, str(self._root), dates])}"
-        stored = open_or_make(path, len(photos), size, lambda: self._read(photos, size), f"reading {self._root}")
+        stored = self._stored(photos, size, cache_dir / self.name, self.on_error)
         kept = [photos[i] for i in stored.columns["photo"]]
-        unreadable = len(photos) - len(kept)
-        if unreadable and self.on_error == "raise":
-            unread = sorted(set(range(len(photos))) - set(stored.columns["photo"].tolist()))
-            _decode(photos[unread[0]].path, size)  # raises what is wrong with it
         names = sorted({photo.identity for photo in kept})
         number = {name: i for i, name in enumerate(names)}
         labels = np.array([number[photo.identity] for photo in kept])
         tests = np.array([is_test_sample(f"{photo.identity}/{photo.path.name}") for photo in kept])
         if len(names) < 2:
-            raise DataError(f"{self._root}: only images of {names[0]} could be read; a classifier takes two identities")
+            raise DataError(f"{self._folder}: only images of {names[0]} could be read; a classifier takes two people")
         if tests.all() or not tests.any():
             raise DataError(
-                f"{self._root}: all of its {len(kept)} images fall on one side of the 80/20 split; it takes more images"
+                f"{self._folder}: all of its {len(kept)} images fall on one side of the 80/20 split: it takes more"
             )
         counts = {
             "images": len(kept),
             "identities": len(names),
-            "skipped": self._skipped + unreadable,
+            "skipped": self._skipped + len(photos) - len(kept),
             "identities_below_min_images": self._few,
         }
         return FaceSet(stored.images, labels, tests, names, counts=counts)
 
     @property
-    def _root(self) -> Path:
-        return Path(self.root).expanduser()
+    def _folder(self) -> Path:
+        """The folder of folders."""
+        return data_folder(self.root)
+
+    def _pixels(self, photo: Photo, size: int) -> NDArray[np.uint8]:
+        """The centre square of a photo at ``size`` × ``size`` pixels. Raises ``DataError``, naming the file."""
+        return np.asarray(ImageOps.fit(open_photo(photo.path), (size, size), Image.Resampling.BILINEAR))
+
+    def _pixels_depend_on(self) -> list[str]:
+        """What decides ``_pixels`` besides the file of the photo."""
+        return []
+
+    def _stored(self, photos: list[Photo], size: int, path: Path, on_error: str | None) -> Stored:
+        """The pixels of ``photos`` in the store whose name begins with ``path``; see ``store_photos``."""
+        dates = [(photo.identity, photo.path.name, photo.size, photo.modified) for photo in photos]
+        key = hash_of([size, str(self._folder), dates, *self._pixels_depend_on()])
+        return store_photos(
+            path.with_name(f"{path.name}-{key}"),
+            len(photos),
+            size,
+            lambda number: (self._pixels(photos[number], size), {}),
+            on_error,
+            f"reading {self._folder}",
+        )
 
     @cached_property
-    def _photos(self) -> list[_Photo]:
+    def _photos(self) -> list[Photo]:
         """Every image of every identity with enough of them, sorted by identity and file name."""
-        root = self._root
-        if not root.is_dir():
-            what = "is a file: unpack it and name the folder" if root.exists() else "does not exist"
-            raise DataError(f"data.root={root} {what}")
+        enough = [photos for photos in self._everyone.values() if len(photos) >= self.min_images]
+        self._few = len(self._everyone) - len(enough)
+        if len(enough) < 2:
+            raise DataError(
+                f"data.root={self.root}: {len(enough)} identities with at least {self.min_images} images; a classifier "
+                f"takes two. {len(self._everyone)} folders were found: name their parent, or lower data.min_images"
+            )
+        return [photo for photos in enough for photo in photos]
+
+    @cached_property
+    def _everyone(self) -> dict[str, list[Photo]]:
+        """The images of every identity, sorted by identity and file name."""
+        root = self._folder
         with os.scandir(root) as entries:
             folders = sorted((Path(entry.path) for entry in entries if entry.is_dir()), key=lambda path: path.name)
         if not folders:
-            raise DataError(f"data.root={root} holds no folder: one folder an identity is expected")
+            raise DataError(f"{root} holds no folder: one folder an identity is expected")
         folders = self._without_twins(folders, lambda path: _plain(path.name))
-        found = {folder.name: self._photos_of(folder) for folder in folders}
-        enough = {name: photos for name, photos in found.items() if len(photos) >= self.min_images}
-        self._few = len(found) - len(enough)
-        if len(enough) < 2:
-            raise DataError(
-                f"data.root={root}: {len(enough)} identities with at least {self.min_images} images; "
-                f"a classifier takes two. {len(found)} folders were found: name their parent, or lower data.min_images"
-            )
-        return [photo for photos in enough.values() for photo in photos]
+        return {folder.name: self._photos_of(folder) for folder in folders}
 
-    def _photos_of(self, folder: Path) -> list[_Photo]:
+    def _photos_of(self, folder: Path) -> list[Photo]:
         with os.scandir(folder) as entries:
             paths = sorted(
                 (Path(entry.path) for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES),
@@ -134,7 +145,7 @@ class IdentityFolders(Source):
             except OSError as error:  # a link to nothing
                 self._refuse(f"{path}: {error.strerror}")
                 continue
-            photos.append(_Photo(folder.name, path, stat.st_size, stat.st_mtime_ns))
+            photos.append(Photo(folder.name, path, stat.st_size, stat.st_mtime_ns))
         return photos
 
     def _without_twins(self, paths: list[Path], name: Callable[[Path], str]) -> list[Path]:
@@ -148,52 +159,14 @@ class IdentityFolders(Source):
 
     def _refuse(self, complaint: str) -> None:
         if self.on_error == "raise":
-            raise DataError(f"{complaint}. To leave such things out: data.on_error=skip")
+            raise refusal(complaint)
         self._skipped += 1
 
-    def _read(self, photos: list[_Photo], size: int) -> Iterator[tuple[NDArray[np.uint8], Columns]]:
-        def read(photo: _Photo) -> NDArray[np.uint8] | None:
-            try:
-                return _decode(photo.path, size)
-            except DataError:
-                if self.on_error == "raise":
-                    raise
-                return None
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(photos), _READ_AT_ONCE):
-                images = list(pool.map(read, photos[start : start + _READ_AT_ONCE]))
-                good = [(start + i, image) for i, image in enumerate(images) if image is not None]
-                if good:
-                    numbers, pixels = zip(*good, strict=True)
-                    yield np.stack(pixels), {"photo": np.array(numbers)}
+def files_hash(photos: list[Photo]) -> str:
+    """Of names and sizes of files, not of their place or date: a copy of the data is the same data."""
+    return hash_of([(photo.identity, photo.path.name, photo.size) for photo in photos], 32)
 
 
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """The centre square of an image at ``size`` × ``size`` pixels, RGB whatever the file has.
-
-    Raises:
-        DataError: names the file and what is wrong with it.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a file that is off in its metadata alone
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: {image.width}×{image.height} pixels, more than any photograph")
-                if min(image.size) < MIN_PIXELS:
-                    raise DataError(f"{path}: {image.width}×{image.height} pixels, too small to show a face")
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them, not scale them
-                    upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
-                fitted = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-                return np.asarray(fitted)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        why = "is empty" if path.exists() and path.stat().st_size == 0 else f"is not a readable image ({error})"
-        raise DataError(f"{path} {why}. To leave such files out: data.on_error=skip") from error

@@ -24,8 +24,8 @@ class FaceBatch(NamedTuple):
         images: uint8 [B, 3, crop, crop], RGB.
         labels: int64 [B].
         indices: int64 [B], the sample's number in its FaceSet.
-        landmarks: float32 [B, 5, 2] in units of the crop: (0, 0) is its top left corner, (1, 1) its bottom right
-            one. [B, 0, 2] where the FaceSet has none.
+        landmarks: float32 [B, 5, 2], (x, y) from −1 to 1: (−1, −1) is the top left corner of the crop, (1, 1) the
+            bottom right one. [B, 0, 2] where the FaceSet has none.
         frames: float32 [B, 3], see FaceSet; [B, 0] where it has none.
     """
 
@@ -42,6 +42,11 @@ class FaceBatch(NamedTuple):
     def pixels(self) -> NDArray[np.uint8]:
         """The images as [B, crop, crop, 3], as they are drawn."""
         return self.images.permute(0, 2, 3, 1).numpy()
+
+
+def to_units(points: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
+    """Points in pixels of a crop (the centre of the first is 0) → units of it, −1 to 1 from edge to edge."""
+    return (points + 0.5) * np.float32(2 / crop) - 1
 
 
 class Views(Dataset[FaceBatch]):
@@ -61,7 +66,7 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(images).permute(0, 3, 1, 2),
             torch.from_numpy(self._faces.labels[indices]),
             torch.tensor(indices),
-            torch.from_numpy(np.stack([(points + 0.5) / images.shape[1] for _, points in views])),
+            torch.from_numpy(np.stack([to_units(points, images.shape[1]) for _, points in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if frames is None else frames[indices]),
         )
 

@@ -56,11 +56,11 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
         DataError: an embedding is not finite.
     """
     points = embeddings.double()
-    squares = torch.linalg.vecdot(points, points)
+    squares = torch.einsum("nd,nd->n", points, points)
     if not squares.isfinite().all():
         raise DataError("embeddings are not finite: the weights are unusable, or the training has diverged")
     points.mul_(2.0 ** (25 - math.frexp(math.sqrt(squares.max()))[1])).round_()
-    squares, identities = torch.linalg.vecdot(points, points), labels.numpy()
+    squares, identities = torch.einsum("nd,nd->n", points, points), labels.numpy()
 
     def score(query: int, distances: NDArray[np.float64]) -> tuple[float, float]:
         distances[query] = np.inf

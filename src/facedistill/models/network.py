@@ -15,8 +15,8 @@ POINTS = 5
 class Answer(NamedTuple):
     """What a network says of a batch: K [B, width], the logits a [B, C] and the landmarks R [B, 5, 2].
 
-    Landmarks are in units of the crop: (0, 0) is its top left corner, (1, 1) its bottom right one. What the network
-    has no output layer for has no values: [B, 0] and [B, 0, 2].
+    Landmarks are in units of the crop, −1 to 1 from edge to edge. What the network has no output layer for has no
+    values: [B, 0] and [B, 0, 2].
     """
 
     features: Tensor
@@ -32,8 +32,6 @@ class Network(nn.Module):
         self.backbone = backbone
         self.classifier = nn.Linear(backbone.width, num_identities) if num_identities else None
         self.regressor = nn.Linear(backbone.width, 2 * POINTS) if landmarks else None
-        if self.regressor is not None:
-            nn.init.constant_(self.regressor.bias, 0.5)  # the middle of the crop
 
     def forward(self, images: Tensor) -> Answer:
         """K, a and R."""

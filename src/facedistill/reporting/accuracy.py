@@ -1,4 +1,4 @@
-"""The picture of the report: every cell's accuracy beside its teacher's."""
+"""The picture of the report: every cell's score beside its teacher's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
-from facedistill.reporting.tables import Record, Row, Table, values
+from facedistill.reporting.tables import METRICS, Record, Row, Table, values
 
 
 def accuracy_figure(tables: Sequence[tuple[Table, Sequence[Record]]]) -> Figure:
@@ -15,15 +15,15 @@ def accuracy_figure(tables: Sequence[tuple[Table, Sequence[Record]]]) -> Figure:
     filled = [(table, records, _filled(table, records)) for table, records in tables]
     filled = [panel for panel in filled if panel[2]]
     heights = [len(rows) for _, _, rows in filled]
-    figure = Figure(figsize=(8, 1.2 + 0.34 * sum(heights) + 0.6 * len(heights)), layout="constrained")
+    figure = Figure(figsize=(8, 1.2 + 0.34 * sum(heights) + 0.9 * len(heights)), layout="constrained")
     panels = figure.subplots(len(filled), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (table, records, rows) in zip(panels, filled, strict=True):
         for place, row in enumerate(rows):
-            top1 = values(records, row, "top1")
-            axes.plot(top1, [place] * len(top1), "o", color="#0072b2", alpha=0.6)
-            axes.plot(mean(top1), place, "|", color="black", markersize=14)
+            found = values(records, row, table.metric)
+            axes.plot(found, [place] * len(found), "o", color="#0072b2", alpha=0.6)
+            axes.plot(mean(found), place, "|", color="black", markersize=14)
         title = f"Table {table.number}, {table.data} in the place of {table.stands_for}"
-        teachers = [r["metrics"]["top1"] for r in records if r["role"] == "teacher"]
+        teachers = table.of_teacher(records)
         if teachers:
             axes.axvline(mean(teachers), color="#d55e00", linestyle="--")
             title += f" (dashed: teacher, {mean(teachers):.1f})"
@@ -31,9 +31,9 @@ def accuracy_figure(tables: Sequence[tuple[Table, Sequence[Record]]]) -> Figure:
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(title, fontsize=10)
-    panels[-1].set_xlabel("top-1 on the test split, %")
+        axes.set_xlabel(f"{METRICS[table.metric]} on the test split", fontsize=8)
     return figure
 
 
 def _filled(table: Table, records: Sequence[Record]) -> list[Row]:
-    return [row for row in table.rows if row.task != "teacher" and values(records, row, "top1")]
+    return [row for row in table.cells if values(records, row, table.metric)]

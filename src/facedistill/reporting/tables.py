@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 from typing import Any
 
 from facedistill.files import hash_of
 
 Record = Mapping[str, Any]
+Cell = tuple[str, bool, int, str, str]  # task, softmax, rate, init, target
+METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: which cell it is, and what the paper prints for it (``top1``, ``pairs``; in %)."""
+    """A row of a table: which cell it is, and what the paper prints for it (``top1``, ``pairs``, ``nrmse``; in %)."""
 
     label: str
     rate: int
     init: str
     target: str
     task: str = "classify"
+    softmax: bool = False
     paper: Mapping[str, float] = field(default_factory=dict)
 
     def fits(self, record: Record) -> bool:
         """Whether a record is of this cell, at any seed."""
-        config = record["config"]
-        cell = (config["task"]["name"], config["rate"], config["init"]["name"], config["target"]["name"])
-        return cell == (self.task, self.rate, self.init, self.target)
+        return _cell(record) == (self.task, self.softmax, self.rate, self.init, self.target)
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,54 @@ class Table:
     data: str
     rows: Sequence[Row]
     command: str
+    metric: str = "top1"
+
+    @property
+    def cells(self) -> list[Row]:
+        """The rows of students."""
+        return [row for row in self.rows if row.rate != 1]
+
+    def of(self, records: Sequence[Record]) -> list[Record]:
+        """The records of the cells of this table."""
+        return [record for record in records if any(row.fits(record) for row in self.rows)]
+
+    def of_teacher(self, records: Sequence[Record]) -> list[float]:
+        """The metric of every run of the teacher."""
+        return [value for row in self.rows if row.rate == 1 for value in values(records, row, self.metric)]
 
 
-def tables(data: Sequence[str]) -> list[Table]:
-    """Tables 1 and 2 for the data sets that stand for CASIA-WebFace and, where there is a second, MS-Celeb-1M."""
+def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
+    """The tables of the paper.
+
+    ``data``: what stands for CASIA-WebFace and, where there is a second, for MS-Celeb-1M; ``alignment``: for CelebA.
+    """
     casia, celeb = data[0], data[1] if len(data) > 1 else None
-    command = "python -m facedistill.train -m experiments={}" + ("" if casia == "synthetic" else f" data={casia} …")
+
+    def command(number: int, name: str) -> str:
+        return f"python -m facedistill.train -m experiments=table{number}" + (
+            "" if name.startswith("synthetic") else f" data={name} …"
+        )
+
     found = [
-        Table(1, "Targets and initializations at rate 8", "CASIA-WebFace", casia, _TABLE1, command.format("table1")),
-        Table(2, "Initializations at every rate", "CASIA-WebFace", casia, _TABLE2_CASIA, command.format("table2")),
+        Table(1, "Targets and initializations at rate 8", "CASIA-WebFace", casia, _TABLE1, command(1, casia)),
+        Table(2, "Initializations at every rate", "CASIA-WebFace", casia, _TABLE2_CASIA, command(2, casia)),
     ]
     if celeb is not None:
         found.append(
-            Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command.format("table2"))
+            Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command(2, celeb))
         )
-    return found
+    triplet, joint = "Verification, triplet loss alone", "Verification, triplet and softmax loss"
+    return [
+        *found,
+        Table(3, "Alignment at rate 8", "CelebA", alignment, _TABLE3, command(3, alignment), metric="nrmse"),
+        Table(4, triplet, "CASIA-WebFace", casia, _TABLE4, command(4, casia)),
+        Table(5, joint, "CASIA-WebFace", casia, _TABLE5, command(5, casia)),
+    ]
 
 
+_TEACHER = Row("teacher", 1, "scratch", "none", task="teacher")
 _TABLE1 = [
+    _TEACHER,
     Row("Scratch, hidden", 8, "scratch", "hidden", paper={"top1": 60.08}),
     Row("Scratch, logits", 8, "scratch", "logits", paper={"top1": 59.77}),
     # the paper prints 61.27 among the targets, 64.49 among the initializations and 66.12 in table 2 for this run
@@ -82,7 +113,7 @@ def _table2(
 
     rates = (2, 4, 8)
     return [
-        Row("teacher", 1, "scratch", "none", task="teacher", paper=paper(teacher)),
+        replace(_TEACHER, paper=paper(teacher)),
         *(Row(f"/{r} alone, W_S0 (control)", r, "scratch", "none") for r in rates),
         *(
             Row(f"/{r} Scratch", r, "scratch", "soft", paper=paper(values))
@@ -104,6 +135,45 @@ _TABLE2_CELEB = _table2(
 )
 
 
+def _transfer(
+    task: str, metric: str, teacher: float, cells: Mapping[int, Sequence[float]], softmax: bool = False
+) -> list[Row]:
+    """Rows of tables 3 to 5; ``cells``: by rate, Pretrain with the targets none, hidden, soft, then Distill."""
+    rows = [Row("teacher", 1, "teacher", "none", task, softmax, {metric: teacher})]
+    for rate, values in cells.items():
+        names = [(init, target) for init in ("pretrain", "distill") for target in ("none", "hidden", "soft")]
+        rows += [
+            Row(f"/{rate} {init.capitalize()}, {target}", rate, init, target, task, softmax, {metric: value})
+            for (init, target), value in zip(names, values, strict=True)
+        ]
+    rows += [Row(f"/{rate} task loss alone (control)", rate, "scratch", "none", task, softmax) for rate in cells]
+    return rows
+
+
+_TABLE3 = _transfer("align", "nrmse", 3.02, {8: (3.36, 3.24, 3.60, 3.29, 3.21, 3.54)})
+_TABLE4 = _transfer(
+    "verify",
+    "top1",
+    73.81,
+    {
+        2: (63.98, 60.66, 66.50, 71.29, 68.74, 71.23),
+        4: (61.74, 61.71, 62.64, 68.17, 66.74, 68.12),
+        8: (51.03, 49.19, 51.76, 56.69, 53.99, 56.52),
+    },
+)
+_TABLE5 = _transfer(
+    "verify",
+    "top1",
+    74.16,
+    {
+        2: (72.38, 70.54, 73.62, 79.51, 77.63, 79.96),
+        4: (66.64, 65.08, 68.24, 72.01, 70.31, 72.82),
+        8: (51.86, 51.43, 53.45, 57.66, 56.87, 57.78),
+    },
+    softmax=True,
+)
+
+
 def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
     """The records of a data set that may stand in one table, and how many were left out.
 
@@ -113,7 +183,7 @@ def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], 
     ours = [record for record in records if record["config"]["data"]["name"] == data]
     if not ours:
         return [], 0
-    by_cell: dict[str, list[Record]] = defaultdict(list)
+    by_cell: dict[Cell, list[Record]] = defaultdict(list)
     for record in _most_alike(ours, _setting):
         by_cell[_cell(record)].append(record)
     kept = [record for cell in by_cell.values() for record in _most_alike(cell, _own)]
@@ -127,14 +197,15 @@ def _most_alike(records: Sequence[Record], key: Callable[[Record], str]) -> list
     return [record for record in records if key(record) == chosen]
 
 
-def _cell(record: Record) -> str:
+def _cell(record: Record) -> Cell:
     config = record["config"]
-    return hash_of([config["task"]["name"], config["rate"], config["init"]["name"], config["target"]["name"]])
+    task = config["task"]
+    return task["name"], bool(task["softmax"]), config["rate"], config["init"]["name"], config["target"]["name"]
 
 
 def _own(record: Record) -> str:
-    """What a cell may have of its own beside its axes: weights and temperature of the target, batch size."""
-    return hash_of([record["recipe"]["target"], record["recipe"]["task"]["batch_size"]])
+    """What a cell may have of its own beside its axes: weights and temperature of the target, batch, options."""
+    return hash_of([record["recipe"]["target"], record["recipe"]["task"]])
 
 
 def _setting(record: Record) -> str:
@@ -160,10 +231,8 @@ def shown(numbers: Sequence[float]) -> str:
 
 
 def markdown(table: Table, records: Sequence[Record]) -> str:
-    """One table: paper, ours, difference; for top-1 and, where the paper has them, for pairs."""
-    metrics = {"top1": "top-1 %"}
-    if any("pairs" in row.paper for row in table.rows):
-        metrics["pairs"] = "pairs % (paper: LFW)"
+    """One table: paper, ours, difference, for every metric that the paper has."""
+    metrics = {name: said for name, said in METRICS.items() if any(name in row.paper for row in table.rows)}
     heads = [f"{name}: {column}" for name in metrics.values() for column in ("paper", "ours", "difference")]
     lines = [f"| {table.stands_for} | " + " | ".join(heads) + " | runs |", "|---" * (len(heads) + 2) + "|"]
     for row in table.rows:
@@ -172,5 +241,5 @@ def markdown(table: Table, records: Sequence[Record]) -> str:
             ours, paper = values(records, row, metric), row.paper.get(metric)
             difference = f"{mean(ours) - paper:+.2f}" if ours and paper is not None else "—"
             cells += ["—" if paper is None else f"{paper:.2f}", shown(ours), difference]
-        lines.append(f"| {row.label} | " + " | ".join(cells) + f" | {len(values(records, row, 'top1'))} |")
+        lines.append(f"| {row.label} | " + " | ".join(cells) + f" | {len(values(records, row, table.metric))} |")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -23,13 +24,10 @@ NORMALIZERS = ("eyes", "box")
 
 
 class Align(TaskModule):
-    """Φ = ‖R − y‖² (eq. 6 and 7), R and y in units of the crop. Metric: NRMSE in pixels of the original image, %.
+    """Φ = ‖R − y‖² (eq. 6 and 7), R and y from −1 to 1 in the crop. Metric: NRMSE in pixels of the original image, %.
 
     ``normalizer`` of the NRMSE: the distance of the ``eyes``, or the diagonal of the face ``box``: of the square that
     the source cut out of the original.
-
-    Raises:
-        ConfigError: another normalizer.
     """
 
     def __init__(
@@ -42,10 +40,15 @@ class Align(TaskModule):
         normalizer: str,
     ) -> None:
         super().__init__(config, network, teachers, targets)
-        if normalizer not in NORMALIZERS:
-            raise ConfigError(f"task.options.normalizer={normalizer}: choices are {', '.join(NORMALIZERS)}")
         self.normalizer = normalizer
         self.metric: LandmarkError = LandmarkError()
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Refuse another normalizer."""
+        normalizer = options["normalizer"]
+        if normalizer not in NORMALIZERS:
+            raise ConfigError(f"task.options.normalizer={normalizer}: choices are {', '.join(NORMALIZERS)}")
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """‖R − y‖², averaged over the batch."""
@@ -64,7 +67,7 @@ class Align(TaskModule):
         batch = next(iter(data.test_loader(spread(data.faces.test))))
         found = self.network(batch.images).landmarks
         crop = self.config.image.crop
-        true, said = ((crop * points - 0.5).numpy() for points in (batch.landmarks, found))
+        true, said = ((crop * (points + 1) / 2 - 0.5).numpy() for points in (batch.landmarks, found))
         return {
             "samples": landmarks(batch.pixels(), true, said),
             "errors": error_curve(*self.metric.curve(), f"test split, normalized by {self.normalizer}"),
@@ -75,6 +78,6 @@ def in_original(points: Tensor, batch: FaceBatch, config: Config) -> Tensor:
     """Points [B, 5, 2] of centre crops, in units of the crop → pixels of the original image."""
     image = config.image
     margin = (image.resize - image.crop) // 2
-    stored = (margin + image.crop * points.double()) / image.resize
+    stored = (margin + image.crop * (points.double() + 1) / 2) / image.resize
     corner, side = batch.frames[:, None, :2].double(), batch.frames[:, None, 2:].double()
     return corner + side * stored - 0.5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +37,6 @@ class Verify(TaskModule):
     negative (``hard``, Hermans et al. 2017), those that violate the margin though the negative is farther than the
     positive (``semihard``, Schroff et al. 2015), or ``all``. A batch without one has loss 0.
     ``normalize``: K is L2-normalized, here and in the metric: the nearest other test sample has its identity, %.
-
-    Raises:
-        ConfigError: another mining, or a margin that is not positive.
     """
 
     def __init__(
@@ -52,10 +51,6 @@ class Verify(TaskModule):
         normalize: bool,
     ) -> None:
         super().__init__(config, network, teachers, targets)
-        if mining not in MINING:
-            raise ConfigError(f"task.options.mining={mining}: choices are {', '.join(MINING)}")
-        if not margin > 0:
-            raise ConfigError(f"task.options.margin={margin} must be positive")
         squared = LpDistance(normalize_embeddings=normalize, p=2, power=2)
         self.normalize = normalize
         self.triplet = TripletMarginLoss(margin, distance=squared, reducer=MeanReducer())
@@ -65,6 +60,17 @@ class Verify(TaskModule):
             "all": None,
         }[mining]
         self.metric = NearestNeighbour()
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Refuse another mining, a margin that is no positive number, and what is neither true nor false."""
+        margin, mining, normalize = options["margin"], options["mining"], options["normalize"]
+        if mining not in MINING:
+            raise ConfigError(f"task.options.mining={mining}: choices are {', '.join(MINING)}")
+        if not isinstance(margin, int | float) or not 0 < margin < math.inf:
+            raise ConfigError(f"task.options.margin={margin} must be a number above 0")
+        if not isinstance(normalize, bool):
+            raise ConfigError(f"task.options.normalize={normalize}: choices are true, false")
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """The triplet loss, and with ``task.softmax`` H(P, y)."""
