@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class FaceData(pl.LightningDataModule):
         self.faces = faces
         self._crop = config.image.crop
         self._workers = config.trainer.num_workers
-        self._views = Views(faces, Augmentation(config.image.crop, config.seed))
+        shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, frames=None)
+        self._views = Views(shown, Augmentation(config.image.crop, config.seed))
         self.train_batches = _train_batches(config, faces)
 
     @classmethod
