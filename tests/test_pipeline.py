@@ -407,13 +407,14 @@ def test_weights_of_a_target_do_not_reach_the_classification_student(planned: Pl
 def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
     own = ("data=synthetic", "data.num_identities=7")
     other = ("data@recognition=synthetic_large", "recognition.num_identities=9")
-    run = planned("task=align", "rate=8", "init=distill", "target=soft", "target.beta=1", *own, *other)
+    words = ("task=align", "rate=8", "init=distill", "target=soft", "target.beta=1", *own)
+    run = planned(*words, *other)
     recognizer = planned("task=teacher", "data=synthetic_large", "data.num_identities=9").identity
     assert parent(run, "recognizer").identity == recognizer
     assert parent(parent(run, "teacher"), "init").identity == recognizer
     assert parent(run, "init").config.data["num_identities"] == 9
     assert parent(run, "teacher").config.data["num_identities"] == run.config.data["num_identities"] == 7
-    assert run.identity != planned("task=align", "rate=8", "init=distill", "target=soft", "target.beta=1", *own).identity
+    assert run.identity != planned(*words).identity
 
 
 def test_faces_of_the_recognizer_change_nothing_where_it_is_not_asked(planned: Planner) -> None:

@@ -1,12 +1,19 @@
 """Exact numbers of a network, on one device: every sample counts once.
 
-python -m facedistill.evaluate run=RUN_DIR      scores the published weights of a finished run again
+python -m facedistill.evaluate run=RUN_DIR                          score the published weights of a finished run again
+python -m facedistill.evaluate protocol=lfw root=LFW run=RUN_DIR    the same network on the 6,000 pairs of LFW
+python -m facedistill.evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.features=512] [model.mean=…]
+                                                                    any timm network with a file of weights
+
+flip=concat (the default of a protocol) compares the embedding of an image and of its mirror, one after the other,
+flip=sum their sum, flip=none that of the image alone. Any other word of a run may follow: image.resize=112
+image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cache_dir=…
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +23,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from facedistill.config import Config, compose_config
-from facedistill.data.module import FaceData
-from facedistill.data.source import Pairs
+from facedistill.data.module import FaceData, pair_batches, read_faces
+from facedistill.data.source import Pairs, build_source
 from facedistill.data.views import FaceBatch
-from facedistill.errors import FacedistillError, RunError
+from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.metrics.pairs import roc, verification_metrics
-from facedistill.models.network import Network
-from facedistill.models.weights import load_into, read_weights
+from facedistill.models.backbone import Backbone
+from facedistill.models.network import build_network
+from facedistill.models.weights import load_backbone, load_into, read_weights
 from facedistill.runs import read_record
 from facedistill.tasks.base import ScheduledModule, Scores
 from facedistill.tasks.build import build_module, published_network
+
+FLIPS = ("none", "concat", "sum")
+Metrics = dict[str, float | None]
 
 
 def device_for(accelerator: str) -> torch.device:
@@ -47,24 +58,37 @@ def measured(module: ScheduledModule, batches: Iterable[FaceBatch], device: torc
 
 
 @torch.no_grad()
-def embeddings(network: Network, batches: Iterable[FaceBatch], device: torch.device) -> NDArray[np.float32]:
-    """L2-normalized K of every sample, float32 [N, width], in order.
+def embeddings(
+    backbone: Backbone, batches: Iterable[FaceBatch], device: torch.device, flip: str = "none"
+) -> NDArray[np.float32]:
+    """L2-normalized K of every sample, float32 [N, width], in order; ``flip`` adds the mirror (width × 2 if concat).
 
     Raises:
         AssertionError: a sample is missing or counted twice.
     """
     features, indices = [], []
     for batch in batches:
-        features.append(F.normalize(network(batch.images.to(device)).features.float(), dim=1).cpu())
+        images = batch.images.to(device)
+        found = backbone(images).float()
+        if flip != "none":
+            mirrored = backbone(images.flip(3)).float()
+            found = torch.cat([found, mirrored], 1) if flip == "concat" else found + mirrored
+        features.append(F.normalize(found, dim=1).cpu())
         indices.append(batch.indices)
     assert torch.equal(torch.cat(indices), torch.arange(sum(len(part) for part in indices)))
     return torch.cat(features).numpy()
 
 
+def pair_similarity(embedded: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
+    """Cosine of every pair [P] from L2-normalized embeddings [M, D]."""
+    similarity: NDArray[np.float64] = (embedded[pairs.left].astype(np.float64) * embedded[pairs.right]).sum(1)
+    return similarity
+
+
 class Scored(NamedTuple):
     """Final metrics by name (%; None: too few pairs to tell), and false and true accept rates where there are pairs."""
 
-    metrics: dict[str, float | None]
+    metrics: Metrics
     roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 
@@ -74,66 +98,132 @@ def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) 
     Pairs with a person who was trained on are left out. The module's metric is left with the whole test split.
     """
     faces = data.faces
-    parts: dict[str, float | None] = {}
+    parts: Metrics = {}
     for name, indices in faces.subsets.items():
         scores = measured(module, data.test_loader(indices), device)
         parts |= {f"{metric}_{name}": value for metric, value in scores.items()}
     whole = measured(module, data.val_dataloader(), device)
     metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
-    loader, pairs = data.pairs_loader(), faces.pairs
-    if loader is None or pairs is None or module.config.task.needs != "identities":
+    pairs = faces.pairs
+    if pairs is None or module.config.task.needs != "identities":
         return Scored(metrics, None)
+    batches = pair_batches(pairs, module.config)
+    similarity = pair_similarity(embeddings(module.network.backbone, batches, device), pairs)
     new = ~pairs.trained_on
-    similarity, same = pair_similarity(embeddings(module.network, loader, device), pairs)[new], pairs.same[new]
-    far, tar, _ = roc(similarity, same)
-    return Scored({**metrics, **verification_metrics(similarity, same, pairs.fold[new])}, (far, tar))
+    far, tar, _ = roc(similarity[new], pairs.same[new])
+    return Scored({**metrics, **verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])}, (far, tar))
 
 
-def pair_similarity(embedded: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
-    """Cosine of every pair [P] from L2-normalized embeddings [M, D]."""
-    similarity: NDArray[np.float64] = (embedded[pairs.left].astype(np.float64) * embedded[pairs.right]).sum(1)
-    return similarity
+class FinishedRun(NamedTuple):
+    """A complete run: its configuration as it is now, and its network with the published weights."""
+
+    config: Config
+    module: ScheduledModule
+
+    @classmethod
+    def read(cls, directory: Path, overrides: Sequence[str]) -> FinishedRun:
+        """Build the network and load its weights.
+
+        Raises:
+            RunError: not a complete run, or one that has no output layer to score.
+        """
+        record = read_record(directory)
+        if record is None:
+            raise RunError(f"{directory} holds no finished run (no record.json): name a directory in runs/")
+        config = compose_config([*record["overrides"], *overrides])
+        if config.task.name == "hint":
+            raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
+        path = directory / "weights.safetensors"
+        tensors, about = read_weights(path)
+        module = build_module(config, published_network(config, int(about["num_identities"])))
+        load_into(module.network, tensors, path)
+        return cls(config, module)
 
 
-def evaluate_run(directory: Path, overrides: list[str]) -> dict[str, float | None]:
-    """Score the published weights of a finished run.
+def evaluate_run(directory: Path, overrides: Sequence[str]) -> Metrics:
+    """Score the published weights of a finished run again."""
+    config, module = FinishedRun.read(directory, overrides)
+    return final_scores(module, FaceData.of(config), device_for(config.trainer.accelerator)).metrics
+
+
+def evaluate_protocol(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:
+    """Scores over the pairs of ``config.data``: over all, and without those of people trained on, where there are any.
 
     Raises:
-        RunError: not a complete run, or one that has no output layer to score.
+        DataError: the source has no pairs, or an image of them can't be used.
     """
-    record = read_record(directory)
-    if record is None:
-        raise RunError(f"{directory} holds no finished run (no record.json): name a directory in runs/")
-    config: Config = compose_config([*record["overrides"], *overrides])
-    if config.task.name == "hint":
-        raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
-    data = FaceData.of(config)
-    module = build_module(config, published_network(config, len(data.faces.identities)))
-    path = directory / "weights.safetensors"
-    load_into(module.network, read_weights(path).tensors, path)
-    return final_scores(module, data, device_for(config.trainer.accelerator)).metrics
+    device = device_for(config.trainer.accelerator)
+    pairs = build_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
+    batches = pair_batches(pairs, config)
+    similarity = pair_similarity(embeddings(backbone.to(device).eval(), batches, device, flip), pairs)
+    found = {f"{len(pairs.same)} pairs": verification_metrics(similarity, pairs.same, pairs.fold)}
+    new = ~pairs.trained_on
+    if not new.all():
+        scores = verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])
+        found[f"{new.sum()} pairs of people who were not trained on"] = scores
+    return found
 
 
-def _number(value: float | None) -> str:
-    return "too few" if value is None else f"{value:8.3f}"
-
-
-def main(words: list[str]) -> int:
-    """The command: ``run=RUN_DIR`` and, where the data has moved, ``data.root=…``."""
-    named = [word.removeprefix("run=") for word in words if word.startswith("run=")]
-    if len(named) != 1 or "--help" in words:
+def main(words: Sequence[str]) -> int:
+    """The command."""
+    if not words or "--help" in words:
         print(__doc__)
-        return 0 if "--help" in words else 2
-    directory = Path(named[0])
+        return 0 if words else 2
+    own = {key: value for key, _, value in (word.partition("=") for word in words) if key in _OWN}
+    others = [word for word in words if word.split("=", 1)[0] not in _OWN]
     try:
-        metrics = evaluate_run(directory, [word for word in words if not word.startswith("run=")])
+        if "protocol" in own:
+            _protocol(own, others)
+        elif "run" in own:
+            _run(Path(own["run"]), others)
+        else:
+            raise ConfigError("name what is scored: run=RUN_DIR, or protocol=lfw root=… with run= or weights=")
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+_OWN = ("run", "protocol", "root", "weights", "flip")
+
+
+def _run(directory: Path, overrides: list[str]) -> None:
+    metrics = evaluate_run(directory, overrides)
     recorded = (read_record(directory) or {})["metrics"]
     for name, value in metrics.items():
         print(f"{name:18} {_number(value)}   recorded {_number(recorded[name])}")
-    return 0
+
+
+def _protocol(own: dict[str, str], others: list[str]) -> None:
+    flip = own.get("flip", "concat")
+    if flip not in FLIPS:
+        raise ConfigError(f"flip={flip}: choices are {', '.join(FLIPS)}")
+    if ("run" in own) == ("weights" in own):
+        raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
+    pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
+    trained_on: set[str] = set()
+    if "run" in own:
+        finished, module = FinishedRun.read(Path(own["run"]), [])
+        backbone = module.network.backbone
+        trained_on = set(read_faces(finished, finished.data).identities)
+        image = [f"image.resize={finished.image.resize}", f"image.crop={finished.image.crop}"]
+        config = compose_config([*pairs_of, *image, *others])
+    else:
+        size = ["image.resize=112", "image.crop=112"]
+        config = compose_config([*pairs_of, *size, "model=timm", "rate=1", *others])
+        backbone = build_network(config.model, rate=1).backbone
+        path = Path(own["weights"])
+        load_backbone(backbone, read_weights(path).tensors, path)
+    said = f"{config.data.get('alignment', 'no')} alignment, {config.image.resize} px, crop {config.image.crop}"
+    print(f"{own['protocol']}: {said}, flip={flip}")
+    for title, metrics in evaluate_protocol(config, backbone, flip, trained_on).items():
+        print(title)
+        for name, value in metrics.items():
+            print(f"  {name:16} {_number(value)}")
+
+
+def _number(value: float | None) -> str:
+    return "not enough pairs" if value is None else f"{value:8.3f}"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
 from facedistill.evaluate import device_for, final_scores, measured
 from facedistill.models.network import Network
-from facedistill.models.weights import load_into, read_weights, save_weights
+from facedistill.models.weights import load_backbone, load_into, read_weights, save_weights
 from facedistill.reporting.pictures import curves, roc_curve, save_pictures
 from facedistill.reporting.wandb_run import WandbRun
 from facedistill.runs import Run, WeightsFile
@@ -103,12 +103,7 @@ def initialize(network: Network, run: Run) -> None:
     tensors, _ = read_weights(parent.weights)
     config = run.config
     if isinstance(parent, WeightsFile) and config.task.name == "teacher":
-        backbone = {name.removeprefix("backbone."): value for name, value in tensors.items()}
-        backbone = {name: value for name, value in backbone.items() if not name.startswith("classifier.")}
-        if not any(name.startswith("net.") for name in backbone):  # a bare timm state_dict
-            load_into(network.backbone.net, backbone, parent.weights)
-        else:
-            load_into(network.backbone, backbone, parent.weights)
+        load_backbone(network.backbone, tensors, parent.weights)
         return
     assert parent.config is not None
     known = parent.config.identities_data

@@ -75,7 +75,9 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0 if unknown == ["--help"] else 2
     options = {**DEFAULTS, **given}
-    page = write_report(Path(options["runs_dir"]), Path(options["out"]), options["data"].split(","), options["alignment"])
+    page = write_report(
+        Path(options["runs_dir"]), Path(options["out"]), options["data"].split(","), options["alignment"]
+    )
     print(f"{page} and {page.with_name('accuracy.png').name} are written")
     return 0
 

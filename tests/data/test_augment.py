@@ -32,7 +32,11 @@ def drawn(view: NDArray[np.uint8]) -> Drawn:
 
 def many(count: int, seed: int = 0, views: int = 1) -> list[Drawn]:
     augmentation = Augmentation(CROP, seed)
-    return [drawn(augmentation(MAP, NO_LANDMARKS, index, view)[0]) for index in range(count // views) for view in range(views)]
+    return [
+        drawn(augmentation(MAP, NO_LANDMARKS, index, view)[0])
+        for index in range(count // views)
+        for view in range(views)
+    ]
 
 
 def test_a_view_is_a_crop_of_the_image_perhaps_flipped() -> None:

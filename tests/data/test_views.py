@@ -226,5 +226,5 @@ def test_identity_batches_refuse_what_has_no_pair() -> None:
     with pytest.raises(DataError, match=r"1 identities have one training image \(first: sample 6\).*min_images"):
         IdentityBatches(indices, labels, 6, 3, 0)
     indices, labels = people(5, 5)
-    with pytest.raises(DataError, match="2 identities can't fill a batch of 3 × 2.*batch_size"):
+    with pytest.raises(DataError, match=r"2 identities can't fill a batch of 3 × 2.*batch_size"):
         IdentityBatches(indices, labels, 6, 2, 0)

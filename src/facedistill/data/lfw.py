@@ -78,7 +78,7 @@ class Lfw(IdentityFolders):
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         self.identity()  # complaints about the two text files come before images are read
         faces = super().faces(size, cache_dir)
-        pairs = self._pairs(size, cache_dir, {faces.identities[i] for i in np.unique(faces.labels[faces.train])})
+        pairs = self.protocol(size, cache_dir, {faces.identities[i] for i in np.unique(faces.labels[faces.train])})
         counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
         return replace(faces, pairs=pairs, counts=faces.counts | counts)
 
@@ -150,7 +150,7 @@ class Lfw(IdentityFolders):
         photos = {photo for pair in self._protocol for photo in (pair.left, pair.right)}
         return sorted(photos, key=lambda photo: photo.path)
 
-    def _pairs(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         photos = self._compared
         with self._none_to_spare():
             stored = self._stored(photos, size, cache_dir / f"{self.name}-pairs", None)

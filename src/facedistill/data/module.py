@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facedistill.config import Config
 from facedistill.data.augment import Augmentation
-from facedistill.data.source import FaceSet, build_source
+from facedistill.data.source import FaceSet, Pairs, build_source
 from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
 
 EVAL_BATCH = 128
@@ -25,11 +26,11 @@ def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
     return build_source(data).faces(config.image.resize, Path(config.cache_dir).expanduser())
 
 
-def _train_batches(config: Config, faces: FaceSet) -> TrainBatches:
-    task = config.task
-    if task.images_per_identity is None:
-        return TrainBatches(faces.train, task.batch_size, config.seed)
-    return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, config.seed)
+def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
+    """Centre crops of the images of a pair protocol, in order; labels are 0."""
+    zeros = np.zeros(len(pairs.images), np.int64)
+    faces = FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[])
+    return FaceData(config, faces).val_dataloader()
 
 
 class FaceData(pl.LightningDataModule):
@@ -38,16 +39,23 @@ class FaceData(pl.LightningDataModule):
     def __init__(self, config: Config, faces: FaceSet) -> None:
         super().__init__()
         self.faces = faces
-        self._crop = config.image.crop
+        self._config = config
         self._workers = config.trainer.num_workers
         shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, frames=None)
         self._views = Views(shown, Augmentation(config.image.crop, config.seed))
-        self.train_batches = _train_batches(config, faces)
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
         """Prepare the data that a configuration names (rendered or decoded on the first call)."""
         return cls(config, read_faces(config, config.data))
+
+    @cached_property
+    def train_batches(self) -> TrainBatches:
+        """The sampler of the task: every sample once, or P identities × K images."""
+        task, seed, faces = self._config.task, self._config.seed, self.faces
+        if task.images_per_identity is None:
+            return TrainBatches(faces.train, task.batch_size, seed)
+        return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed)
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         """Shuffled, augmented, every sample once."""
@@ -60,17 +68,6 @@ class FaceData(pl.LightningDataModule):
     def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
         """Centre crops of the given samples, in order."""
         return self._loader(self._views, EvalBatches(indices, EVAL_BATCH))
-
-    def pairs_loader(self) -> DataLoader[FaceBatch] | None:
-        """Centre crops of the pair protocol's images, in order; labels are 0."""
-        pairs = self.faces.pairs
-        if pairs is None:
-            return None
-        count = len(pairs.images)
-        zeros = np.zeros(count, np.int64)
-        images = FaceSet(pairs.images, zeros, zeros.astype(bool), [])
-        views = Views(images, Augmentation(self._crop, 0))
-        return self._loader(views, EvalBatches(np.arange(count), EVAL_BATCH))
 
     def _loader(self, views: Dataset[FaceBatch], batches: Sampler[Keys]) -> DataLoader[FaceBatch]:
         return DataLoader(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.config import build
+from facedistill.errors import DataError
 
 # "left" is left in the image; a mirrored face swaps left and right
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
@@ -93,6 +94,14 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         """All faces at ``size`` × ``size`` pixels, prepared on the first call and kept in ``cache_dir``."""
+
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
+        """The source's pairs alone, where it has a verification protocol; ``trained_on``: names of identities.
+
+        Raises:
+            DataError: it has none.
+        """
+        raise DataError(f"data={self.name} has no pairs to verify: protocol=lfw has")
 
 
 def build_source(data: dict[str, Any]) -> Source:

@@ -62,12 +62,12 @@ class SyntheticFaces(Source):
         names = [f"person-{i:05d}" for i in range(self.num_identities)]
         tests = [is_test_sample(f"{names[i]}/{j}") for i, j in zip(people, samples, strict=True)]
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
-        pairs = self._pairs(size, cache_dir)
+        pairs = self.protocol(size, cache_dir, set(names))
         landmarks = stored.columns["landmarks"].astype(np.float32)
         frames = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # rendered at this size: nothing was cut
         return FaceSet(stored.images, people, np.array(tests), names, pairs, landmarks, frames, counts=counts)
 
-    def _pairs(self, size: int, cache_dir: Path) -> Pairs:
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)
         samples = np.tile(np.arange(IMAGES_PER_PERSON), FOLDS * PEOPLE_PER_FOLD)
         stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")

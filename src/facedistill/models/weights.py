@@ -89,3 +89,15 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
         )
         raise WeightsError(f"{path} is of another architecture: {'; '.join(said)}")
     module.load_state_dict(tensors)
+
+
+def load_backbone(backbone: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a ``Backbone`` the weights of a whole network of ours, of one without output layers, or of a timm network.
+
+    Raises:
+        WeightsError: another architecture.
+    """
+    named = {name.removeprefix("backbone."): value for name, value in tensors.items()}
+    kept = {name: value for name, value in named.items() if name.split(".")[0] not in ("classifier", "regressor")}
+    ours = any(name.startswith("net.") for name in kept)
+    load_into(backbone if ours else backbone.get_submodule("net"), kept if ours else tensors, path)

@@ -75,9 +75,7 @@ def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
         Table(2, "Initializations at every rate", "CASIA-WebFace", casia, _TABLE2_CASIA, command(2, casia)),
     ]
     if celeb is not None:
-        found.append(
-            Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command(2, celeb))
-        )
+        found.append(Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command(2, celeb)))
     triplet, joint = "Verification, triplet loss alone", "Verification, triplet and softmax loss"
     return [
         *found,

@@ -43,7 +43,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> None:
-        """Raise ``ConfigError`` for values of ``task.options`` that the task can't use: before an ancestor is trained."""
+        """Raise ``ConfigError`` for values of ``task.options`` that the task can't use, before anything is trained."""
 
     @abc.abstractmethod
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
