@@ -27,13 +27,43 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+POINTS = [10, 12, 20, 12, 15, 18, 11, 23, 19, 23]
+
+
+@pytest.fixture(scope="module")
+def mtfl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mtfl")
+    (root / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(root / "images" / "1.jpg")
+    points = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
+    header = ",".join(["split", "file", "width", "height", *points])
+    (root / "annotations.csv").write_text(f"{header}\ntrain,1.jpg,32,32,{','.join(map(str, POINTS))}\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("lfw")
+    names = []
+    for person in ("Ann", "Bob"):
+        (root / "images" / person).mkdir(parents=True)
+        for number in range(1, 11):
+            names.append(f"{person}/{person}_{number:04d}.jpg")
+            Image.new("RGB", (32, 32)).save(root / "images" / names[-1])
+    (root / "pairs.txt").write_text("2\t1\n" + "Ann\t1\t2\nAnn\t1\tBob\t1\n" * 2)
+    (root / "landmarks.txt").write_text("".join("\t".join([name, *map(str, POINTS)]) + "\n" for name in names))
+    return root
+
+
 def test_there_are_examples() -> None:
     assert len(TRAINING) >= 6
 
 
 @pytest.mark.parametrize("line", TRAINING)
-def test_an_example_is_a_plan(line: str, folders: Path, tmp_path: Path) -> None:
-    line = line.replace("/path/to/folders", str(folders)).replace("/path/to/", f"{folders}/")
+def test_an_example_is_a_plan(line: str, folders: Path, mtfl: Path, lfw: Path, tmp_path: Path) -> None:
+    for name, root in (("folders", folders), ("mtfl", mtfl), ("lfw", lfw)):
+        line = line.replace(f"/path/to/{name}", str(root))
+    line = line.replace("/path/to/", f"{folders}/")
     words = [word for word in shlex.split(line)[1:] if word != "plan=true"]
     done = subprocess.run(
         [sys.executable, *words, "plan=true"], capture_output=True, text=True, timeout=120, cwd=tmp_path

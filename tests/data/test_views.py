@@ -228,3 +228,37 @@ def test_identity_batches_refuse_what_has_no_pair() -> None:
     indices, labels = people(5, 5)
     with pytest.raises(DataError, match=r"2 identities can't fill a batch of 3 × 2.*batch_size"):
         IdentityBatches(indices, labels, 6, 2, 0)
+
+
+def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
+    monkeypatch.setattr("facedistill.data.views.place", lambda: (rank, processes))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_every_batch_and_repeat_no_sample(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    indices, labels = people(6, 6, 6, 6, 6, 6)
+    samplers = (TrainBatches(indices, 12, 3), IdentityBatches(indices, labels, 12, 2, 3))
+    for sampler in samplers:
+        sampler.set_epoch(2)
+        shares = []
+        for rank in range(processes):
+            as_rank(monkeypatch, rank, processes)
+            shares.append([[index for index, _ in batch] for batch in sampler])
+        for whole, parts in zip(sampler.batches(2), zip(*shares, strict=True), strict=True):
+            assert sorted(itertools.chain(*parts)) == sorted(whole.tolist())
+            assert max(map(len, parts)) - min(map(len, parts)) <= 2
+    as_rank(monkeypatch, 0, 2)
+    for batch in samplers[1]:
+        counts = Counter(int(labels[index]) for index, _ in batch)
+        assert list(counts.values()) == [2, 2, 2]  # whole identities: a pair is not torn apart
+
+
+@pytest.mark.parametrize(("count", "processes"), [(13, 2), (7, 3), (5, 1), (2, 3)])
+def test_scoring_takes_every_sample_once_in_all(monkeypatch: pytest.MonkeyPatch, count: int, processes: int) -> None:
+    sampler, seen = EvalBatches(np.arange(count), 3), []
+    for rank in range(processes):
+        as_rank(monkeypatch, rank, processes)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        seen += [index for batch in batches for index, _ in batch]
+    assert sorted(seen) == list(range(count))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
 from facedistill.data.augment import EVAL_VIEW, NO_LANDMARKS, Augmentation
@@ -76,11 +77,18 @@ class Views(Dataset[FaceBatch]):
         return self._augmentation(self._faces.images[index], landmarks, index, view)
 
 
+def place() -> tuple[int, int]:
+    """This process among those that train or score together: its rank, and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
 class TrainBatches(Sampler[Keys]):
     """Every training sample once an epoch, in an order and with views that depend on (seed, epoch) alone.
 
     All samples are used and no batch is much smaller than another: sizes differ by one at most, so that
-    BatchNorm never meets a batch of one.
+    BatchNorm never meets a batch of one. Several processes share every batch.
     """
 
     def __init__(self, indices: NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -95,8 +103,12 @@ class TrainBatches(Sampler[Keys]):
         return max(1, min(-(-len(self._indices) // self._batch_size), len(self._indices) // 2))
 
     def __iter__(self) -> Iterator[Keys]:
+        rank, processes = place()
         for batch in self.batches(self.epoch):
-            yield [(int(index), self.epoch) for index in batch]
+            yield [(int(index), self.epoch) for index in self._share(batch, rank, processes)]
+
+    def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+        return batch[rank::processes]
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The sample indices of every batch of an epoch."""
@@ -112,7 +124,7 @@ class IdentityBatches(TrainBatches):
     An epoch: the images of every identity, shuffled, are cut into groups of K, the last one filled up with images of
     that identity that are in the epoch already. Batches take a group of each of the P identities with the most groups
     left, until fewer than P identities have one; where identities are unbalanced, some images of the largest
-    are left to another epoch.
+    are left to another epoch. Several processes share the identities of every batch.
 
     Raises:
         DataError: an identity with one training image, or fewer than P identities.
@@ -149,6 +161,9 @@ class IdentityBatches(TrainBatches):
         batches = [np.concatenate([left[person].pop() for person in people]) for people in dealt]
         return [batches[i] for i in draw.permutation(len(batches))]
 
+    def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+        return batch.reshape(self._people, self._per_identity)[rank::processes].ravel()
+
     def _groups(self, images: NDArray[np.int64]) -> int:
         return -(-len(images) // self._per_identity)
 
@@ -171,14 +186,19 @@ class IdentityBatches(TrainBatches):
 
 
 class EvalBatches(Sampler[Keys]):
-    """Every sample once, in order, as its centre crop."""
+    """Every sample once, in order, as its centre crop. Several processes take turns; none is padded."""
 
     def __init__(self, indices: NDArray[np.int64], batch_size: int) -> None:
         self._indices, self._batch_size = indices, batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._indices) // self._batch_size)
+        return -(-len(self._own()) // self._batch_size)
 
     def __iter__(self) -> Iterator[Keys]:
-        for start in range(0, len(self._indices), self._batch_size):
-            yield [(int(index), EVAL_VIEW) for index in self._indices[start : start + self._batch_size]]
+        own = self._own()
+        for start in range(0, len(own), self._batch_size):
+            yield [(int(index), EVAL_VIEW) for index in own[start : start + self._batch_size]]
+
+    def _own(self) -> NDArray[np.int64]:
+        rank, processes = place()
+        return self._indices[rank::processes]
