@@ -64,7 +64,7 @@ def nearest(images: NDArray[np.uint8], neighbours: NDArray[np.uint8], right: Seq
 
 def landmarks(images: NDArray[np.uint8], true: NDArray[np.float32], found: NDArray[np.float32]) -> Figure:
     """Faces [N, S, S, 3] with true and found landmarks [N, 5, 2], in pixels of the face."""
-    figure, axes, corners = _faces(images)
+    figure, axes, corners = _faces(images, gap=images.shape[1] // 8)
     for points, color, marker, label in ((true, TRUE, "o", "true"), (found, WRONG, "x", "predicted")):
         moved = points + np.array(corners)[:, None]
         axes.plot(*moved.reshape(-1, 2).T, marker, color=color, markersize=4, fillstyle="none", label=label)
@@ -104,19 +104,23 @@ def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _faces(images: NDArray[np.uint8]) -> tuple[Figure, Axes, list[tuple[int, int]]]:
-    """A grid of faces [N, S, W, 3] on one axes (one an image takes seconds to lay out), and their corners (x, y)."""
+def _faces(images: NDArray[np.uint8], gap: int | None = None) -> tuple[Figure, Axes, list[tuple[int, int]]]:
+    """A grid of faces [N, S, W, 3] on one axes (one an image takes seconds to lay out), and their corners (x, y).
+
+    ``gap`` between them, in pixels: half a face, for a text, unless it is given.
+    """
     height, width = images.shape[1:3]
-    gap = height // 2
+    gap = height // 2 if gap is None else gap
     columns = COLUMNS if width == height else COLUMNS // 2
     rows = -(-len(images) // columns)
-    canvas = np.full((rows * (height + gap), columns * (width + gap), 3), 255, np.uint8)
+    head = max(gap, height // 4)
+    canvas = np.full((head + rows * (height + gap), columns * (width + gap), 3), 255, np.uint8)
     figure = Figure(figsize=(10.4, 10.4 * canvas.shape[0] / canvas.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     corners = []
     for place, image in enumerate(images):
-        left, top = place % columns * (width + gap) + gap // 2, place // columns * (height + gap) + gap
+        left, top = place % columns * (width + gap) + gap // 2, place // columns * (height + gap) + head
         canvas[top : top + height, left : left + width] = image
         corners.append((left, top))
     axes.imshow(canvas, aspect="auto")
