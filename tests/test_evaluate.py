@@ -120,7 +120,7 @@ def protocol(flip: str, network: torch.nn.Module) -> np.ndarray:
 def test_a_flip_rule_is_what_it_says(flip: str) -> None:
     torch.manual_seed(0)
     config = compose_config(TINY)
-    backbone = build_network(config.model, rate=8).backbone.eval()
+    backbone = build_network(config.model, rate=1).backbone.eval()
     pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
     found = embeddings(backbone, pair_batches(pairs, config), torch.device("cpu"), flip)
     np.testing.assert_allclose(pair_similarity(found, pairs), protocol(flip, backbone), atol=1e-5)
@@ -134,7 +134,7 @@ def test_pairs_of_people_who_were_trained_on_are_scored_apart(monkeypatch: pytes
     seen = np.arange(len(pairs.same)) % 4 == 0
     marked = Pairs(pairs.images, pairs.left, pairs.right, pairs.same, pairs.fold, seen)
     monkeypatch.setattr(type(source), "protocol", lambda *_: marked)
-    backbone = build_network(config.model, rate=8).backbone
+    backbone = build_network(config.model, rate=1).backbone
     scores = evaluate_protocol(config, backbone, "none", {"someone"})
     assert list(scores) == ["40 pairs", "30 pairs of people who were not trained on"]
     similarity = protocol("none", backbone.eval())

@@ -264,10 +264,9 @@ def test_a_teacher_that_is_worse_than_its_file_says_is_refused(made: Run, tmp_pa
     network = build_network(made.config.teacher.model, 1, 4)
     network.load_state_dict(weights)
     with torch.no_grad():
-        network.classifier.weight.neg_()
-    probe = {"samples": about["probe"]["samples"], "correct": about["probe"]["samples"]}
-    save_weights(tmp_path / "worse.safetensors", network, {**about, "probe": probe})
-    with pytest.raises(WeightsError, match=r"worse\.safetensors classifies .* it was published with"):
+        network.classifier.weight.neg_()  # type: ignore[union-attr]
+    save_weights(tmp_path / "worse.safetensors", network, {**about, "probe": {**about["probe"], "value": 100.0}})
+    with pytest.raises(WeightsError, match=r"worse\.safetensors has top1 .* it was published with 100\.00"):
         make(tmp_path, "rate=8", "target=soft", f"teacher.weights={tmp_path / 'worse.safetensors'}")
 
 
@@ -319,7 +318,8 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
 def test_help_lists_the_choices() -> None:
     done = command("facedistill.train", "--help")
     assert done.returncode == 0
-    for choice in ("task: classify", "init: distill", "target: hidden", "scale: embedded, paper", "experiments: demo"):
+    shown = ("task: align, classify", "init: distill", "target: hidden", "scale: embedded, paper", "experiments: demo")
+    for choice in shown:
         assert choice in done.stdout, choice
 
 

@@ -14,7 +14,7 @@ def features(seed: int, width: int, count: int = 6) -> Tensor:
 
 
 def answer(values: Tensor) -> Answer:
-    return Answer(values, torch.full((len(values), 3), 1e9, dtype=values.dtype))
+    return Answer(values, torch.full((len(values), 3), 1e9, dtype=values.dtype), torch.empty(0))
 
 
 def hidden(student: int, teacher: int, reduction: str) -> HiddenTarget:

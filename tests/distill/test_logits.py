@@ -14,7 +14,7 @@ def logits(seed: int, count: int = 5, classes: int = 7) -> Tensor:
 
 
 def answer(values: Tensor) -> Answer:
-    return Answer(torch.full((len(values), 2), 1e9, dtype=values.dtype), values)
+    return Answer(torch.full((len(values), 2), 1e9, dtype=values.dtype), values, torch.empty(0))
 
 
 def target(reduction: str, weight: float = 1.0) -> LogitsTarget:

@@ -18,7 +18,7 @@ def logits(seed: int, count: int = 5, classes: int = 7, spread: float = 4.0) -> 
 
 
 def answer(values: Tensor) -> Answer:
-    return Answer(torch.zeros(len(values), 2, dtype=values.dtype), values)
+    return Answer(torch.zeros(len(values), 2, dtype=values.dtype), values, torch.empty(0))
 
 
 def soft(tau: float, tau_squared: bool, weight: float = 1.0) -> SoftTarget:

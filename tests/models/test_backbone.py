@@ -173,11 +173,25 @@ def test_a_network_gives_the_feature_and_a_linear_answer_on_it() -> None:
     model = compose_config(["model.width=16"]).model
     network = build_network(model, rate=2, num_identities=7).eval()
     with torch.no_grad():
-        features, logits = network(pixels())
+        features, logits, landmarks = network(pixels())
+    assert landmarks.shape == (2, 0, 2)
+    assert network.classifier is not None
     torch.testing.assert_close(features, network.backbone(pixels()), rtol=0, atol=0)
     weight, bias = network.classifier.weight.detach().double(), network.classifier.bias.detach().double()
     np.testing.assert_allclose(logits.numpy(), features.double().numpy() @ weight.numpy().T + bias.numpy(), atol=1e-5)
     assert logits.shape == (2, 7)
+
+
+def test_a_network_gives_landmarks_that_are_linear_in_the_feature() -> None:
+    network = build_network(compose_config(["model.width=16"]).model, rate=2, landmarks=True).eval()
+    assert network.classifier is None
+    assert network.regressor is not None
+    with torch.no_grad():
+        features, logits, landmarks = network(pixels())
+    assert (logits.shape, landmarks.shape) == ((2, 0), (2, 5, 2))
+    weight, bias = network.regressor.weight.detach().double(), network.regressor.bias.detach().double()
+    expected = features.double().numpy() @ weight.numpy().T + bias.numpy()
+    np.testing.assert_allclose(landmarks.numpy(), expected.reshape(2, 5, 2), atol=1e-5)
 
 
 FIT = """

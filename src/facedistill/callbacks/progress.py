@@ -10,7 +10,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 from rich.text import Text
 
-
 _BESIDE_THE_TITLE = 47  # columns for the bar, `epoch 30/30 · nrmse 14.01 left`, and the clock
 
 
