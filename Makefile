@@ -31,10 +31,10 @@ demo: setup ## under 3 minutes: a teacher, a student per target, a picture
 	$(RUN) facedistill.report runs_dir=runs/demo out=reports/demo
 
 test: setup ## the tests, without the slow ones
-	$(RUN) pytest -m 'not slow' $(ARGS)
+	$(RUN) pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
 
 test-all: setup ## every test
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
