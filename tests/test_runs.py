@@ -106,8 +106,9 @@ def test_the_order_of_the_words_does_not_matter(base: Run) -> None:
 
 
 def test_a_changed_version_of_the_code_is_another_run(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = base.identity
     monkeypatch.setattr("facedistill.runs.RESULTS_VERSION", 10**6)
-    assert plan(BASE).identity != base.identity
+    assert plan(BASE).identity != before
 
 
 def test_the_recipe_is_plain_and_finite(base: Run) -> None:
