@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedistill.config import Config, compose_config
+from facedistill.compose import compose_config
+from facedistill.config import Config
 from facedistill.data.source import FaceSet
 from facedistill.pipeline import plan
 from facedistill.runs import Run

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from facedistill import fit
-from facedistill.config import compose_config
+from facedistill.compose import compose_config
 from facedistill.data.module import pair_batches
 from facedistill.data.source import Pairs, build_source
 from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity

@@ -10,7 +10,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
-from facedistill.config import CONFIG_DIR
+from facedistill.compose import CONFIG_DIR
 from facedistill.pipeline import plan
 from facedistill.runs import Run, WeightsFile
 

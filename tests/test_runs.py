@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.config import compose_config
+from facedistill.compose import compose_config
 from facedistill.errors import WeightsError
 from facedistill.files import sha256
 from facedistill.pipeline import plan

@@ -367,7 +367,7 @@ def test_the_wheel_runs_from_any_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "cell 5/5" in done.stdout
     where = subprocess.run(
-        [sys.executable, "-c", "import facedistill.config as c; print(c.CONFIG_DIR)"],
+        [sys.executable, "-c", "import facedistill.compose as c; print(c.CONFIG_DIR)"],
         capture_output=True,
         text=True,
         env=environment,

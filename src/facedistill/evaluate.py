@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from facedistill.config import Config, compose_config
+from facedistill.compose import compose_config
+from facedistill.config import Config
 from facedistill.data.module import FaceData, pair_batches, read_faces
 from facedistill.data.source import Pairs, build_source
 from facedistill.data.views import FaceBatch
@@ -32,8 +33,8 @@ from facedistill.models.backbone import Backbone
 from facedistill.models.network import build_network
 from facedistill.models.weights import load_backbone, load_into, read_weights
 from facedistill.runs import read_record
+from facedistill.tasks.assemble import build_module, published_network
 from facedistill.tasks.base import ScheduledModule, Scores
-from facedistill.tasks.build import build_module, published_network
 
 FLIPS = ("none", "concat", "sum")
 Metrics = dict[str, float | None]

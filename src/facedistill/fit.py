@@ -30,8 +30,8 @@ from facedistill.models.weights import load_backbone, load_into, read_weights, s
 from facedistill.reporting.pictures import curves, roc_curve, save_pictures
 from facedistill.reporting.wandb_run import WandbRun
 from facedistill.runs import Run, WeightsFile
+from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
 from facedistill.tasks.base import ScheduledModule
-from facedistill.tasks.build import build_module, build_targets, published_network, training_network
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
 

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from facedistill.config import CLASSIFICATION, Config, check_target, compose_config, find_target
+from facedistill.build import build, check_target
+from facedistill.compose import compose_config
+from facedistill.config import CLASSIFICATION, Config
 from facedistill.data.source import Source, build_source
 from facedistill.errors import RunError
 from facedistill.files import hash_of
@@ -151,9 +153,9 @@ def check_buildable(run: Run | WeightsFile) -> None:
         return
     config = run.config
     check_target(config.network, rate=config.rate)
-    module = {"_target_": config.task._target_, **config.task.options}
-    check_target(module, config=None, network=None)
-    find_target(module).check_options(config.task.options)  # type: ignore[attr-defined]
+    check_target({"_target_": config.task._target_}, config=None, network=None)
+    if config.task.options:
+        build(config.task.options)  # a value that it refuses should not wait for the ancestors
     for term in config.target.active().values():
         check_target(term, student_width=1, teacher_width=1)
     for parent in run.parents.values():

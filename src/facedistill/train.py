@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from facedistill.config import CONFIG_DIR, checked
+from facedistill.compose import CONFIG_DIR, checked
 from facedistill.errors import FacedistillError
 from facedistill.pipeline import check_buildable, ensure, plan, tree
 from facedistill.runs import Run

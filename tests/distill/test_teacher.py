@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from facedistill.config import Config, build
+from facedistill.build import build
+from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet
 from facedistill.distill.teacher import FrozenTeacher, Probe

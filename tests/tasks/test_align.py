@@ -15,7 +15,7 @@ from facedistill.data.source import FaceSet
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import build_network
 from facedistill.tasks.align import Align, in_original
-from facedistill.tasks.build import build_module, build_targets, published_network, training_network
+from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
 
 TINY = [
     "task=align",

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
-from facedistill.config import Config, build
+from facedistill.build import build
+from facedistill.config import Config
 from facedistill.data import module as data_module
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet

@@ -15,7 +15,7 @@ from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet
 from facedistill.models.network import Answer
-from facedistill.tasks.build import build_module, training_network
+from facedistill.tasks.assemble import build_module, training_network
 from facedistill.tasks.verify import Verify
 
 TINY = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facedistill.config import compose_config
+from facedistill.compose import compose_config
 from facedistill.data.source import FaceSet, build_source
 from facedistill.errors import FacedistillError
 from facedistill.files import write_aside

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.config import build
+from facedistill.build import build
 from facedistill.errors import DataError
 
 # "left" is left in the image; a mirrored face swaps left and right

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from facedistill.config import build
+from facedistill.build import build
 from facedistill.models.backbone import Backbone
 
 POINTS = 5

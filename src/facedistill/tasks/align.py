@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from facedistill.build import build
 from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
-from facedistill.distill.target import Target
-from facedistill.distill.teacher import FrozenTeacher
 from facedistill.errors import ConfigError
 from facedistill.metrics.landmarks import LandmarkError, box_diagonal, eye_distance
-from facedistill.models.network import Answer, Network
+from facedistill.models.network import Answer
 from facedistill.reporting.pictures import error_curve, landmarks, spread
 from facedistill.tasks.base import TaskModule
 
 NORMALIZERS = ("eyes", "box")
 
 
-class Align(TaskModule):
-    """Φ = ‖R − y‖² (eq. 6 and 7), R and y from −1 to 1 in the crop. Metric: NRMSE in pixels of the original image, %.
+@dataclass(frozen=True)
+class AlignOptions:
+    """``normalizer`` of the NRMSE: the distance of the ``eyes``, or the diagonal of the face ``box``.
 
-    ``normalizer`` of the NRMSE: the distance of the ``eyes``, or the diagonal of the face ``box``: of the square that
-    the source cut out of the original.
+    The face box is the square that the source cut out of the original.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        network: Network,
-        teachers: Mapping[str, FrozenTeacher] | None = None,
-        targets: Mapping[str, Target] | None = None,
-        *,
-        normalizer: str,
-    ) -> None:
-        super().__init__(config, network, teachers, targets)
-        self.normalizer = normalizer
-        self.metric: LandmarkError = LandmarkError()
+    normalizer: str
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> None:
-        """Refuse another normalizer."""
-        normalizer = options["normalizer"]
-        if normalizer not in NORMALIZERS:
-            raise ConfigError(f"task.options.normalizer={normalizer}: choices are {', '.join(NORMALIZERS)}")
+    def __post_init__(self) -> None:
+        if self.normalizer not in NORMALIZERS:
+            raise ConfigError(f"task.options.normalizer={self.normalizer}: choices are {', '.join(NORMALIZERS)}")
+
+
+class Align(TaskModule):
+    """Φ = ‖R − y‖² (eq. 6 and 7), R and y from −1 to 1 in the crop. Metric: NRMSE in pixels of the original, %."""
+
+    metric: LandmarkError
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        options: AlignOptions = build(self.config.task.options)
+        self.normalizer = options.normalizer
+        self.metric = LandmarkError()
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """‖R − y‖², averaged over the batch."""

@@ -41,10 +41,6 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> None:
-        """Raise ``ConfigError`` for values of ``task.options`` that the task can't use, before anything is trained."""
-
     @abc.abstractmethod
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """``loss`` to be minimized, and its detached terms by name, for the record."""

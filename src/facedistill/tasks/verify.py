@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,61 +16,61 @@ from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
-from facedistill.config import Config
+from facedistill.build import build
 from facedistill.data.module import EVAL_BATCH, FaceData
 from facedistill.data.views import FaceBatch
-from facedistill.distill.target import Target
-from facedistill.distill.teacher import FrozenTeacher
 from facedistill.errors import ConfigError
 from facedistill.metrics.retrieval import NearestNeighbour
-from facedistill.models.network import Answer, Network
+from facedistill.models.network import Answer
 from facedistill.reporting.pictures import COLUMNS, nearest, spread
 from facedistill.tasks.base import TaskModule
 
 MINING = ("hard", "semihard", "all")
 
 
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Of the triplets and of the distance between test samples.
+
+    Attributes:
+        margin: λ.
+        mining: triplets of a batch of P identities × K images: for every anchor the farthest positive and the nearest
+            negative (``hard``, Hermans et al. 2017), those that violate the margin though the negative is farther
+            than the positive (``semihard``, Schroff et al. 2015), or ``all``.
+        normalize: K is L2-normalized.
+    """
+
+    margin: float
+    mining: str
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        if self.mining not in MINING:
+            raise ConfigError(f"task.options.mining={self.mining}: choices are {', '.join(MINING)}")
+        if not isinstance(self.margin, int | float) or not 0 < self.margin < math.inf:
+            raise ConfigError(f"task.options.margin={self.margin} must be a number above 0")
+        if not isinstance(self.normalize, bool):
+            raise ConfigError(f"task.options.normalize={self.normalize}: choices are true, false")
+
+
 class Verify(TaskModule):
     """Φ = [‖K_a − K_p‖² − ‖K_a − K_n‖² + λ]₊ (eq. 8 and 9), averaged over the triplets; ``task.softmax`` adds H(P, y).
 
-    Triplets come from a batch of P identities × K images: for every anchor the farthest positive and the nearest
-    negative (``hard``, Hermans et al. 2017), those that violate the margin though the negative is farther than the
-    positive (``semihard``, Schroff et al. 2015), or ``all``. A batch without one has loss 0.
-    ``normalize``: K is L2-normalized, here and in the metric: the nearest other test sample has its identity, %.
+    A batch without a triplet has loss 0. Metric: the nearest other test sample has its identity, %.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        network: Network,
-        teachers: Mapping[str, FrozenTeacher] | None = None,
-        targets: Mapping[str, Target] | None = None,
-        *,
-        margin: float,
-        mining: str,
-        normalize: bool,
-    ) -> None:
-        super().__init__(config, network, teachers, targets)
-        squared = LpDistance(normalize_embeddings=normalize, p=2, power=2)
-        self.normalize = normalize
-        self.triplet = TripletMarginLoss(margin, distance=squared, reducer=MeanReducer())
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        options: VerifyOptions = build(self.config.task.options)
+        squared = LpDistance(normalize_embeddings=options.normalize, p=2, power=2)
+        self.normalize = options.normalize
+        self.triplet = TripletMarginLoss(options.margin, distance=squared, reducer=MeanReducer())
         self.miner = {
             "hard": BatchHardMiner(distance=squared),
-            "semihard": TripletMarginMiner(margin, type_of_triplets="semihard", distance=squared),
+            "semihard": TripletMarginMiner(options.margin, type_of_triplets="semihard", distance=squared),
             "all": None,
-        }[mining]
+        }[options.mining]
         self.metric = NearestNeighbour()
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> None:
-        """Refuse another mining, a margin that is no positive number, and what is neither true nor false."""
-        margin, mining, normalize = options["margin"], options["mining"], options["normalize"]
-        if mining not in MINING:
-            raise ConfigError(f"task.options.mining={mining}: choices are {', '.join(MINING)}")
-        if not isinstance(margin, int | float) or not 0 < margin < math.inf:
-            raise ConfigError(f"task.options.margin={margin} must be a number above 0")
-        if not isinstance(normalize, bool):
-            raise ConfigError(f"task.options.normalize={normalize}: choices are true, false")
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """The triplet loss, and with ``task.softmax`` H(P, y)."""

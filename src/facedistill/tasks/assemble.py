@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facedistill.config import Config, build
+from facedistill.build import build
+from facedistill.config import Config
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Network, build_network
@@ -30,7 +31,7 @@ def build_module(
     targets: Mapping[str, Target] | None = None,
 ) -> ScheduledModule:
     """The LightningModule of the configuration's task."""
-    node = {"_target_": config.task._target_, **config.task.options}
+    node = {"_target_": config.task._target_}
     module: ScheduledModule = build(node, config=config, network=network, teachers=teachers, targets=targets)
     return module
 
