@@ -33,8 +33,8 @@ REFUSED = [
     ("model=timm", ["model.name", "model.name=…"]),
     ("task.batch_size=1", ["task.batch_size"]),
     ("schedule.epochs=0", ["schedule.epochs"]),
-    ("schedule.random=[]", ["schedule.random"]),
-    ("schedule.initialized=[0.1,0]", ["schedule.initialized"]),
+    ("task.learning_rates.random=[]", ["task.learning_rates.random"]),
+    ("task.learning_rates.initialized=[0.1,0]", ["task.learning_rates.initialized"]),
     ("seed=-1", ["seed"]),
     ("task=align data=identity_folders data.root=x", ["needs landmarks", "identity_folders", "data=synthetic", "mtfl"]),
     ("data=mtfl data.root=x", ["needs identities", "data=mtfl", "data=lfw", "data=synthetic", "data@recognition"]),
@@ -73,7 +73,7 @@ TOO_LATE = [
     ("target=soft target.alpha=nan", "weight"),
     ("target=soft target.alpha=inf", "weight"),
     ("target=hidden target.terms.hidden.reduction=average", "reduction"),
-    ("schedule.random=[nan]", "schedule.random"),
+    ("task.learning_rates.random=[nan]", "task.learning_rates.random"),
     ("schedule.momentum=-1", "momentum"),
     ("schedule.weight_decay=-1", "weight_decay"),
     ("trainer.precision=16bit", "precision"),
@@ -134,8 +134,8 @@ def test_the_paper_scale_is_exactly_the_set_up_of_the_paper() -> None:
     assert (config.target.alpha, config.target.beta, config.target.tau) == (1.0, 0.0, 3.0)
     assert config.target.terms["soft"]["tau_squared"] is True
     assert (config.schedule.momentum, config.schedule.weight_decay) == (0.9, 5e-4)
-    assert config.learning_rates == [0.01] * 30
-    assert compose_config(["scale=paper", "target=soft", "rate=8"]).learning_rates == [0.1] * 30 + [0.01] * 30
+    assert config.epoch_rates == [0.01] * 30
+    assert compose_config(["scale=paper", "target=soft", "rate=8"]).epoch_rates == [0.1] * 30 + [0.01] * 30
     for model in (config.model, config.teacher.model):
         assert (model["name"], model["block"], model["layers"], model["width"]) == (
             "resnet50",
@@ -157,7 +157,7 @@ def test_both_terms_can_be_active_and_no_term_is_without_a_target() -> None:
     assert compose_config([]).target.active() == {}
 
 
-SCHEDULE = ["schedule.random=[0.5,0.25]", "schedule.initialized=[0.125]", "schedule.epochs=2"]
+SCHEDULE = ["task.learning_rates.random=[0.5,0.25]", "task.learning_rates.initialized=[0.125]", "schedule.epochs=2"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ SCHEDULE = ["schedule.random=[0.5,0.25]", "schedule.initialized=[0.125]", "sched
     ],
 )
 def test_the_learning_rate_of_every_epoch_is_that_of_how_the_run_starts(words: str, rates: list[float]) -> None:
-    assert compose_config([*SCHEDULE, *words.split()]).learning_rates == rates
+    assert compose_config([*SCHEDULE, *words.split()]).epoch_rates == rates
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,27 @@ def test_a_source_that_can_not_be_split_is_refused_when_planned(words: dict[str,
         plan([f"data.{key}={value}"])
 
 
+@pytest.mark.parametrize("task", ["teacher", "classify", "align", "verify"])
+def test_the_paper_s_learning_rates_are_those_of_every_task(task: str) -> None:
+    words = ["scale=paper", f"task={task}"]
+    assert compose_config(words).epoch_rates == [0.1] * 30 + [0.01] * 30
+    if task in ("align", "verify"):
+        assert compose_config([*words, "init=distill"]).epoch_rates == [0.01] * 30
+
+
+def test_a_kind_of_task_has_learning_rates_of_its_own() -> None:
+    words = ["learning_rates.alignment.random=[0.5]", "schedule.epochs=2"]
+    assert compose_config([*words, "task=align"]).epoch_rates == [0.5, 0.5]
+    assert compose_config([*words, "task=classify"]).epoch_rates == [0.1, 0.1, 0.01, 0.01]
+    assert compose_config([*words, "task=align", "task.learning_rates.random=[0.25]"]).epoch_rates == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("task", ["classify", "align", "verify"])
 @pytest.mark.parametrize("scale", ["embedded", "paper"])
-def test_learning_rates_of_a_scale_are_positive_and_fall(scale: str) -> None:
-    config = compose_config([f"scale={scale}"])
-    assert config.learning_rates == sorted(config.learning_rates, reverse=True)
-    assert all(math.isfinite(rate) and 0 < rate <= 1 for rate in config.learning_rates)
+def test_learning_rates_of_a_scale_are_positive_and_fall(scale: str, task: str) -> None:
+    config = compose_config([f"scale={scale}", f"task={task}"])
+    assert config.epoch_rates == sorted(config.epoch_rates, reverse=True)
+    assert all(math.isfinite(rate) and 0 < rate <= 1 for rate in config.epoch_rates)
 
 
 def test_a_plan_needs_no_torch() -> None:

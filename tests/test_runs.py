@@ -38,7 +38,7 @@ ELSEWHERE = [
 UNUSED = [
     "target.beta=0",
     "target.terms.hidden.reduction=sum",  # of a term that does not count
-    "schedule.initialized=[0.5]",  # of a schedule that is not used
+    "task.learning_rates.initialized=[0.5]",  # of a schedule that is not used
     "batch_sizes.alignment=7",
 ]
 
@@ -62,7 +62,7 @@ CHANGES = [
     "target.tau=4",
     "target.beta=0.5",
     "target.terms.soft.tau_squared=false",
-    "schedule.random=[0.05]",
+    "task.learning_rates.random=[0.05]",
     "schedule.epochs=2",
     "schedule.momentum=0.5",
     "schedule.weight_decay=0",

@@ -168,7 +168,7 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path)
     assert cut.checkpoint.exists()
     assert not cut.is_complete
     epoch = torch.load(cut.checkpoint, weights_only=True)["epoch"]
-    assert epoch + 1 < len(cut.config.learning_rates)
+    assert epoch + 1 < len(cut.config.epoch_rates)
     ensure(cut, fit.make)
     assert same(tensors(cut), tensors(whole))
     assert curve(cut) == curve(whole)
@@ -230,8 +230,8 @@ def test_a_runs_dir_that_can_not_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"not finite at epoch 0, batch \d+ \(samples \d+"):
-        make(tmp_path, "task=teacher", "schedule.random=[1e20]")
-    run = plan(words(tmp_path, "task=teacher", "schedule.random=[1e20]"))
+        make(tmp_path, "task=teacher", "task.learning_rates.random=[1e20]")
+    run = plan(words(tmp_path, "task=teacher", "task.learning_rates.random=[1e20]"))
     assert not run.is_complete
     assert not run.weights.exists()
     assert not run.checkpoint.exists()
@@ -278,7 +278,7 @@ def test_pretraining_starts_from_a_recognizer_without_its_classifier(made: Run, 
     fit.initialize(started, run)
     assert same(dict(started.backbone.state_dict()), dict(network.backbone.state_dict()))
     ensure(run, fit.make)
-    assert run.record["history"][0]["lr"] == run.config.schedule.initialized[0]
+    assert run.record["history"][0]["lr"] == run.config.task.learning_rates.initialized[0]
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_help_lists_the_choices() -> None:
 
 
 def test_a_sweep_goes_on_after_a_failed_cell_and_says_so(tmp_path: Path) -> None:
-    line = words(tmp_path, "rate=8", "target=none", "schedule.random=[1e20],[0.1]")
+    line = words(tmp_path, "rate=8", "target=none", "task.learning_rates.random=[1e20],[0.1]")
     done = command("facedistill.train", "-m", *line)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "not finite" in done.stdout

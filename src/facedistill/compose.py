@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -129,8 +130,11 @@ def _complaints(config: Config) -> list[str]:
         "task.batch_size, less the one that BatchNorm needs,": task.batch_size - 1,
         "target.tau": target.tau,
         "schedule.epochs": schedule.epochs,
-        **{f"schedule.random[{i}]": rate for i, rate in enumerate(schedule.random or [0])},
-        **{f"schedule.initialized[{i}]": rate for i, rate in enumerate(schedule.initialized or [0])},
+        **{
+            f"task.learning_rates.{start}[{i}]": rate
+            for start, given in asdict(task.learning_rates).items()
+            for i, rate in enumerate(given or [0])
+        },
     }
     said += [f"{name} must be a number above 0" for name, value in positive.items() if not 0 < value < math.inf]
     if not (0 <= schedule.momentum < 1 and 0 <= schedule.weight_decay < math.inf):

@@ -12,6 +12,14 @@ CLASSIFICATION = ("teacher", "classify", "hint")  # tasks whose own teacher is t
 
 
 @dataclass
+class RatesConfig:
+    """Learning rates, one after the other: from random weights, or from an initialization."""
+
+    random: list[float] = MISSING
+    initialized: list[float] = MISSING
+
+
+@dataclass
 class TaskConfig:
     """What is trained.
 
@@ -25,6 +33,7 @@ class TaskConfig:
     name: str = MISSING
     rate: int = MISSING
     batch_size: int = MISSING
+    learning_rates: RatesConfig = field(default_factory=RatesConfig)
     metric: str = MISSING
     needs: str = MISSING
     classifies: bool = MISSING
@@ -86,10 +95,8 @@ class ImageConfig:
 
 @dataclass
 class ScheduleConfig:
-    """Learning rates, one after the other, ``epochs`` epochs each; from random weights or an initialization."""
+    """Nesterov SGD, ``epochs`` epochs at each learning rate of the task."""
 
-    random: list[float] = MISSING
-    initialized: list[float] = MISSING
     epochs: int = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
@@ -128,6 +135,7 @@ class Config:
     target: TargetConfig = field(default_factory=TargetConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     batch_sizes: dict[str, int] = field(default_factory=dict)
+    learning_rates: dict[str, RatesConfig] = field(default_factory=dict)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -176,16 +184,16 @@ class Config:
         return {"auto": auto, "task": "teacher", "classification": "recognizer"}[self.target.soft_teacher]
 
     @property
-    def learning_rates(self) -> list[float]:
+    def epoch_rates(self) -> list[float]:
         """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
-        schedule = self.schedule
+        given = self.task.learning_rates
         from_backbone = self.task.name == "teacher" and self.teacher.backbone is not None
         rates = {
-            "random": schedule.random,
-            "initialized": schedule.initialized,
-            "whole": [*schedule.random, *schedule.initialized],
+            "random": given.random,
+            "initialized": given.initialized,
+            "whole": [*given.random, *given.initialized],
         }["initialized" if from_backbone else self.init.rates]
-        return [rate for rate in rates for _ in range(schedule.epochs)]
+        return [rate for rate in rates for _ in range(self.schedule.epochs)]
 
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -55,7 +55,7 @@ def make(run: Run, title: str) -> None:
         resume = run.checkpoint if run.checkpoint.exists() else None
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-        if trainer.interrupted or trainer.current_epoch < len(config.learning_rates):
+        if trainer.interrupted or trainer.current_epoch < len(config.epoch_rates):
             raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
         record = publish(run, module, history.rows, data)
         dashboard.summarize(record)
@@ -148,7 +148,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
         devices=1,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
-        max_epochs=len(config.learning_rates),
+        max_epochs=len(config.epoch_rates),
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
         plugins=[AtomicCheckpointIO()],
         logger=False,

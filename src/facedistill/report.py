@@ -59,11 +59,12 @@ def _setting(records: Sequence[Record]) -> str:
     if not records:
         return ""
     first = records[0]
-    counts, schedule, image = first["data"], first["config"]["schedule"], first["config"]["image"]
+    config, counts = first["config"], first["data"]
+    rates = config["task"]["learning_rates"]
     return (
         f", {counts['identities']} identities, {counts['train']} training and {counts['test']} test images, "
-        f"{image['crop']} px, {schedule['epochs']} epochs at each of the learning rates {schedule['random']} "
-        f"(from an initialization {schedule['initialized']}), network {first['config']['model']['name']}"
+        f"{config['image']['crop']} px, {config['schedule']['epochs']} epochs at each of the learning rates "
+        f"{rates['random']} (from an initialization {rates['initialized']}), network {config['model']['name']}"
     )
 
 

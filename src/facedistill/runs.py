@@ -83,7 +83,7 @@ class Run:
             "init": config.init.name,
             "target": config.target.active(),
             "teacher_model": config.teacher.model if self.parents.keys() & {"teacher", "recognizer"} else None,
-            "learning_rates": config.learning_rates,
+            "learning_rates": config.epoch_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
             "precision": config.trainer.precision,
             "seed": config.seed,

@@ -67,8 +67,8 @@ def test_cells_are_counted_in_every_chunk() -> None:
 
 def test_ranges_and_lists_are_read_as_hydra_reads_them() -> None:
     assert found([{"seed": "range(0,3)"}], "") == {(("seed", str(seed)),) for seed in range(3)}
-    (cell,) = found([{"schedule.random": "[0.1,0.01]"}], "")
-    assert cell == (("schedule.random", "[0.1,0.01]"),)
+    (cell,) = found([{"task.learning_rates.random": "[0.1,0.01]"}], "")
+    assert cell == (("task.learning_rates.random", "[0.1,0.01]"),)
 
 
 def test_it_is_the_sweeper_of_a_multirun_and_no_other_program_is_disturbed(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_values_are_in_the_order_of_seeds(record: Callable[..., Record]) -> None
 OTHER_SETTINGS = [
     "image.crop=32",
     "schedule.epochs=1",
-    "schedule.random=[0.01]",
+    "learning_rates.classification.random=[0.01]",
+    "task.learning_rates.random=[0.01]",
     "schedule.momentum=0.5",
     "data.num_identities=10",
     "data.seed=7",

@@ -119,7 +119,9 @@ def test_without_momentum_there_is_no_nesterov(compose: Compose) -> None:
 
 
 def test_steps_are_nesterovs_with_weight_decay(compose: Compose) -> None:
-    module = task(compose(*TINY, "schedule.random=[0.1]", "schedule.momentum=0.9", "schedule.weight_decay=5e-4"))
+    module = task(
+        compose(*TINY, "task.learning_rates.random=[0.1]", "schedule.momentum=0.9", "schedule.weight_decay=5e-4")
+    )
     optimizer = module.configure_optimizers()["optimizer"]
     watched = module.network.classifier.bias  # type: ignore[union-attr]
     weight, velocity = watched.detach().double().numpy().copy(), np.zeros(4)
@@ -175,7 +177,7 @@ def trainer_of(tmp_path: Path, epochs: int, *callbacks: pl.Callback) -> pl.Train
 def test_a_fit_has_the_learning_rates_and_the_samples_of_every_epoch(
     compose: Compose, faces: FaceSet, tmp_path: Path, init: str, rates: list[float]
 ) -> None:
-    schedule = ["schedule.random=[0.5,0.25]", "schedule.initialized=[0.125]", "schedule.epochs=2"]
+    schedule = ["task.learning_rates.random=[0.5,0.25]", "task.learning_rates.initialized=[0.125]", "schedule.epochs=2"]
     config = compose(*TINY, *schedule, f"init={init}", "seed=5")
     seen, data = Seen(), FaceData(config, faces)
     trainer_of(tmp_path, len(rates), seen).fit(task(config), data)

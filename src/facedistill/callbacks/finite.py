@@ -45,5 +45,5 @@ class FiniteLoss(pl.Callback):
         shown = ", ".join(str(index) for index in samples[:8]) + (", …" if len(samples) > 8 else "")
         raise RunError(
             f"the loss is not finite at epoch {trainer.current_epoch}, batch {first} (samples {shown}). "
-            "The run is not complete; a lower learning rate (schedule.random, schedule.initialized) is the usual cure"
+            "The run is not complete; a lower learning rate (task.learning_rates) is the usual cure"
         )

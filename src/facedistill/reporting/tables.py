@@ -202,15 +202,15 @@ def _cell(record: Record) -> Cell:
 
 
 def _own(record: Record) -> str:
-    """What a cell may have of its own beside its axes: weights and temperature of the target, batch, options."""
-    return hash_of([record["recipe"]["target"], record["recipe"]["task"]])
+    """What a cell may have of its own beside its axes: weights and temperature of the target, learning rates, batch, options."""
+    return hash_of([record["recipe"][key] for key in ("target", "task", "learning_rates")])
 
 
 def _setting(record: Record) -> str:
     recipe, config = record["recipe"], record["config"]
-    same = {key: recipe[key] for key in ("version", "data", "image", "optimizer", "precision")}
-    teacher = config["teacher"]
-    return hash_of([same, config["schedule"], config["batch_sizes"], config["model"], teacher["model"]])
+    same = [recipe[key] for key in ("version", "data", "image", "optimizer", "precision")]
+    same += [config[key] for key in ("schedule", "learning_rates", "batch_sizes", "model")]
+    return hash_of([*same, config["teacher"]["model"]])
 
 
 def values(records: Sequence[Record], row: Row, metric: str) -> list[float]:

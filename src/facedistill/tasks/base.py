@@ -75,7 +75,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def configure_optimizers(self) -> Any:
         """Nesterov SGD; every epoch has its learning rate, by how the run starts."""
         schedule = self.config.schedule
-        rates = self.config.learning_rates
+        rates = self.config.epoch_rates
         optimizer = torch.optim.SGD(
             self.parameters(),
             lr=1.0,
