@@ -202,7 +202,7 @@ def _cell(record: Record) -> Cell:
 
 
 def _own(record: Record) -> str:
-    """What a cell may have of its own beside its axes: weights and temperature of the target, learning rates, batch, options."""
+    """What a cell may have of its own beside its axes: weights and temperature of the target, rates, batch, options."""
     return hash_of([record["recipe"][key] for key in ("target", "task", "learning_rates")])
 
 
