@@ -130,6 +130,7 @@ def _complaints(config: Config) -> list[str]:
         "task.batch_size, less the one that BatchNorm needs,": task.batch_size - 1,
         "target.tau": target.tau,
         "schedule.epochs": schedule.epochs,
+        "trainer.threads": trainer.threads,
         **{
             f"task.learning_rates.{start}[{i}]": rate
             for start, given in asdict(task.learning_rates).items()

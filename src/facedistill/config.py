@@ -104,10 +104,11 @@ class ScheduleConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how a run is executed; only ``precision`` changes its numbers."""
+    """Where and how a run is executed; only ``precision`` and ``threads`` change its numbers."""
 
     accelerator: str = MISSING
     precision: str = MISSING
+    threads: int = MISSING
     num_workers: int = MISSING
     progress: bool = MISSING
 

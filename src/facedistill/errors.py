@@ -19,3 +19,7 @@ class WeightsError(FacedistillError):
 
 class RunError(FacedistillError):
     """A run that could not be finished."""
+
+
+class BusyError(RunError):
+    """A run that another process is making."""

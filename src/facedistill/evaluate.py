@@ -144,6 +144,7 @@ class FinishedRun(NamedTuple):
 def evaluate_run(directory: Path, overrides: Sequence[str]) -> Metrics:
     """Score the published weights of a finished run again."""
     config, module = FinishedRun.read(directory, overrides)
+    torch.set_num_threads(config.trainer.threads)
     return final_scores(module, FaceData.of(config), device_for(config.trainer.accelerator)).metrics
 
 
@@ -154,6 +155,7 @@ def evaluate_protocol(config: Config, backbone: Backbone, flip: str, trained_on:
         DataError: the source has no pairs, or an image of them can't be used.
     """
     device = device_for(config.trainer.accelerator)
+    torch.set_num_threads(config.trainer.threads)
     pairs = build_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
     batches = pair_batches(pairs, config)
     similarity = pair_similarity(embeddings(backbone.to(device).eval(), batches, device, flip), pairs)

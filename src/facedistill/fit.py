@@ -43,6 +43,7 @@ def make(run: Run, title: str) -> None:
         RunError: the loss is not finite, or it was interrupted; then the run is not complete.
     """
     config = run.config
+    torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
     network = training_network(config, count_identities(config, config.identities_data))

@@ -16,7 +16,7 @@ from facedistill.build import build, check_target
 from facedistill.compose import compose_config
 from facedistill.config import CLASSIFICATION, Config
 from facedistill.data.source import Source, build_source
-from facedistill.errors import RunError
+from facedistill.errors import BusyError, RunError
 from facedistill.files import hash_of
 from facedistill.runs import Run, WeightsFile
 
@@ -111,22 +111,23 @@ def tree(run: Run | WeightsFile, label: str = "") -> Tree:
     return shown
 
 
-def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
+def ensure(run: Run, make: Callable[[Run, str], None], title: str = "", wait: bool = True) -> None:
     """Make ``run`` and whatever it stands on, each unless it is complete; the one place that decides to train.
 
     Two processes that need the same run make it once: the other waits.
 
     Raises:
         RunError: it could not be finished.
+        BusyError: another process is making it, or something that it stands on, and ``wait`` is false.
     """
     if run.is_complete:
         return
     for role, parent in run.parents.items():
         if isinstance(parent, Run):
-            ensure(parent, make, f"{title}{role} ")
+            ensure(parent, make, f"{title}{role} ", wait)
     try:
         run.directory.mkdir(parents=True, exist_ok=True)
-        with _acquired(run):
+        with _acquired(run, wait):
             if not run.is_complete:
                 make(run, title)
     except OSError as error:
@@ -136,12 +137,14 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "") -> None:
         ) from error
 
 
-def _acquired(run: Run) -> AcquireReturnProxy[FileLock]:
+def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
     """The right to make a run, once nobody else has it."""
     lock = FileLock(run.lock)
     try:
         return lock.acquire(timeout=0)
-    except Timeout:
+    except Timeout as timeout:
+        if not wait:
+            raise BusyError(f"another process is making {run.name}") from timeout
         Console(stderr=True).print(f"another process is making {run.name}: waiting for it", highlight=False)
         return lock.acquire()
 

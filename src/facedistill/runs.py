@@ -86,6 +86,7 @@ class Run:
             "learning_rates": config.epoch_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
             "precision": config.trainer.precision,
+            "threads": config.trainer.threads,
             "seed": config.seed,
             "parents": {role: parent.identity for role, parent in self.parents.items()},
         }

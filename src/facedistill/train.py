@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import hydra
@@ -15,12 +16,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from facedistill.compose import CONFIG_DIR, checked
-from facedistill.errors import FacedistillError
+from facedistill.errors import BusyError, FacedistillError
 from facedistill.pipeline import check_buildable, ensure, plan, tree
 from facedistill.runs import Run
 
 console = Console(soft_wrap=True, highlight=False)
+RETRY = 1.0  # seconds between looks at what other processes are making
 failed: list[str] = []
+put_off: list[tuple[Run, int]] = []
 
 
 @hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
@@ -30,14 +33,50 @@ def train(node: DictConfig) -> None:
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
         run = plan(words, checked(node))
-        make_cell(run, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
     except FacedistillError as error:
-        console.print(f"facedistill: {error}", style="red", markup=False)
-        failed.append(" ".join(words))
+        refuse(words, error)
+        return
+    attempt(run, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
+
+
+def attempt(run: Run, number: int | None) -> None:
+    """Make a cell; one of a sweep that another process is making is put off, so that processes share a sweep."""
+    try:
+        make_cell(run, number)
+    except BusyError:
+        assert number is not None
+        put_off.append((run, number))
+    except FacedistillError as error:
+        refuse(run.words, error)
+
+
+def refuse(words: Sequence[str], error: FacedistillError) -> None:
+    """Say why a cell is not made."""
+    console.print(f"facedistill: {error}", style="red", markup=False)
+    failed.append(" ".join(words))
+
+
+def make_what_was_put_off() -> None:
+    """The cells that another process was making: it has finished them, or they are made here."""
+    waited = False
+    while put_off:
+        cells = put_off.copy()
+        put_off.clear()
+        for run, number in cells:
+            attempt(run, number)
+        if len(put_off) == len(cells):
+            if not waited:
+                console.print(f"other processes are making the last {len(cells)} cells: waiting for them")
+                waited = True
+            time.sleep(RETRY)
 
 
 def make_cell(run: Run, number: int | None) -> None:
-    """Make a cell, or print its plan; ``number`` is its place in a sweep."""
+    """Make a cell, or print its plan; ``number`` is its place in a sweep.
+
+    Raises:
+        BusyError: it is one of a sweep, and another process is making it.
+    """
     title = "" if number is None else f"cell {number + 1}/{run.config.cells} "
     if run.config.plan:
         console.print(tree(run, title))
@@ -46,7 +85,7 @@ def make_cell(run: Run, number: int | None) -> None:
         make = import_make()
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         check_buildable(run)
-        ensure(run, make, title)
+        ensure(run, make, title, wait=number is None)
     console.print(f"{title}{run.name}: {said(run)}", markup=False)
 
 
@@ -69,6 +108,7 @@ def said(run: Run) -> str:
 def main() -> None:
     """The command; exit status 2 if a cell could not be made."""
     train()
+    make_what_was_put_off()
     if len(failed) > 1:
         console.print(f"{len(failed)} cells failed:", *failed, sep="\n  ", style="red", markup=False)
     sys.exit(2 if failed else 0)

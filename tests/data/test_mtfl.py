@@ -6,6 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.alignment import ARCFACE_TEMPLATE
+from facedistill.data.augment import Augmentation
 from facedistill.data.mtfl import SCALE, SHIFT, SIDE, Mtfl, box_around
 from facedistill.data.source import FaceSet
 from facedistill.errors import DataError
@@ -345,3 +347,30 @@ def test_the_real_images(tmp_path: Path) -> None:
     assert faces.landmarks is not None
     assert faces.landmarks.min() > -0.5
     assert faces.landmarks.max() < SIZE - 0.5  # the box holds every landmark
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"MTFL is not at {REAL}")
+def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Path) -> None:
+    (tmp_path / "mtfl").mkdir()
+    (tmp_path / "mtfl" / "images").symlink_to(REAL / "images")
+    with (REAL / "annotations.csv").open() as file:
+        (tmp_path / "mtfl" / "annotations.csv").write_text("".join(file.readlines()[:31]))
+    faces, crop, mirrored = read(tmp_path / "mtfl"), SIZE - 8, 0
+    assert faces.landmarks is not None
+    for index, (image, landmarks) in enumerate(zip(faces.images, faces.landmarks, strict=True)):
+        view, points = Augmentation(crop, 0)(image, landmarks, index, 0)
+        left_eye, right_eye, nose, left_mouth, right_mouth = points
+        for (x, y), flipped in product(product(range(SIZE - crop + 1), repeat=2), (False, True)):
+            cut = image[y : y + crop, x : x + crop]
+            if np.array_equal(view, cut[:, ::-1] if flipped else cut):
+                break
+        else:
+            pytest.fail("the view is no crop of the image")
+        if flipped:  # the eye that is left now was right, and is as far from the other edge
+            mirrored += 1
+            back = np.stack([right_eye, left_eye, nose, right_mouth, left_mouth])
+            back[:, 0] = crop - 1 - back[:, 0]
+        else:
+            back = points
+        np.testing.assert_allclose(back + (x, y), landmarks, atol=1e-4)
+    assert 5 < mirrored < 25

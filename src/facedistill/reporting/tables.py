@@ -208,7 +208,7 @@ def _own(record: Record) -> str:
 
 def _setting(record: Record) -> str:
     recipe, config = record["recipe"], record["config"]
-    same = [recipe[key] for key in ("version", "data", "image", "optimizer", "precision")]
+    same = [recipe[key] for key in ("version", "data", "image", "optimizer", "precision", "threads")]
     same += [config[key] for key in ("schedule", "learning_rates", "batch_sizes", "model")]
     return hash_of([*same, config["teacher"]["model"]])
 
