@@ -33,6 +33,7 @@ REFUSED = [
     ("model=timm", ["model.name", "model.name=…"]),
     ("task.batch_size=1", ["task.batch_size"]),
     ("schedule.epochs=0", ["schedule.epochs"]),
+    ("trainer.threads=0", ["trainer.threads"]),
     ("task.learning_rates.random=[]", ["task.learning_rates.random"]),
     ("task.learning_rates.initialized=[0.1,0]", ["task.learning_rates.initialized"]),
     ("seed=-1", ["seed"]),

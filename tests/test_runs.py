@@ -52,6 +52,7 @@ def test_what_is_not_used_is_not_part_of_it(base: Run) -> None:
 
 
 CHANGES = [
+    "trainer.threads=2",
     "seed=1",
     "rate=8",
     "init=full",

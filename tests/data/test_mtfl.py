@@ -372,5 +372,5 @@ def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Pat
             back[:, 0] = crop - 1 - back[:, 0]
         else:
             back = points
-        np.testing.assert_allclose(back + (x, y), landmarks, atol=1e-4)
+        np.testing.assert_allclose(back + np.array([x, y]), landmarks, atol=1e-4)
     assert 5 < mirrored < 25

@@ -121,6 +121,7 @@ OTHER_SETTINGS = [
     "batch_sizes.classification=16",
     "task.batch_size=16",
     "trainer.precision=bf16-mixed",
+    "trainer.threads=2",
     "target.alpha=0.3",
     "target.tau=8",
     "target.beta=0.5",

@@ -13,6 +13,7 @@ from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet
 from facedistill.distill.teacher import FrozenTeacher
+from facedistill.errors import DataError
 from facedistill.models.network import build_network
 from facedistill.tasks.align import Align, in_original
 from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
@@ -43,6 +44,16 @@ def faces_of_module() -> FaceSet:
     images = np.random.default_rng(0).integers(0, 256, (32, 24, 24, 3), dtype=np.uint8)
     index = np.arange(32)
     return FaceSet(images, index // 8, index % 4 == 3, ["ann", "bob", "cid", "dee"])
+
+
+@pytest.mark.parametrize(("task", "needs"), [("align", "landmarks"), ("classify", "identities")])
+def test_faces_without_what_a_task_needs_are_refused(
+    compose: Compose, faces_of_module: FaceSet, monkeypatch: pytest.MonkeyPatch, task: str, needs: str
+) -> None:
+    faces = dataclasses.replace(faces_of_module, identities=[])
+    monkeypatch.setattr("facedistill.data.module.read_faces", lambda config, data: faces)
+    with pytest.raises(DataError, match=f"task={task} needs {needs}, and data=synthetic has none"):
+        FaceData.of(compose(f"task={task}"))
 
 
 def module_of(config: Config) -> Align:

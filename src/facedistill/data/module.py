@@ -17,6 +17,7 @@ from facedistill.config import Config
 from facedistill.data.augment import Augmentation
 from facedistill.data.source import FaceSet, Pairs, build_source
 from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
+from facedistill.errors import DataError
 
 EVAL_BATCH = 128
 
@@ -46,8 +47,15 @@ class FaceData(pl.LightningDataModule):
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
-        """Prepare the data that a configuration names (rendered or decoded on the first call)."""
-        return cls(config, read_faces(config, config.data))
+        """Prepare the data that a configuration names (rendered or decoded on the first call).
+
+        Raises:
+            DataError: it can't be used, or it has not what the task needs.
+        """
+        faces, needs = read_faces(config, config.data), config.task.needs
+        if faces.landmarks is None if needs == "landmarks" else not faces.identities:
+            raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
+        return cls(config, faces)
 
     @cached_property
     def train_batches(self) -> TrainBatches:
