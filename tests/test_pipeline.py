@@ -354,7 +354,7 @@ def test_a_sweep_puts_off_what_another_process_is_making(planned: Planner, monke
     monkeypatch.setattr(train, "said", lambda run: "")
     monkeypatch.setattr(train, "put_off", [])
     monkeypatch.setattr(train, "RETRY", 0.05)
-    locks = [FileLock(cell.lock) for cell in cells]
+    locks = [FileLock(cell.lock, thread_local=False) for cell in cells]
     for cell, lock in zip(cells[:2], locks[:2], strict=True):
         cell.directory.mkdir(parents=True)
         lock.acquire()
