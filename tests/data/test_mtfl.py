@@ -354,7 +354,8 @@ def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Pat
     (tmp_path / "mtfl").mkdir()
     (tmp_path / "mtfl" / "images").symlink_to(REAL / "images")
     with (REAL / "annotations.csv").open() as file:
-        (tmp_path / "mtfl" / "annotations.csv").write_text("".join(file.readlines()[:31]))
+        header, *rows = file.readlines()
+    (tmp_path / "mtfl" / "annotations.csv").write_text(header + "".join(rows[::500]))
     faces, crop, mirrored = read(tmp_path / "mtfl"), SIZE - 8, 0
     assert faces.landmarks is not None
     for index, (image, landmarks) in enumerate(zip(faces.images, faces.landmarks, strict=True)):
