@@ -113,16 +113,18 @@ def store_photos(
                 raise
             raise refusal(error) from error
 
-    def read() -> Batches:
+    def read(start: int) -> Batches:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, count, _READ_AT_ONCE):
-                numbers = range(start, min(start + _READ_AT_ONCE, count))
+            for first in range(start, count, _READ_AT_ONCE):
+                numbers = range(first, min(first + _READ_AT_ONCE, count))
                 attempts = zip(numbers, pool.map(attempt, numbers), strict=True)
                 good = [(number, *decoded) for number, decoded in attempts if decoded]
-                if good:
-                    kept, images, rows = zip(*good, strict=True)
-                    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-                    yield np.stack(images), columns | {"photo": np.array(kept)}
+                if not good:
+                    yield numbers.stop, np.empty((0, size, size, 3), np.uint8), {}
+                    continue
+                kept, images, rows = zip(*good, strict=True)
+                columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+                yield numbers.stop, np.stack(images), columns | {"photo": np.array(kept)}
 
     stored = open_or_make(path, count, size, read, description)
     left_out = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.source import FaceSet, Pairs, Source, is_test_sample
-from facedistill.data.store import Columns, Stored, open_or_make
+from facedistill.data.store import Batches, Stored, open_or_make
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
 from facedistill.errors import DataError
 from facedistill.files import hash_of
@@ -92,15 +92,17 @@ class SyntheticFaces(Source):
     ) -> Stored:
         key = hash_of([RENDERER_VERSION, self.seed, size, people.tolist(), samples.tolist()])
 
-        def render() -> Iterator[tuple[NDArray[np.uint8], Columns]]:
-            cuts = range(_RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE)
-            jobs = list(zip(np.split(people, cuts), np.split(samples, cuts), strict=True))
+        def render(start: int) -> Batches:
+            ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
             spawn = multiprocessing.get_context("spawn")  # forking a process that has started torch's threads hangs
             with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
-                rendering = [pool.submit(render_faces, self.seed, i, j, size) for i, j in jobs]
-                for done in rendering:
-                    faces = done.result()
-                    yield faces.images, {"landmarks": faces.landmarks}
+                rendering = [
+                    pool.submit(render_faces, self.seed, people[first:end], samples[first:end], size)
+                    for first, end in pairwise([start, *ends])
+                ]
+                for end, rendered in zip(ends, rendering, strict=True):
+                    faces = rendered.result()
+                    yield end, faces.images, {"landmarks": faces.landmarks}
 
         path = cache_dir / f"synthetic-{what}-{key}"
         return open_or_make(path, len(people), size, render, f"rendering {len(people)} {what} of {size} px")
