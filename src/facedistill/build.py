@@ -10,7 +10,7 @@ from typing import Any, cast
 from facedistill.errors import ConfigError
 
 BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
-DESCRIPTIVE = ("name", "rates", "gives", "compares")  # keys that describe a node to us, not to what it names
+DESCRIPTIVE = ("name", "rates", "gives", "compares", "published")  # keys that are for us, not for what a node names
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.tree import Tree
 from facedistill.build import build, check_target
 from facedistill.compose import compose_config
 from facedistill.config import CLASSIFICATION, Config
-from facedistill.data.source import Source, build_source
+from facedistill.data.source import build_source
 from facedistill.errors import BusyError, RunError
 from facedistill.files import hash_of
 from facedistill.runs import Run, WeightsFile
@@ -38,22 +39,27 @@ def plan(words: Sequence[str], composed: Config | None = None) -> Run:
 
 
 def _plan(
-    words: tuple[str, ...], composed: Config | None, planned: dict[tuple[str, ...], Run], sources: dict[str, Source]
+    words: tuple[str, ...],
+    composed: Config | None,
+    planned: dict[tuple[str, ...], Run],
+    data: dict[str, dict[str, Any]],
 ) -> Run:
     if words in planned:
         return planned[words]
     config = composed or _composed(words)
-    source = sources.setdefault(hash_of(config.data), build_source(config.data))
+    key = hash_of(config.data)
+    if key not in data:
+        data[key] = build_source(config.data).identity()
     parents: dict[str, Run | WeightsFile] = {}
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
         if config.teacher.weights and choices.get("task") == "teacher":
             parents[role] = WeightsFile(Path(config.teacher.weights), _composed(ancestor))
         else:
-            parents[role] = _plan(ancestor, None, planned, sources)
+            parents[role] = _plan(ancestor, None, planned, data)
     if config.task.name == "teacher" and config.teacher.backbone:
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
-    return planned.setdefault(words, Run(config, words, source.identity(), parents))
+    return planned.setdefault(words, Run(config, words, data[key], parents))
 
 
 @cache

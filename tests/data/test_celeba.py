@@ -518,11 +518,17 @@ def test_a_root_that_is_missing_an_archive_or_without_images(root: Path, tmp_pat
     refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist")
     with zipfile.ZipFile(tmp_path / "celeba.zip", "w") as file:
         file.write(root / "identity_CelebA.txt")
-    refused(tmp_path / "celeba.zip", f"data.root={tmp_path / 'celeba.zip'} is a file", "unpack")
+    refused(
+        tmp_path / "celeba.zip",
+        f"data.root={tmp_path / 'celeba.zip'} is an archive",
+        f"`unzip '{tmp_path / 'celeba.zip'}' -d '{tmp_path / 'celeba'}'`",
+    )
     refused(root, f"data.root={root} holds no folder photos", images="photos")
     refused(root, "no folder img_celeba:", "data.images", alignment="box")
     shutil.make_archive(str(root / "img_align_celeba"), "zip", root / "img_align_celeba")
     shutil.rmtree(root / "img_align_celeba")
+    refused(root, f"`unzip '{root / 'img_align_celeba.zip'}' -d '{root / 'img_align_celeba'}'`")
+    (root / "img_align_celeba.zip").unlink()
     refused(root, "holds no folder img_align_celeba or", "unpack the images", "data.images")
     with pytest.raises(DataError, match="holds no folder"):  # when planned, not only when read
         source(root).identity()
@@ -532,7 +538,7 @@ def test_a_root_that_is_missing_an_archive_or_without_images(root: Path, tmp_pat
     ("key", "value", "said"),
     [
         ("on_error", "ignore", "choices are raise, skip"),
-        ("alignment", "eyes", "choices are centre, similarity, box"),
+        ("alignment", "eyes", "choices are none, centre, similarity, box"),
         ("split", "test", "choices are random, official"),
         ("margin", -0.5, "a number from 0 to"),
         ("margin", float("nan"), "a number from 0 to"),

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.identity_folders import IdentityFolders
+from facedistill.data.identity_images import IdentityImages
 from facedistill.data.source import FaceSet, is_test_sample
 from facedistill.errors import DataError
 
@@ -39,8 +39,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def source(root: Path, on_error: str = "raise", min_images: int = 1, name: str = "mine") -> IdentityFolders:
-    return IdentityFolders(name, str(root), min_images, on_error)
+def source(root: Path, on_error: str = "raise", min_images: int = 1, name: str = "mine") -> IdentityImages:
+    return IdentityImages(name, str(root), min_images, "centre", 0, None, None, on_error)
 
 
 def read(root: Path, on_error: str = "raise", min_images: int = 1, size: int = SIZE) -> FaceSet:
@@ -284,7 +284,11 @@ def test_a_root_that_is_missing_a_file_or_without_folders(root: Path, tmp_path: 
     refused(tmp_path / "nowhere", str(tmp_path / "nowhere"), "does not exist")
     with zipfile.ZipFile(tmp_path / "faces.zip", "w") as file:
         file.write(root / "ann" / "0.png")
-    refused(tmp_path / "faces.zip", str(tmp_path / "faces.zip"), "is a file", "unpack")
+    refused(
+        tmp_path / "faces.zip",
+        f"data.root={tmp_path / 'faces.zip'} is an archive",
+        f"`unzip '{tmp_path / 'faces.zip'}' -d '{tmp_path / 'faces'}'`",
+    )
     refused(root / "ann", str(root / "ann"), "no folder")
     with pytest.raises(DataError, match="nowhere"):  # when planned, not only when read
         source(tmp_path / "nowhere").identity()

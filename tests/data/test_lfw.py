@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facedistill.data.alignment import ARCFACE_TEMPLATE, align
-from facedistill.data.identity_folders import IdentityFolders
+from facedistill.data.identity_images import IdentityImages
 from facedistill.data.lfw import Lfw
 from facedistill.data.source import FaceSet
 from facedistill.errors import DataError
@@ -55,7 +55,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def source(root: Path, on_error: str = "raise", alignment: str = "similarity", min_images: int = 10) -> Lfw:
-    return Lfw("lfw", str(root), min_images, on_error, "images", "pairs.txt", "landmarks.txt", alignment)
+    return Lfw(
+        "lfw", str(root), min_images, alignment, 0, "landmarks.txt", None, on_error, images="images", pairs="pairs.txt"
+    )
 
 
 def read(root: Path, on_error: str = "raise", alignment: str = "similarity", size: int = SIZE) -> FaceSet:
@@ -124,7 +126,7 @@ def images_of(line: str) -> list[tuple[str, str]]:
 
 
 def test_who_has_test_images_only_is_not_trained_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facedistill.data.identity_folders.is_test_sample", lambda name: name.startswith("Bob"))
+    monkeypatch.setattr("facedistill.data.identity_images.is_test_sample", lambda name: name.startswith("Bob"))
     faces = read(root)
     assert faces.identities == ["Ann_A", "Bob_B"]
     assert faces.pairs is not None
@@ -149,12 +151,13 @@ def test_the_centre_needs_no_landmarks(root: Path) -> None:
     aligned = read(root)
     (root / "landmarks.txt").unlink()
     faces = read(root, alignment="centre")
-    alone = IdentityFolders("lfw", str(root / "images"), 10, "raise").faces(SIZE, root.parent / "cache")
+    alone = IdentityImages("lfw", str(root / "images"), 10, "centre", 0, None, None, "raise")
+    alone = alone.faces(SIZE, root.parent / "cache")
     np.testing.assert_array_equal(faces.images, alone.images)
     assert (np.array(faces.images) != aligned.images).any()  # of a store of its own
     assert faces.pairs is not None
     assert len(faces.pairs.same) == 12
-    refused(root, str(root / "landmarks.txt"), "No such file")
+    refused(root, f"data.landmarks: {root / 'landmarks.txt'} does not exist")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +272,7 @@ def test_an_image_without_landmarks_is_named_or_skipped(root: Path) -> None:
 
 def test_landmarks_of_no_image_are_named_or_passed_over(root: Path) -> None:
     change_line(root / "landmarks.txt", 5, f"{ANN_5} {GOOD}\nZoe/Zoe_0001.jpg {GOOD}")
-    refused(root, f"{root / 'landmarks.txt'}, line 6:", f"{root / 'images/Zoe/Zoe_0001.jpg'} does not exist")
+    refused(root, f"{root / 'landmarks.txt'}, line 6:", f"{root / 'images'} holds no image Zoe/Zoe_0001.jpg")
     faces = read(root, "skip")
     assert (faces.counts["images"], faces.counts["skipped"]) == (24, 0)
 
@@ -313,7 +316,11 @@ def test_a_root_that_is_missing_a_file_or_without_images(root: Path, tmp_path: P
     refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist")
     with zipfile.ZipFile(tmp_path / "lfw.zip", "w") as file:
         file.write(root / "pairs.txt")
-    refused(tmp_path / "lfw.zip", f"data.root={tmp_path / 'lfw.zip'} is a file", "unpack")
+    refused(
+        tmp_path / "lfw.zip",
+        f"data.root={tmp_path / 'lfw.zip'} is an archive",
+        f"`unzip '{tmp_path / 'lfw.zip'}' -d '{tmp_path / 'lfw'}'`",
+    )
     refused(root / "images", str(root / "images" / "pairs.txt"), "No such file")
     with pytest.raises(DataError, match="nowhere"):
         source(tmp_path / "nowhere").identity()

@@ -180,7 +180,7 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "a missing file": ({"file": "gone.png"}, "images/gone.png does not exist"),
     "a file elsewhere": ({"file": "../annotations.csv"}, "does not exist"),
     "another file's name": ({"file": "2.png"}, "a second row of 2.png"),
-    "another width": ({"width": 91}, f"3.png has {WIDTH}×{HEIGHT} pixels, not 91×{HEIGHT}"),
+    "another width": ({"width": 91}, f"3.png: {WIDTH}×{HEIGHT} pixels, not 91×{HEIGHT}"),
     "a width of letters": ({"width": "wide"}, "width or height is no whole number"),
 }
 
@@ -238,7 +238,7 @@ def test_a_broken_image_is_named_or_left_out(root: Path) -> None:
         (b"a" * 5000, "line 1: longer than"),
         (",".join(COLUMNS).encode() + b"\n" + b"a" * 5000, "line 2: longer than"),
         (",".join(COLUMNS).encode() + b'\n"' + b"a\n" * 100_000, "field larger than field limit"),
-        (",".join(COLUMNS).encode(), "no image could be read"),
+        (",".join(COLUMNS).encode(), "no usable row"),
     ],
     ids=["empty", "an image", "one long line", "a long line", "an open quote", "no rows"],
 )
@@ -275,7 +275,11 @@ def test_a_root_that_is_missing_a_file_or_incomplete(root: Path, tmp_path: Path)
     refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist")
     with zipfile.ZipFile(tmp_path / "mtfl.zip", "w") as file:
         file.write(root / "annotations.csv")
-    refused(tmp_path / "mtfl.zip", f"data.root={tmp_path / 'mtfl.zip'} is a file", "unpack")
+    refused(
+        tmp_path / "mtfl.zip",
+        f"data.root={tmp_path / 'mtfl.zip'} is an archive",
+        f"`unzip '{tmp_path / 'mtfl.zip'}' -d '{tmp_path / 'mtfl'}'`",
+    )
     (root / "images").rename(root / "photos")
     refused(root, f"data.root={root} holds no folder images")
     (root / "annotations.csv").unlink()

@@ -1,62 +1,109 @@
-"""Show a data source: what is there, and a contact sheet of ten identities by eight samples.
+"""The doctor of a data source: what is there, what is missing, what is broken, what to do next.
 
-python -m facedistill.data [data=synthetic] [data.root=…] [sheet=contact_sheet.png, or .jpg] [any other word of a run]
+python -m facedistill.data [data=synthetic] [data.root=…] [check=all] [pack=true] [sheet=contact_sheet.png, or .jpg]
+
+It decodes all images of a small set and 2,000 of a large one, spread over it; check=all decodes every one. A contact
+sheet shows what a network will see: ten identities by eight images. pack=true decodes all of it now, and makes of it
+a folder by itself that can be copied to another machine. Any other word of a run may follow: image.resize=112, …
+
+Exit status 0: it can be trained on; 1: it can't, as the last lines say; 2: it can't even be looked at.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from facedistill.compose import compose_config
-from facedistill.data.source import FaceSet, build_source
-from facedistill.errors import FacedistillError
+from facedistill.config import Config
+from facedistill.data.doctor import contact_sheet, described, pair_rows, sheet_rows, survey_faces, survey_photos
+from facedistill.data.packed import pack_folder, write_pack
+from facedistill.data.photo_source import PhotoSource
+from facedistill.data.source import build_source
+from facedistill.errors import ConfigError, FacedistillError
 from facedistill.files import write_aside
 
-PEOPLE, SHOTS, GAP = 10, 8, 2
-
-
-def contact_sheet(faces: FaceSet) -> Image.Image:
-    """A row an identity, spread over all of them; a column a sample."""
-    size = faces.images.shape[1]
-    sheet = np.full((PEOPLE * (size + GAP), SHOTS * (size + GAP), 3), 255, np.uint8)
-    people = np.linspace(0, len(faces.identities) - 1, min(PEOPLE, len(faces.identities))).astype(int)
-    for row, person in enumerate(people):
-        for column, index in enumerate(np.flatnonzero(faces.labels == person)[:SHOTS]):
-            top, left = row * (size + GAP), column * (size + GAP)
-            sheet[top : top + size, left : left + size] = faces.images[index]
-    return Image.fromarray(sheet)
+_OWN = {"check": ("all",), "pack": ("true", "false"), "sheet": None}
 
 
 def main(words: Sequence[str]) -> int:
-    """The command; exit status 0 only if the data can be trained on."""
+    """The command; see above for its exit status."""
     if "--help" in words:
         print(__doc__)
         return 0
-    sheet = Path(next((word.split("=", 1)[1] for word in words if word.startswith("sheet=")), "contact_sheet.png"))
+    own = {key: value for key, _, value in (word.partition("=") for word in words) if key in _OWN}
+    others = [word for word in words if word.split("=", 1)[0] not in _OWN]
     try:
-        config = compose_config([word for word in words if not word.startswith("sheet=")])
-        faces = build_source(config.data).faces(config.image.resize, Path(config.cache_dir).expanduser())
+        for key, value in own.items():
+            choices = _OWN[key]
+            if choices and value not in choices:
+                raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
+        config = compose_config(others)
+        sheet = Path(own.get("sheet", "contact_sheet.png"))
+        if not config.data["gives"]:
+            return _examine_pairs(config, sheet)
+        return _examine(config, others, sheet, check_all="check" in own, pack=own.get("pack") == "true")
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
         return 2
-    per_identity = np.bincount(faces.labels)
-    print(f"data={config.data['name']}: {len(faces.labels)} images of {len(faces.identities)} identities")
-    print(f"  {len(faces.train)} to train on, {len(faces.test)} to test on, {faces.images.shape[1]} px")
-    print(f"  images an identity: {per_identity.min()} to {per_identity.max()}")
-    for name, count in faces.counts.items():
-        if name not in ("images", "identities"):
-            print(f"  {name.replace('_', ' ')}: {count}")
-    if faces.pairs is not None:
-        print(f"  {len(faces.pairs.same)} pairs of other people, in {len(np.unique(faces.pairs.fold))} folds")
-    with write_aside(sheet) as part:
-        contact_sheet(faces).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
-    print(f"  {sheet} shows {PEOPLE} of them")
+
+
+def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pack: bool) -> int:
+    cache, size = Path(config.cache_dir).expanduser(), config.image.resize
+    source = build_source(config.data)
+    if isinstance(source, PhotoSource):
+        tolerant = build_source({**config.data, "on_error": "skip"})
+        assert isinstance(tolerant, PhotoSource)
+        survey = survey_photos(tolerant, size, cache, check_all)
+    else:
+        survey = survey_faces(source.faces(size, cache), f"{source.identity()['source']} faces")
+    print(f"data={config.data['name']}: {survey.form}")
+    print(*described(survey, config.data.get("published", {})), sep="\n")
+    if survey.squares:
+        with write_aside(sheet) as part:
+            rows = sheet_rows(survey)
+            contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
+        print(f"  {sheet} shows {len(survey.squares)} of them as a network sees them, {size} px")
+    command = shlex.join(words)
+    if not survey.trainable:
+        print(
+            "\nIt can't be trained on: what is whole has one identity, or is on one side of the split. Get more of it."
+        )
+        return 1
+    if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
+        print(
+            "\nIt can't be trained on as it is: the first of the broken images would stop it. Get them again, or leave\n"
+            f"them out:\n  python -m facedistill.data {command} data.on_error=skip"
+        )
+        return 1
+    print("\nIt can be trained on. Next:")
+    if pack:
+        folder = pack_folder(source, size, cache)
+        write_pack(source.faces(size, cache), source.identity(), folder)
+        print(
+            f"  {folder} is the packed form. The same words find its pixels; elsewhere, copy it and type\n"
+            f"  python -m facedistill.train data=packed data.root={shlex.quote(str(folder))} image.resize={size}"
+        )
+    rest = "rate=4 init=full target=soft" if survey.identities else "task=align rate=8 init=scratch target=none"
+    print(f"  python -m facedistill.train {command} {rest}")
     return 0
+
+
+def _examine_pairs(config: Config, sheet: Path) -> int:
+    """A verification set: there is nothing to train on."""
+    size = config.image.resize
+    pairs = build_source(config.data).protocol(size, Path(config.cache_dir).expanduser(), set())
+    print(f"data={config.data['name']}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
+    with write_aside(sheet) as part:
+        contact_sheet(pair_rows(pairs), size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
+    print(f"  {sheet} shows some: first of one person, then of two")
+    name, root = config.data["name"], shlex.quote(str(config.data["root"]))
+    print(
+        f"\nIt has pairs alone, to score a network with:\n  python -m facedistill.evaluate protocol={name} root={root} run=runs/NAME"
+    )
+    return 1
 
 
 if __name__ == "__main__":

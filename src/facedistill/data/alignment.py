@@ -7,10 +7,13 @@ first pixel reaches from 0 to 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from facedistill.errors import DataError
 
@@ -22,6 +25,90 @@ ARCFACE_SIZE = 112
 # Pixels of the image across one that is stored: of an image with twice as many or more, blocks are averaged first, or
 # a photograph of 100 megapixels would take seconds.
 _ENOUGH = 4
+ALIGNMENTS = ("none", "centre", "similarity", "box")
+MOST_MARGIN = 4
+MIN_BOX = 8  # pixels
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What a source shows of an image; part of the identity of a run.
+
+    ``none``: all of it, with black where it is no square. ``centre``: its centre square. ``similarity``: the landmarks
+    on ArcFace's template. ``box``: the square about a box, whose side is 1 + ``margin`` times the box's longer one.
+
+    Raises:
+        DataError: there is no such alignment, or the margin is none.
+    """
+
+    name: str
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ALIGNMENTS:
+            raise DataError(f"data.alignment={self.name}: choices are {', '.join(ALIGNMENTS)}")
+        if not isinstance(self.margin, int | float) or not 0 <= self.margin <= MOST_MARGIN:
+            raise DataError(f"data.margin={self.margin} must be a number from 0 to {MOST_MARGIN}")
+
+    @property
+    def identity(self) -> list[Any]:
+        """The name, and the margin where it counts."""
+        return [self.name, *([float(self.margin)] if self.name == "box" else [])]
+
+    @property
+    def takes(self) -> str | None:
+        """What has to be known of every image: ``landmarks``, ``boxes`` or nothing."""
+        return {"similarity": "landmarks", "box": "boxes"}.get(self.name)
+
+    def show(
+        self, image: Image.Image, size: int, known: NDArray[np.floating] | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+        """The square of an image.
+
+        Args:
+            image: RGB.
+            known: what the alignment ``takes``: landmarks [5, 2], or left, top, width and height of the box [4].
+
+        Returns:
+            uint8 [size, size, 3], and left, top, side of what it shows; None where it was turned.
+
+        Raises:
+            DataError: the landmarks are none of a face, or the box is none on this image.
+        """
+        if self.name == "similarity":
+            assert known is not None
+            return align(image, known, size), None
+        if self.name == "centre":
+            side = min(image.size)
+            pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+            return pixels, np.array([(image.width - side) / 2, (image.height - side) / 2, side])
+        if self.name == "none":
+            frame = whole(*image.size)
+        else:
+            assert known is not None
+            frame = about_box(known.tolist(), self.margin, image)
+        return cut_square(image, *frame, size), np.array(frame)
+
+
+def whole(width: int, height: int) -> tuple[float, float, float]:
+    """(left, top, side) of the smallest square that holds a whole image."""
+    side = max(width, height)
+    return (width - side) / 2, (height - side) / 2, side
+
+
+def about_box(box: Sequence[float], margin: float, image: Image.Image) -> tuple[float, float, float]:
+    """(left, top, side) of the square about a box (left, top, width, height); see ``Alignment``.
+
+    Raises:
+        DataError: it is too small for a face, or not on the image.
+    """
+    left, top, *lengths = box
+    x, y, longer = left + lengths[0] / 2, top + lengths[1] / 2, max(lengths)
+    inside = 0 <= x <= image.width and 0 <= y <= image.height
+    if not inside or min(lengths) < MIN_BOX or longer > 2 * max(image.size):
+        raise DataError(f"no box of a face on {image.width}×{image.height} pixels")
+    side = longer * (1 + margin)
+    return x - side / 2, y - side / 2, side
 
 
 def similarity(points: NDArray[np.floating], template: NDArray[np.floating]) -> NDArray[np.float64]:

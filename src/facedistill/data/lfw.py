@@ -11,68 +11,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.alignment import align
-from facedistill.data.identity_folders import IdentityFolders, Photo, files_hash
-from facedistill.data.photos import at, check_face, data_folder, five_points, lines_of, open_photo, refusal
+from facedistill.data.faults import at
+from facedistill.data.forms.folders import Folders
+from facedistill.data.identity_images import IdentityImages
+from facedistill.data.photos import data_folder, lines_of, store_photos
 from facedistill.data.source import FaceSet, Pairs
 from facedistill.errors import DataError
-from facedistill.files import sha256
-
-ALIGNMENTS = ("similarity", "centre")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Points [5, 2] and the line of the landmark file that has them."""
-
-    place: str
-    points: NDArray[np.float64]
+from facedistill.files import hash_of, sha256
 
 
 @dataclass(frozen=True)
 class _Pair:
-    left: Photo
-    right: Photo
+    """Two images of the form, by number."""
+
+    left: int
+    right: int
     same: bool
     fold: int
 
 
 @dataclass
-class Lfw(IdentityFolders):
+class Lfw(IdentityImages):
     """``root/<images>/<Name>/<Name>_0001.jpg`` with a pair protocol in LFW's format.
 
-    Trains on identities as ``IdentityFolders`` does; on_error is about those. The protocol is not the protocol with
+    Trains on identities as ``IdentityImages`` does; on_error is about those. The protocol is not the protocol with
     holes: an image of it that can't be used raises whatever on_error says.
 
     Attributes:
-        images, pairs, landmarks: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; then each
-            fold has that many lines ``name i j`` (one person) and as many ``name i other j``. A line of ``landmarks``
-            is ``Name/Name_0001.jpg`` and x y of the five ``source.LANDMARKS``, in pixels of the upright image.
-        alignment: ``similarity`` brings the landmarks to ArcFace's template; ``centre`` takes the centre square and
-            needs no landmarks.
+        images, pairs: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; then each fold has that
+            many lines ``name i j`` (one person) and as many ``name i other j``.
     """
 
     images: str
     pairs: str
-    landmarks: str
-    alignment: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alignment not in ALIGNMENTS:
-            raise DataError(f"data.alignment={self.alignment}: choices are {', '.join(ALIGNMENTS)}")
 
     def identity(self) -> dict[str, Any]:
         compared = self._compared
-        if self.alignment == "similarity":
+        if self._alignment.takes:
             with self._none_to_spare():
-                for photo in compared:
-                    self._row(photo)
+                for number in compared:
+                    self._row(number)
         return super().identity() | {
             "source": "lfw",
-            "pixels": self._pixels_depend_on(),
             "pairs": sha256(self._file(self.pairs)),
-            "pair_files": files_hash(compared),
+            "pair_files": self._form.hash_of_files(compared),
         }
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
@@ -82,86 +64,40 @@ class Lfw(IdentityFolders):
         counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
         return replace(faces, pairs=pairs, counts=faces.counts | counts)
 
-    @property
-    def _folder(self) -> Path:
-        return data_folder(self.root, self.images)
+    @cached_property
+    def _form(self) -> Folders:
+        return Folders(data_folder(self.root, self.images), self.faults)
 
     def _file(self, name: str) -> Path:
         return data_folder(self.root) / name
-
-    @cached_property
-    def _by_name(self) -> dict[str, Photo]:
-        """Every image, by the name it has in the two files."""
-        return {f"{name}/{photo.path.name}": photo for name, photos in self._everyone.items() for photo in photos}
-
-    def _pixels(self, photo: Photo, size: int) -> NDArray[np.uint8]:
-        if self.alignment == "centre":
-            return super()._pixels(photo, size)
-        row = self._row(photo)
-        image = open_photo(photo.path)
-        with at(f"{row.place}: {photo.path}"):
-            check_face(row.points, image)
-            return align(image, row.points, size)
-
-    def _pixels_depend_on(self) -> list[str]:
-        return [self.alignment, *([sha256(self._file(self.landmarks))] if self.alignment == "similarity" else [])]
-
-    def _row(self, photo: Photo) -> _Row:
-        row = self._rows.get(f"{photo.identity}/{photo.path.name}")
-        if row is None:
-            raise DataError(f"{self._file(self.landmarks)} has no line for {photo.path}")
-        if isinstance(row, str):
-            raise DataError(row)
-        return row
-
-    @cached_property
-    def _rows(self) -> dict[str, _Row | str]:
-        """The landmark file by image.
-
-        With on_error=skip a bad line is a complaint, which leaves its image out; a line of no image is passed over.
-        """
-        path = self._file(self.landmarks)
-        rows: dict[str, _Row | str] = {}
-        for number, line in lines_of(path):
-            if not line.strip():
-                continue
-            name, *words = line.split()
-            place = f"{path}, line {number}"
-            try:
-                with at(place):
-                    if name not in self._by_name:
-                        raise DataError(f"{self._folder / name} does not exist")
-                    if name in rows:
-                        raise DataError(f"a second line of {name}")
-                    rows[name] = _Row(place, five_points(words))
-            except DataError as error:
-                if self.on_error == "raise":
-                    raise refusal(error) from error
-                if name in self._by_name:
-                    rows[name] = str(error)
-        return rows
 
     def _none_to_spare(self) -> AbstractContextManager[None]:
         return at(f"{self._file(self.pairs)} takes every image that it names")
 
     @property
-    def _compared(self) -> list[Photo]:
+    def _compared(self) -> list[int]:
         """The images of the protocol."""
-        photos = {photo for pair in self._protocol for photo in (pair.left, pair.right)}
-        return sorted(photos, key=lambda photo: photo.path)
+        return sorted({number for pair in self._protocol for number in (pair.left, pair.right)})
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        photos = self._compared
+        numbers, form = self._compared, self._form
+
+        def decode(place: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+            return self._square(numbers[place], form.open(numbers[place]), size), {}
+
         with self._none_to_spare():
-            stored = self._stored(photos, size, cache_dir / f"{self.name}-pairs", None)
-        number = {photo: i for i, photo in enumerate(photos)}
+            key = hash_of([size, form.stamp(np.array(numbers)), self._shown_by])
+            path = cache_dir / f"{self.name}-pairs-{key}"
+            stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {form.path}")
+        place = {number: i for i, number in enumerate(numbers)}
+        people = [form.identities[label] for label in form.labels]
         return Pairs(
             stored.images,
-            np.array([number[pair.left] for pair in self._protocol]),
-            np.array([number[pair.right] for pair in self._protocol]),
+            np.array([place[pair.left] for pair in self._protocol]),
+            np.array([place[pair.right] for pair in self._protocol]),
             np.array([pair.same for pair in self._protocol]),
             np.array([pair.fold for pair in self._protocol]),
-            np.array([not trained_on.isdisjoint((pair.left.identity, pair.right.identity)) for pair in self._protocol]),
+            np.array([not trained_on.isdisjoint((people[pair.left], people[pair.right])) for pair in self._protocol]),
         )
 
     @cached_property
@@ -188,19 +124,19 @@ class Lfw(IdentityFolders):
             raise DataError(f"{path}, line {number}: ends after {len(pairs)} of {promised} pairs; copy the file again")
         return pairs
 
-    def _two_photos(self, words: list[str], same: bool) -> tuple[Photo, Photo]:
+    def _two_photos(self, words: list[str], same: bool) -> tuple[int, int]:
         if len(words) != (3 if same else 4) or (not same and words[0] == words[2]):
             expected = "`name i j`, two images of one person," if same else "`name i other j`, images of two people,"
             raise DataError(f"{expected} is expected in place of '{' '.join(words)}'")
         name, first, *others, second = words
         return self._photo(name, first), self._photo(others[0] if others else name, second)
 
-    def _photo(self, name: str, number: str) -> Photo:
+    def _photo(self, name: str, number: str) -> int:
         if not _is_number(number):
             raise DataError(f"'{number}' is not the number of an image")
         path = f"{name}/{name}_{int(number):04d}.jpg"
         if path not in self._by_name:
-            raise DataError(f"{self._folder / path} does not exist; the protocol takes all of its images")
+            raise DataError(f"{self._form.path / path} does not exist; the protocol takes all of its images")
         return self._by_name[path]
 
 

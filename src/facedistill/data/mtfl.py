@@ -12,20 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from facedistill.data.alignment import cut_square
-from facedistill.data.photos import (
-    ON_ERROR,
-    at,
-    check_face,
-    data_folder,
-    five_points,
-    lines_of,
-    open_photo,
-    refusal,
-    store_photos,
-)
-from facedistill.data.source import FaceSet, Source
+from facedistill.data.alignment import cut_square, whole
+from facedistill.data.faults import at
+from facedistill.data.photo_source import Found, PhotoSource
+from facedistill.data.photos import check_face, data_folder, five_points, lines_of, open_photo
 from facedistill.errors import DataError
 from facedistill.files import hash_of, sha256
 
@@ -50,7 +42,7 @@ class _Face:
 
 
 @dataclass
-class Mtfl(Source):
+class Mtfl(PhotoSource):
     """``root/<images>/<file>`` with landmarks in a csv; no identities.
 
     MTFL has no boxes of a detector. ``box=landmarks`` makes one from the true landmarks, in training and in test:
@@ -74,11 +66,9 @@ class Mtfl(Source):
     on_error: str
 
     def __post_init__(self) -> None:
-        if self.on_error not in ON_ERROR:
-            raise DataError(f"data.on_error={self.on_error}: choices are {', '.join(ON_ERROR)}")
+        super().__post_init__()
         if self.box not in BOXES:
             raise DataError(f"data.box={self.box}: choices are {', '.join(BOXES)}")
-        self._skipped = 0
 
     def identity(self) -> dict[str, Any]:
         faces = self._faces
@@ -90,29 +80,41 @@ class Mtfl(Source):
             "images": len(faces),
         }
 
-    def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        faces = self._faces
-        dates = [self._files[face.file][1] for face in faces]
-        path = cache_dir / f"{self.name}-{hash_of([size, str(self._folder), dates, self.identity()])}"
-
-        def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-            return self._read(faces[number], size)
-
-        stored = store_photos(path, len(faces), size, decode, self.on_error, f"reading {self._folder}")
-        splits = np.array([faces[i].split for i in stored.columns["photo"]])
+    def found(self, cache_dir: Path) -> Found:
+        splits = np.array([face.split for face in self._faces])
         tests = splits != TRAIN
         if tests.all() or not tests.any():
             raise DataError(f"{self._csv}: no usable row of {'split train' if tests.all() else 'a split but train'}")
-        return FaceSet(
-            stored.images,
-            labels=np.zeros(len(splits), np.int64),
-            is_test=tests,
-            identities=[],
-            landmarks=stored.columns["landmarks"].astype(np.float32),
-            frames=stored.columns["frames"].astype(np.float32),
-            subsets={str(split): np.flatnonzero(splits == split) for split in np.unique(splits[tests])},
-            counts={"images": len(splits), "identities": 0, "skipped": self._skipped + len(faces) - len(splits)},
+        dates = [self._files[face.file][1] for face in self._faces]
+        return Found(
+            "a csv of landmarks",
+            self._folder,
+            (len(splits), 0),
+            [],
+            np.zeros(len(splits), np.int64),
+            tests,
+            [str(self._folder), dates, self.identity()],
+            "split of the csv",
+            {str(split): splits == split for split in np.unique(splits[tests])},
         )
+
+    def open(self, number: int) -> Image.Image:
+        face = self._faces[number]
+        with at(face.place):
+            return open_photo(self._folder / face.file)
+
+    def show(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        face = self._faces[number]
+        with at(f"{face.place}: {self._folder / face.file}"):
+            if image.size != face.shape:
+                has, says = ("×".join(map(str, shape)) for shape in (image.size, face.shape))
+                raise DataError(f"{has} pixels, not {says}")
+            check_face(face.points, image)
+        square = box_around(face.points, face.file) if self.box == "landmarks" else whole(*face.shape)
+        frame = np.array(square, np.float32)  # before it is used, so that it leads back exactly
+        left, top, side = frame.tolist()
+        landmarks = (face.points + 0.5 - [left, top]) * (size / side) - 0.5
+        return cut_square(image, left, top, side, size), {"landmarks": landmarks, "frames": frame}
 
     @property
     def _csv(self) -> Path:
@@ -154,12 +156,11 @@ class Mtfl(Source):
                             raise DataError(f"a second row of {file}")
                         faces[file] = self._face(place, row)
                 except DataError as error:
-                    if self.on_error == "raise":
-                        raise refusal(error) from error
+                    if file not in bad:
+                        self.faults.add(error)
                     bad.add(file)
         except csv.Error as error:
             raise DataError(f"{path}, line {rows.line_num}: {error}") from error
-        self._skipped = len(bad)
         return [face for file, face in faces.items() if file not in bad]
 
     def _face(self, place: str, row: dict[str, str]) -> _Face:
@@ -173,22 +174,6 @@ class Mtfl(Source):
         except ValueError as error:
             raise DataError(f"width or height is no whole number ({error})") from error
         return _Face(place, split, row["file"], shape, five_points([row[column] for column in _POINTS]))
-
-    def _read(self, face: _Face, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """The square of a face, with its landmarks in it and its frame."""
-        with at(face.place):
-            path = self._folder / face.file
-            image = open_photo(path)
-            if image.size != face.shape:
-                has, says = ("×".join(map(str, shape)) for shape in (image.size, face.shape))
-                raise DataError(f"{path} has {has} pixels, not {says}")
-            with at(str(path)):
-                check_face(face.points, image)
-        square = box_around(face.points, face.file) if self.box == "landmarks" else whole(*face.shape)
-        frame = np.array(square, np.float32)  # before it is used, so that it leads back exactly
-        left, top, side = frame.tolist()
-        landmarks = (face.points + 0.5 - [left, top]) * (size / side) - 0.5
-        return cut_square(image, left, top, side, size), {"landmarks": landmarks, "frames": frame}
 
 
 def box_around(points: NDArray[np.float64], name: str) -> tuple[float, float, float]:
@@ -204,9 +189,3 @@ def box_around(points: NDArray[np.float64], name: str) -> tuple[float, float, fl
     x, y = ((low + high) / 2 + 0.5).tolist()
     grown = side * (1 + SCALE * larger)
     return x + SHIFT * side * right - grown / 2, y + SHIFT * side * down - grown / 2, grown
-
-
-def whole(width: int, height: int) -> tuple[float, float, float]:
-    """(left, top, side) of the smallest square that holds a whole image."""
-    side = max(width, height)
-    return (width - side) / 2, (height - side) / 2, side

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from facedistill.data.alignment import likeness
+from facedistill.data.faults import refusal
 from facedistill.data.source import LANDMARKS
 from facedistill.data.store import Batches, Stored, open_or_make
 from facedistill.errors import DataError
 
+ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 MIN_PIXELS = 8  # a side shorter than this shows no face
 MAX_PIXELS = 100_000_000  # a header that promises more is taken for an attack, not for a photograph
 MAX_LINE = 2000  # characters; a longer one is no row of landmarks, and reading on might not end
 # Of the 25,978 faces of LFW and MTFL the least is 0.85; with left and right, or x and y, swapped the most is 0.56.
 LEAST_LIKENESS = 0.7
-ON_ERROR = ("raise", "skip")
 _READ_AT_ONCE = 256
 
 
@@ -34,45 +35,63 @@ def data_folder(root: str, inside: str = "") -> Path:
     """``root/inside``, of data.root and a folder in it.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder; says how to unpack an archive that is there in its place.
     """
     top = Path(root).expanduser()
+    folder = top / inside
+    if folder.is_dir():
+        return folder
+    for path in (top, folder):
+        if path.is_file():
+            raise DataError(f"{'data.root=' if path == top else ''}{path} {_unpack(path)}")
+    refuse_archive(folder.parent, folder.name)
     if not top.is_dir():
-        what = "is a file: unpack it and name the folder" if top.exists() else "does not exist"
-        raise DataError(f"data.root={top} {what}")
-    if not (top / inside).is_dir():
-        raise DataError(f"data.root={top} holds no folder {inside}")
-    return top / inside
+        raise DataError(f"data.root={top} does not exist")
+    raise DataError(f"data.root={top} holds no folder {inside}")
 
 
-def refusal(complaint: object) -> DataError:
-    """A complaint about one of many, and how to go on without it."""
-    return DataError(f"{complaint}. To leave such things out: data.on_error=skip")
+def refuse_archive(folder: Path, name: str = "") -> None:
+    """Raises ``DataError`` where ``folder`` holds an archive (of this name): what is in it was to be unpacked."""
+    for path in sorted(folder.glob("*")):
+        if path.name.lower().endswith(ARCHIVES) and path.name.startswith(f"{name}." if name else ""):
+            raise DataError(f"{path} {_unpack(path)}")
 
 
-@contextmanager
-def at(place: str) -> Iterator[None]:
-    """Say where a ``DataError`` of the block comes from."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+def _unpack(path: Path) -> str:
+    """What a file is that should have been a folder."""
+    if not path.name.lower().endswith(ARCHIVES):
+        return "is a file: name a folder"
+    folder = path.with_name(path.name.split(".")[0])
+    command = {".zip": f"unzip '{path}' -d '{folder}'", ".7z": f"7z x '{path}' -o'{folder}'"}
+    tar = f"mkdir '{folder}' && tar -xf '{path}' -C '{folder}'"
+    return f"is an archive: unpack it with `{command.get(path.suffix.lower(), tar)}` and name the folder {folder}"
 
 
 def open_photo(path: Path) -> Image.Image:
-    """An image, upright and RGB whatever the file has.
+    """The image of a file, upright and RGB whatever the file has.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+    return _upright(path, str(path))
+
+
+def decode_photo(data: bytes, place: str) -> Image.Image:
+    """The image of a file's bytes, as ``open_photo`` does it; ``place`` is named in errors."""
+    return _upright(io.BytesIO(data), place)
+
+
+def _upright(file: Path | io.BytesIO, place: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a file that is off in its metadata alone
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: {image.width}×{image.height} pixels, more than any photograph")
+                    raise DataError(f"{place}: {image.width}×{image.height} pixels, more than any photograph")
                 if min(image.size) < MIN_PIXELS:
-                    raise DataError(f"{path}: {image.width}×{image.height} pixels, too small to show a face")
+                    raise DataError(f"{place}: {image.width}×{image.height} pixels, too small to show a face")
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them, not scale them
                     upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
@@ -80,8 +99,7 @@ def open_photo(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
-        why = "is empty" if path.exists() and path.stat().st_size == 0 else f"is not a readable image ({error})"
-        raise DataError(f"{path} {why}") from error
+        raise DataError(f"{place} is not a readable image ({error})") from error
 
 
 def store_photos(
@@ -149,6 +167,17 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
+def finite(words: Sequence[str]) -> list[float]:
+    """Numbers. Raises ``DataError`` where one is none, or is not finite."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"a coordinate is no number ({error})") from error
+    if not all(map(math.isfinite, values)):
+        raise DataError(f"a coordinate is not finite ({' '.join(words)})")
+    return values
+
+
 def five_points(words: Sequence[str]) -> NDArray[np.float64]:
     """``LANDMARKS`` as [5, 2] from the ten words of a row: x y of each.
 
@@ -157,15 +186,15 @@ def five_points(words: Sequence[str]) -> NDArray[np.float64]:
     """
     if len(words) != 2 * len(LANDMARKS):
         raise DataError(f"{len(words)} values, expected x y of {', '.join(LANDMARKS)}")
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        raise DataError(f"a coordinate is no number ({error})") from error
-    if not all(map(math.isfinite, values)):
-        raise DataError(f"a coordinate is not finite ({' '.join(words)})")
-    if math.dist(values[:2], values[2:4]) < 1:
+    points = np.array(finite(words)).reshape(-1, 2)
+    check_eyes(points)
+    return points
+
+
+def check_eyes(points: NDArray[np.float64]) -> None:
+    """Raises ``DataError`` where both eyes are at one point: errors are told in units of their distance."""
+    if math.dist(points[0], points[1]) < 1:
         raise DataError("both eyes are at one point")
-    return np.array(values).reshape(-1, 2)
 
 
 def check_face(points: NDArray[np.float64], image: Image.Image) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.formats.celeba_lists import CelebaList, read_list
-from facedistill.data.photos import SUFFIXES, data_folder
+from facedistill.data.photos import SUFFIXES, data_folder, refuse_archive
 from facedistill.errors import DataError
 
 ALIGNED = ("img_align_celeba", "img_align_celeba_png")
@@ -28,6 +28,9 @@ def image_folder(root: str, names: Sequence[str]) -> Path:
         if folder.is_dir():
             inner = folder / folder.name  # so Kaggle's archive unpacks
             return inner if inner.is_dir() else folder
+    for name in names:
+        refuse_archive(top, name)
+        refuse_archive(top / "Img", name)
     raise DataError(f"data.root={top} holds no folder {' or '.join(names)}: unpack the images, or set data.images=…")
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.data.faults import at
 from facedistill.data.formats.inert_pickle import AGAIN, Call, read_inert
-from facedistill.data.photos import at
 from facedistill.errors import DataError
 
 MAX_BYTES = 350_000_000  # of a file, which is read whole: 14,000 images, as many as cfp_fp.bin has, of 25 kB

@@ -1,0 +1,118 @@
+"""One folder an identity, as CASIA-WebFace and LFW are laid out: ``<folder>/<identity>/<image>``."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedistill.data.faults import Faults
+from facedistill.data.forms.form import Form
+from facedistill.data.photos import SUFFIXES, open_photo, refuse_archive
+from facedistill.errors import DataError
+from facedistill.files import hash_of_lines
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """An image file of ``identity`` (the name of its folder), with its size in bytes and date in ns."""
+
+    identity: str
+    path: Path
+    size: int
+    modified: int
+
+
+class Folders(Form):
+    """Every image, sorted by the names of folder and file. Links are followed."""
+
+    kind = "folders"
+
+    def __init__(self, path: Path, faults: Faults) -> None:
+        """Find the images.
+
+        Raises:
+            DataError: there is no folder; or what ``faults`` does not leave out: a folder without an image, two names
+                that differ only in case, in the coding of accents or in the suffix, a link to nothing.
+        """
+        self.path, self._faults = path, faults
+        people = self._everyone()
+        self.identities = list(people)
+        self._photos = [photo for photos in people.values() for photo in photos]
+        self.labels = np.repeat(np.arange(len(people)), [len(photos) for photos in people.values()])
+
+    def prepare(self, cache_dir: Path) -> None:
+        """Everything is known from the start."""
+
+    def name(self, number: int) -> str:
+        photo = self._photos[number]
+        return f"{photo.identity}/{photo.path.name}"
+
+    def place(self, number: int) -> str:
+        return str(self._photos[number].path)
+
+    def open(self, number: int) -> Image.Image:
+        return open_photo(self._photos[number].path)
+
+    def contents(self, min_images: int) -> dict[str, Any]:
+        """Names and sizes of files, not their dates: a copy of the data is the same data."""
+        numbers = self.enough(min_images)
+        return {"files": self.hash_of_files(numbers), "images": len(numbers)}
+
+    def hash_of_files(self, numbers: Iterable[int]) -> str:
+        """Of names and sizes."""
+        photos = (self._photos[number] for number in numbers)
+        return hash_of_lines(f"{photo.identity}/{photo.path.name}/{photo.size}" for photo in photos)
+
+    def stamp(self, numbers: NDArray[np.int64]) -> list[str]:
+        dates = hash_of_lines(str(self._photos[number].modified) for number in numbers)
+        return [str(self.path), self.hash_of_files(numbers), dates]
+
+    def _everyone(self) -> dict[str, list[_Photo]]:
+        """The images of every identity, sorted by identity and file name."""
+        with os.scandir(self.path) as entries:
+            folders = sorted((Path(entry.path) for entry in entries if entry.is_dir()), key=lambda path: path.name)
+        if not folders:
+            refuse_archive(self.path)
+            raise DataError(f"{self.path} holds no folder: one folder an identity is expected")
+        folders = self._without_twins(folders, lambda path: _plain(path.name))
+        return {folder.name: self._photos_of(folder) for folder in folders}
+
+    def _photos_of(self, folder: Path) -> list[_Photo]:
+        with os.scandir(folder) as entries:
+            paths = sorted(
+                (Path(entry.path) for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES),
+                key=lambda path: path.name,
+            )
+        if not paths:
+            self._faults.add(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
+        photos = []
+        for path in self._without_twins(paths, lambda path: _plain(path.stem)):
+            try:
+                stat = path.stat()
+            except OSError as error:  # a link to nothing
+                self._faults.add(f"{path}: {error.strerror}")
+                continue
+            photos.append(_Photo(folder.name, path, stat.st_size, stat.st_mtime_ns))
+        return photos
+
+    def _without_twins(self, paths: list[Path], name: Callable[[Path], str]) -> list[Path]:
+        """Without every path whose name differs from another's only in case, accents' coding or suffix."""
+        ordered = sorted(paths, key=lambda path: (name(path), path.name))
+        twins = [(one, other) for one, other in pairwise(ordered) if name(one) == name(other)]
+        for one, other in twins:
+            self._faults.add(f"{one} and {other} have the same name: rename or remove one")
+        dropped = {other for _, other in twins}
+        return [path for path in paths if path not in dropped]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,64 @@
+"""InsightFace's RecordIO: ``train.rec``, where they are with ``train.idx``, ``train.lst`` and ``property``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedistill.data.formats.face_records import FaceRecords
+from facedistill.data.formats.recordio import RecordFile
+from facedistill.data.forms.form import Form
+from facedistill.data.photos import decode_photo
+
+
+class Records(Form):
+    """The images of a .rec file in the order of their keys.
+
+    Their names are those of ``train.lst``. Without it they are ``label/key``: the 80/20 split is then another one than
+    that of the same images in folders.
+    """
+
+    kind = "RecordIO"
+
+    def __init__(self, path: Path) -> None:
+        """Read the index, or go through the records where there is none. Raises ``DataError``."""
+        self.path = path
+        self._file = RecordFile(path)
+
+    def prepare(self, cache_dir: Path) -> None:
+        self._records = FaceRecords(self._file)
+        numbers, self.labels = np.unique(self._records.labels, return_inverse=True)
+        self._names = self._records.names
+        self.identities = [str(number) for number in numbers]
+        if self._names is not None:
+            _, first = np.unique(self.labels, return_index=True)
+            folders = [self._names[number].rpartition("/")[0] for number in first]
+            if len(set(folders)) == len(folders):
+                self.identities = folders
+
+    def name(self, number: int) -> str:
+        if self._names is not None:
+            return self._names[number]
+        return f"{self._records.labels[number]}/{self._records.keys[number]}"
+
+    def place(self, number: int) -> str:
+        return f"{self.path}, key {self._records.keys[number]}"
+
+    def open(self, number: int) -> Image.Image:
+        return decode_photo(self._records.image(number), self.place(number))
+
+    def contents(self, min_images: int) -> dict[str, Any]:
+        return {"records": self._file.fingerprint(), "min_images": min_images}
+
+    def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
+        return [
+            str(self.path),
+            self.path.stat().st_mtime_ns,
+            self._file.fingerprint(),
+            hashlib.sha256(numbers.tobytes()).hexdigest(),
+        ]

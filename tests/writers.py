@@ -1,0 +1,99 @@
+"""Writers of the forms in which face data sets circulate, each from its format's description, none from the readers."""
+
+import base64
+import io
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from facedistill.data.synthetic import render_faces
+
+REAL = Path(__file__).parents[2] / "shared" / "faces" / "lfw" / "images"
+PEOPLE, SHOTS = 4, 12
+
+
+class Face(NamedTuple):
+    """The file of an image of ``identity``."""
+
+    identity: str
+    file: str
+    content: bytes
+
+
+def encoded_faces(real: bool, people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
+    """JPEGs of LFW, or embedded faces as PNG, by identity and file."""
+    if real:
+        folders = [folder for folder in sorted(REAL.iterdir()) if len(list(folder.iterdir())) >= shots][:people]
+        files = [file for folder in folders for file in sorted(folder.iterdir())[:shots]]
+        return [Face(file.parent.name, file.name, file.read_bytes()) for file in files]
+    found = []
+    for person in range(people):
+        rendered = render_faces(0, [person] * shots, list(range(shots)), 32).images
+        for shot in range(shots):
+            file = io.BytesIO()
+            Image.fromarray(rendered[shot]).save(file, "png")
+            found.append(Face(f"person {person}", f"{shot:03d}.png", file.getvalue()))
+    return found
+
+
+def write_folders(folder: Path, faces: Sequence[Face]) -> Path:
+    for face in faces:
+        (folder / face.identity).mkdir(parents=True, exist_ok=True)
+        (folder / face.identity / face.file).write_bytes(face.content)
+    return folder
+
+
+def write_records(
+    folder: Path, faces: Sequence[Face], header: bool = True, index: bool = True, names: bool = True, flag: int = 2
+) -> Path:
+    """InsightFace's train.rec: images as 1 … N, then the identities, their range as record 0; ``flag`` labels each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    people = sorted({face.identity for face in faces})
+    labels = [people.index(face.identity) for face in faces]
+
+    def head(number: int, *values: float) -> bytes:
+        if flag == 0 and len(values) == 1:
+            return struct.pack("<IfQQ", 0, values[0], number, 0)
+        return struct.pack(f"<IfQQ{len(values)}f", len(values), 0, number, 0, *values)
+
+    count = len(faces)
+    records = []
+    for number, (face, label) in enumerate(zip(faces, labels, strict=True), start=1):
+        records.append((number, head(number, *([label] if flag == 0 else [label, 0])) + face.content))
+    if header:
+        for person in range(len(people)):
+            first, key = labels.index(person) + 1, count + 1 + person
+            records.append((key, head(key, first, first + labels.count(person))))
+        records.append((0, head(0, count + 1, count + 1 + len(people))))
+    places, place = [], 0
+    with (folder / "train.rec").open("wb") as file:
+        for key, data in records:
+            assert struct.pack("<I", 0xCED7230A) not in data
+            places.append(f"{key}\t{place}\n")
+            place += file.write(struct.pack("<II", 0xCED7230A, len(data)) + data + b"\0" * (-len(data) % 4))
+    if index:
+        (folder / "train.idx").write_text("".join(places))
+    if names:
+        lines = [
+            f"1\t/raid/sets/{face.identity}/{face.file}\t{label}\n" for face, label in zip(faces, labels, strict=True)
+        ]
+        (folder / "train.lst").write_text("".join(lines))
+        (folder / "property").write_text(f"{len(people)},112,112")
+    return folder
+
+
+def write_tsv(path: Path, faces: Sequence[Face]) -> Path:
+    """Microsoft's, with the names that unpacked images have: ``rank-FaceId`` and the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    box = base64.b64encode(struct.pack("<4f", 0, 0, 1, 1)).decode()
+    with path.open("w") as file:
+        for face in faces:
+            rank, _, number = face.file.rpartition(".")[0].partition("-")
+            data = base64.b64encode(face.content).decode()
+            print(
+                face.identity, rank, "http://a/b.jpg", "http://a", number or "FaceId-0", box, data, sep="\t", file=file
+            )
+    return path
