@@ -17,6 +17,7 @@ from PIL import Image
 from facedistill.compose import compose_config
 from facedistill.data.alignment import ARCFACE_TEMPLATE
 from facedistill.data.celeba import CelebA
+from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet, build_source
 from facedistill.errors import DataError
 
@@ -617,6 +618,15 @@ def test_the_command_line_makes_it(root: Path) -> None:
     assert config.data["gives"] == ["identities", "landmarks"]
     faces = build_source(config.data).faces(SIZE, root.parent / "cache")
     assert (numbers(faces), people(faces)) == (list(range(COUNT)), PEOPLE)
+
+
+def test_nobody_is_to_be_classified_in_a_split_by_person(root: Path) -> None:
+    write_parts(root / "list_eval_partition.txt", {number: 2 * (person > 5) for number, person in enumerate(PEOPLE)})
+    words = ["data=celeba", f"data.root={root}", f"cache_dir={root.parent}/cache", "image.resize=32", "image.crop=28"]
+    with pytest.raises(DataError, match=r"nobody of its test split is trained on.*data.split=random"):
+        FaceData.of(compose_config([*words, "data.split=official", "task=classify"]))
+    FaceData.of(compose_config([*words, "data.split=official", "task=align"]))
+    FaceData.of(compose_config([*words, "task=classify"]))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"CelebA's first 5,000 images are not at {REAL}")

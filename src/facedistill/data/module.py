@@ -55,6 +55,12 @@ class FaceData(pl.LightningDataModule):
         faces, needs = read_faces(config, config.data), config.task.needs
         if faces.landmarks is None if needs == "landmarks" else not faces.identities:
             raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
+        if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
+            raise DataError(
+                f"data={config.data['name']}: nobody of its test split is trained on, so task={config.task.name} has "
+                "nobody to tell. CelebA's data.split=random is by sample; for the classification runs that others stand "
+                "on: data@recognition=celeba recognition.split=random"
+            )
         return cls(config, faces)
 
     @cached_property
