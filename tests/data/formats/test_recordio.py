@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from facedistill.data.formats import recordio
-from facedistill.data.formats.recordio import FaceRecords, RecordFile
+from facedistill.data.formats.face_records import FaceRecords
+from facedistill.data.formats.recordio import RecordFile
 from facedistill.errors import DataError
 
 MAGIC = bytes([0x0A, 0x23, 0xD7, 0xCE])

@@ -1,4 +1,4 @@
-"""MXNet's RecordIO as InsightFace ships sets of faces in it: ``train.rec``, and ``train.idx`` with a place a record.
+"""MXNet's RecordIO: a file of records with an image each, and an index of the same name, ``.idx``, of their places.
 
 A record is one part, or several where its data hold the magic number at a multiple of 4 bytes: there the writer cuts,
 and leaves the number out. A part (all numbers are little endian):
@@ -8,23 +8,17 @@ and leaves the number out. A part (all numbers are little endian):
     data     and zeros up to a multiple of 4 (of 4, nowhere of 8)
 
 The data of an image: flag uint32, label float32, id uint64, a second id uint64; flag × float32, labels that stand for
-that one if there are any; the image's file. A line of the index: key, tab, offset of the record's first part.
-
-InsightFace's tools write the images as keys 1 … a − 1, then the identities as a … b − 1; key 0 is the header, between
-the two or last. Header and identities have no image but two labels: a and b, or the keys of an identity's first image
-and of the one after its last. An identity's label is said by its images alone, as their one label or the first of two.
-Other files (of RecBuilder, im2rec, shuffle_rec) hold images only, of any keys. All of these but shuffle_rec write
-the key as the record's id, too.
+that one if there are any; the image's file. A line of the index: key, tab, offset of the record's first part. The id
+is the key as a rule; shuffled files have keys that count and ids from before.
 
 Sources: dmlc-core ``include/dmlc/recordio.h`` and ``src/recordio.cc``; MXNet ``python/mxnet/recordio.py`` and
-``tools/im2rec.py``; InsightFace ``src/data/face2rec2.py``, ``src/data/dataset_merge.py``,
-``python-package/insightface/data/rec_builder.py`` and ``recognition/arcface_torch/scripts/shuffle_rec.py`` (writers),
-``recognition/ArcFace/image_iter.py`` and ``recognition/arcface_torch/dataset.py`` (readers).
+``tools/im2rec.py``.
 """
 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 import re
 import struct
@@ -46,13 +40,16 @@ _MAGIC = _NUMBER.to_bytes(4, "little")
 _PART = struct.Struct("<4sI")
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
+_ID = struct.Struct("<4sI8xQ")  # of a record of one part: magic number, code and id
+_LABEL = np.dtype("<f4")
 _START = np.dtype(  # of a record of one part
     [("magic", "<u4"), ("code", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2), ("labels", "<f4", 2)]
 )
 _HEADS = np.dtype([("labels", "<f4", 2), ("count", "<u4"), ("size", "<u4")])
-_INEXACT = 2**24  # from here on float32 leaves out whole numbers
 _AT_ONCE = 2**16  # records
 _BLOCK = 2**22  # bytes
+_SMALL, _AHEAD = 2**13, 2**18  # bytes: records of less on average are scanned in blocks of so many
+_GUESS = 2**15  # bytes that are read of a record whose end the index does not tell
 _LINES = re.compile(rb"(?:[ \t]{0,9}(?:\d{1,18}[ \t]{1,9}\d{1,18}[ \t]{0,9})?\r?\n)*+")
 _LONGER = 100  # bytes, than any of these lines
 
@@ -112,15 +109,28 @@ class RecordFile:
         self.__dict__.update(state)
         self._open()
 
+    def fingerprint(self) -> str:
+        """Hex digest of keys, offsets and the file's size: of the same data wherever they lie. Reads no record."""
+        digest = hashlib.sha256(b"%d" % self._size)
+        digest.update(self.keys.astype("<i8", copy=False).data)
+        digest.update(self.offsets.astype("<i8", copy=False).data)
+        return digest.hexdigest()[:32]
+
     def read(self, key: int) -> Record:
         """The record of a key.
 
         Raises:
             DataError: there is none, or it is damaged. Names the byte.
         """
-        offset = int(self.offsets_of(np.array([key]))[0])
-        record, _ = self._record(offset)
-        if not self._in_order and record.id != key:
+        return self.read_at(int(self.places_of(np.array([key]))[0]))
+
+    def read_at(self, place: int) -> Record:
+        """The record of ``keys[place]``. Raises ``DataError`` as ``read`` does."""
+        offset, *following = self.offsets[place : place + 2].tolist()
+        length = following[0] - offset if following else 0  # as a rule the next key's record is the next in the file
+        record, _ = self._record(offset, length + len(_MAGIC) if 0 < length < _GUESS else _GUESS)
+        if not self._in_order and record.id != self.keys[place]:
+            key = self.keys[place]
             raise self.fault(offset, f"the record of key {key}, says the index, but its id is {record.id}")
         return record
 
@@ -134,7 +144,7 @@ class RecordFile:
         Raises:
             DataError: one is missing or damaged. Names the key or the byte.
         """
-        offsets = self.offsets_of(keys)
+        offsets = self.offsets[self.places_of(keys)]
         heads = np.empty(len(offsets), _HEADS)
         for first in range(0, len(offsets), _AT_ONCE):
             some, head = offsets[first : first + _AT_ONCE], heads[first : first + _AT_ONCE]
@@ -151,13 +161,13 @@ class RecordFile:
                 head[number] = (np.resize(record.labels, 2), len(record.labels), len(record.content))
         return heads
 
-    def offsets_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the records of keys [N] begin, int64 [N]. Raises ``DataError`` where there is none."""
+    def places_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where keys [N] are in ``keys``, int64 [N]. Raises ``DataError`` for one that is not."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self) - 1)
         missing = keys[self.keys[places] != keys]
         if len(missing):
             raise DataError(f"{self.index or self.path}: no record of key {missing[0]}. {self._remedy()}")
-        return self.offsets[places]
+        return places
 
     def fault(self, offset: int, what: str) -> DataError:
         """A complaint about a byte, and what helps."""
@@ -189,59 +199,67 @@ class RecordFile:
         except OSError as error:
             raise self.fault(offset, f"can't be read ({error.strerror})") from error
 
-    def _part(self, offset: int) -> tuple[int, int, bytes]:
-        """Which of its record's parts this is (``_WHOLE`` …), its bytes of data, and what begins as ``_START`` says."""
-        start = self._bytes(offset, _START.itemsize)
-        magic, code = _PART.unpack_from(start) if len(start) >= _PART.size else (b"", 0)
-        which, length = code >> 29, code % 2**29
-        if magic != _MAGIC:
-            raise self.fault(offset, "no record begins here")
-        if length > self._size - offset - _PART.size:
-            raise self.fault(offset, f"a record of {length} bytes, but the file ends at byte {self._size}")
-        return which, length, start
-
-    def _record(self, offset: int) -> tuple[Record, int]:
-        """The record that begins at a byte, and the byte where the next one does."""
+    def _record(self, offset: int, guess: int = _PART.size) -> tuple[Record, int]:
+        """The record that begins at a byte, and the byte where the next one does; parts of up to ``guess`` bytes,
+        with the four that follow, are read at once."""
         parts: list[bytes] = []
         which, end, total = _FIRST, offset, 0
         while which in (_FIRST, _MIDDLE):
-            which, length, _ = self._part(end)
+            part = self._bytes(end, guess)
+            magic, code = _PART.unpack_from(part) if len(part) >= _PART.size else (b"", 0)
+            which, length = code >> 29, code % 2**29
+            if magic != _MAGIC:
+                raise self.fault(end, "no record begins here")
+            if length > self._size - end - _PART.size:
+                raise self.fault(end, f"a record of {length} bytes, but the file ends at byte {self._size}")
             if which not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
                 what = f"not of the record of byte {offset}" if parts else "not where a record begins"
                 raise self.fault(end, f"a part of kind {which}, {what}")
             total += len(_MAGIC) + length
             if total > MAX_BYTES or len(parts) == MAX_PARTS:
                 raise self.fault(offset, f"a record of at least {total} bytes in {len(parts) + 1} parts is no image")
-            padded = _padded(length)
-            data = self._bytes(end + _PART.size, padded + len(_MAGIC))
-            end += _PART.size + padded
-            if len(data) < length or data[padded:] not in (b"", _MAGIC):
+            size = _PART.size + _padded(length)
+            if len(part) < size + len(_MAGIC):
+                part = self._bytes(end, size + len(_MAGIC))
+            data, follows = part[_PART.size : _PART.size + length], part[size : size + len(_MAGIC)]
+            end += size
+            if len(data) < length or follows not in (b"", _MAGIC):
                 raise self.fault(offset, f"a record of {length} bytes, but no other follows at byte {end}")
-            parts.append(data[:length])
+            parts.append(data)
         whole = _MAGIC.join(parts)
         if len(whole) < _HEADER.size:
             raise self.fault(offset, f"a record of {len(whole)} bytes, less than the {_HEADER.size} before an image")
-        flag, label, number, _ = _HEADER.unpack_from(whole)
+        flag, _, number, _ = _HEADER.unpack_from(whole)
         start = _HEADER.size + 4 * flag
         if start > len(whole):
             raise self.fault(offset, f"a record of {len(whole)} bytes can't hold its {flag} labels")
-        labels = np.frombuffer(whole, "<f4", flag, _HEADER.size) if flag else [label]
-        return Record(np.array(labels, np.float32), whole[start:], number), end
+        labels = np.frombuffer(whole, _LABEL, flag or 1, _HEADER.size if flag else 4)
+        return Record(labels, whole[start:], number), end
 
     def _scan(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Keys and offsets, each int64 [N], in the order of the file. Images are stepped over."""
         ids, offsets, offset = array("Q"), array("q"), 0
+        unpack, head, least = _ID.unpack_from, _PART.size, _HEADER.size  # looked up once, for this takes its time
         while offset < self._size:
-            if len(offsets) == MAX_RECORDS:
-                raise self.fault(offset, f"more than {MAX_RECORDS:,} records")
-            offsets.append(offset)
-            which, length, start = self._part(offset)
-            if which == _WHOLE and length >= _HEADER.size:
-                ids.append(_HEADER.unpack_from(start, _PART.size)[2])
-                offset += _PART.size + _padded(length)
-            else:
+            small = offset < _SMALL * len(offsets)
+            block = self._bytes(offset, _AHEAD if small else _ID.size)
+            left, last = self._size - offset - head, len(block) - _ID.size
+            place = 0
+            while place <= last:
+                magic, code, number = unpack(block, place)
+                if magic != _MAGIC or not least <= code < 2**29 or code > left - place:
+                    break
+                ids.append(number)
+                offsets.append(offset + place)
+                place += head + (code + 3 & ~3)
+            if place:
+                offset += place
+            else:  # of several parts, or at fault: then this raises
+                offsets.append(offset)
                 record, offset = self._record(offset)
                 ids.append(record.id)
+            if len(offsets) > MAX_RECORDS:
+                raise self.fault(offsets[MAX_RECORDS], f"more than {MAX_RECORDS:,} records")
         keys = np.array(ids, np.uint64)
         if keys.max() >= 2**63 or len(np.unique(keys)) < len(keys):
             return np.arange(len(keys)), np.array(offsets, np.int64)
@@ -279,99 +297,3 @@ def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if not tables:
         raise DataError(f"{path} names no record. {remedy}")
     return np.concatenate([table[:, 0] for table in tables]), np.concatenate([table[:, 1] for table in tables])
-
-
-class FaceRecords:
-    """The images of a ``RecordFile`` and whose they are.
-
-    ``keys`` int64 [N] ascend; ``labels`` int64 [N] are those of the file. Where its header names the identities, one
-    image of each is asked for the label. Where it has no header, or one with numbers that float32 can't hold (as
-    Glint360K, of more than 16.7 million images), each image is; what has labels and no image is left out.
-    """
-
-    keys: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-    def __init__(self, records: RecordFile) -> None:
-        """Raises ``DataError`` where the header, the identities and the images contradict each other."""
-        self.records = records
-        header = self._header()
-        if header:
-            starts, counts = self._ranges(*header)
-            self.keys = np.arange(1, header[0])
-            heads = records.heads(starts)
-            self.labels = np.repeat(self._labels(starts, heads["labels"][:, 0], heads["size"]), counts)
-        else:
-            heads = records.heads(records.keys)
-            images = (heads["count"] < 2) | (heads["size"] > 0)
-            self.keys = records.keys[images]
-            labels, sizes = heads["labels"][images, 0], heads["size"][images]
-            del heads  # a third of all memory that is needed here
-            self.labels = self._labels(self.keys, labels, sizes)
-        if not len(self):
-            raise DataError(f"{records.path} holds no image")
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def image(self, number: int) -> bytes:
-        """The file of an image (as a rule JPEG) as it was packed.
-
-        Raises:
-            DataError: the record is damaged, or of another label than its identity.
-        """
-        key, label = int(self.keys[number]), self.labels[number]
-        record = self.records.read(key)
-        if record.labels[0] != label or not record.content:
-            got = f"label {record.labels[0]:g} and {len(record.content)} bytes"
-            raise self._fault(key, f"not an image of label {label}: {got}")
-        return record.content
-
-    def _fault(self, key: int, what: str) -> DataError:
-        return self.records.fault(int(self.records.offsets_of(np.array([key]))[0]), f"key {key} is {what}")
-
-    def _header(self) -> tuple[int, int] | None:
-        """The key of the first identity and that after the last, if the file says so."""
-        if self.records.keys[0] != 0:
-            return None
-        record = self.records.read(0)
-        if record.content or len(record.labels) < 2:
-            return None
-        first, last = record.labels[:2].tolist()
-        if not (first.is_integer() and last.is_integer() and 1 < first < last < 2 * first):
-            raise self._fault(0, f"not a header, whose identities would have the keys from {first:.8g} to {last:.8g}")
-        if last >= _INEXACT:
-            return None
-        gaps = np.flatnonzero(np.diff(self.records.keys, append=np.iinfo(np.int64).max) > 1)
-        if gaps[0] + 1 < last:
-            self.records.offsets_of(gaps[:1] + 1)  # which is missing
-        return int(first), int(last)
-
-    def _ranges(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First key and number of the images of each identity, int64 [K], in their order."""
-        keys = np.arange(first, last)
-        heads = self.records.heads(keys)
-        no_identity = keys[(heads["count"] < 2) | (heads["size"] > 0)]
-        if len(no_identity):
-            raise self._fault(int(no_identity[0]), f"not an identity, as those from {first} to {last - 1} should be")
-        order = np.argsort(heads["labels"][:, 0], kind="stable")
-        starts, ends = heads["labels"][order].T.astype(np.float64)
-        before, after = np.append(1, ends), np.append(starts, first)
-        wrong = np.flatnonzero((before != after) | (before != np.floor(before)) | np.append(starts >= ends, False))
-        if len(wrong):
-            number = min(int(wrong[0]), len(keys) - 1)
-            said = f"an identity of the images from {starts[number]:.8g} to {ends[number]:.8g}"
-            what = f"{said}, with a gap or an overlap in those from 1 to {first}"
-            raise self._fault(int(keys[order[number]]), what)
-        return starts.astype(np.int64), (ends - starts).astype(np.int64)
-
-    def _labels(
-        self, keys: NDArray[np.int64], labels: NDArray[np.float32], sizes: NDArray[np.uint32]
-    ) -> NDArray[np.int64]:
-        """What images say of themselves, int64 [N], if they are images and it is a label."""
-        good = (labels >= 0) & (labels < _INEXACT) & (labels == np.floor(labels)) & (sizes > 0)
-        if not good.all():
-            bad = int(np.argmin(good))
-            got = f"label {labels[bad]:g} and {sizes[bad]} bytes"
-            raise self._fault(int(keys[bad]), f"not an image with a whole number from 0 as its label: {got}")
-        return labels.astype(np.int64)
