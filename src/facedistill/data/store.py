@@ -39,7 +39,7 @@ _FRAME = struct.Struct("<QI")  # before a batch in the journal, which is an npz:
 # How NumPy begins an array of booleans, numbers or texts: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 _ARRAY = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '(\|b1|\|[iu]1|<[iu][248]|<f[248]|<U[1-9]\d{0,5})', "
-    rb"'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n",
+    rb"'fortran_order': (False|True), 'shape': \(([\d, ]*)\), \} *\n",
     re.DOTALL,
 )
 
@@ -63,7 +63,9 @@ class Pixels:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if file.read(HEADER) != _header(shape) or not HEADER < size == HEADER + math.prod(shape):
-                    raise DataError(f"{path} holds something else than {shape[0]} images of {shape[1]} pixels")
+                    raise DataError(
+                        f"{path} holds something else than {shape[0]} images of {shape[1]} pixels. Get it again"
+                    )
                 # as a plain array: indexing a memmap takes longer
                 self._array = np.asarray(np.memmap(file, np.uint8, "r", HEADER, shape))
         except OSError as error:
@@ -131,7 +133,7 @@ def verify(images: Pixels) -> None:
     """
     assert images.checksums is not None
     image_bytes = math.prod(images.shape[1:])
-    with images.path.open("rb") as file, _progress() as progress:
+    with images.path.open("rb") as file, progress_bar() as progress:
         file.seek(HEADER)
         bar = progress.add_task(f"checking {images.path.name}", total=len(images))
         for first in range(0, len(images), _CHECKED_AT_ONCE):
@@ -144,6 +146,12 @@ def verify(images: Pixels) -> None:
                     "written. Delete the file: in the cache it is made again, another copy of a pack has it"
                 )
             progress.advance(bar, len(expected))
+
+
+def progress_bar() -> Progress:
+    """Counts, and the time that is left, on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def read_npz(file: Path | BinaryIO) -> Columns:
@@ -160,17 +168,15 @@ def read_npz(file: Path | BinaryIO) -> Columns:
             size = file.stat().st_size if isinstance(file, Path) else file.seek(0, os.SEEK_END)
             members = archive.infolist()
             if sum(member.file_size for member in members) > size:
-                raise DataError(f"{file} says that it holds more than it has bytes")
+                raise ValueError("it says that it holds more than it has bytes")
             for member in members:
                 if member.compress_type != ZIP_STORED:
-                    raise DataError(f"{file}: {member.filename} is compressed")
+                    raise ValueError(f"{member.filename} is compressed")
                 arrays[member.filename.removesuffix(".npy")] = _array(archive.read(member))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from error
     except (ValueError, ArithmeticError, RuntimeError, EOFError, BadZipFile, struct.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{file} is not a whole npz ({error})") from error
+        raise DataError(f"{file} is not a whole npz ({error}). Get it again") from error
     return arrays
 
 
@@ -183,7 +189,8 @@ def _array(data: bytes) -> NDArray[Any]:
     units, most = {"b": (np.uint8, 1), "U": (np.uint32, 0x10FFFF)}.get(array.dtype.kind, (None, 0))
     if units is not None and array.size and array.view(units).max() > most:
         raise ValueError("a value that is neither True nor False, or no character")
-    return array.reshape([int(length) for length in re.findall(rb"\d+", header[2])]).copy()
+    shape = [int(length) for length in re.findall(rb"\d+", header[3])]
+    return array.reshape(shape, order="F" if header[2] == b"True" else "C").copy()
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -205,7 +212,7 @@ def _fill(path: Path, count: int, size: int, make: Callable[[int], Batches], des
     whole.unlink(missing_ok=True)  # nothing without an index, and large
     part.touch()
     journal.touch()
-    with part.open("r+b") as pixels, journal.open("r+b") as log, _progress() as progress:
+    with part.open("r+b") as pixels, journal.open("r+b") as log, progress_bar() as progress:
         bar = progress.add_task(f"{description}: checking what is there", total=count)
         batches = []
         for batch in _resume(pixels, log, count, size):
@@ -292,8 +299,3 @@ def _header(shape: tuple[int, ...]) -> bytes:
     """Of an npy file of bytes, always ``HEADER`` long: it is written when all images are there."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(HEADER - 11) + "\n"
     return npy.magic(1, 0) + struct.pack("<H", len(text)) + text.encode()
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
