@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from facedistill import fit
 from facedistill.compose import compose_config
+from facedistill.data.lfw import Lfw
 from facedistill.data.module import pair_batches
 from facedistill.data.source import Pairs, build_source
-from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity
-from facedistill.metrics.pairs import ten_fold_accuracy
+from facedistill.data.verification_set import VerificationSet
+from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity, protocol_source
+from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights, save_weights
 from facedistill.pipeline import ensure, plan
@@ -181,6 +187,79 @@ def test_data_without_pairs_is_no_protocol(tmp_path: Path, capsys: pytest.Captur
     words = [f"root={tmp_path}", f"weights={tmp_path}/w.safetensors", "model.name=resnet18"]
     assert main(["protocol=identity_folders", *words]) == 2
     assert "has no pairs to verify" in capsys.readouterr().err
+
+
+def write_bin(path: Path) -> Path:
+    """The embedded pairs as InsightFace's tools would write them."""
+
+    def png(image: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "png")
+        return file.getvalue()
+
+    config = compose_config(TINY)
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    images = [png(pairs.images[i]) for i in np.stack([pairs.left, pairs.right], 1).ravel()]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps((images, pairs.same.tolist())))
+    return path
+
+
+@pytest.mark.parametrize("flip", ["none", "concat"])
+def test_a_verification_set_scores_as_the_pairs_it_was_made_of(tmp_path: Path, flip: str) -> None:
+    torch.manual_seed(0)
+    config = compose_config(TINY)
+    backbone = build_network(config.model, rate=1).backbone.eval()
+    node = {
+        "_target_": "facedistill.data.verification_set.VerificationSet",
+        "name": "cfp_fp",
+        "gives": [],
+        "root": str(write_bin(tmp_path / "cfp_fp.bin")),
+    }
+    scores = evaluate_protocol(replace(config, data=node), backbone, flip, {"person-00000"})
+    assert scores == evaluate_protocol(config, backbone, flip, set())
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    assert scores == {"40 pairs": verification_metrics(protocol(flip, backbone), pairs.same, pairs.fold)}
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "bin_file"),
+    [
+        ("cfp_fp", "cfp_fp.bin", "cfp_fp.bin"),
+        ("agedb_30", ".", "agedb_30.bin"),
+        ("lfw", ".", "lfw.bin"),
+        ("lfw", "renamed.bin", "renamed.bin"),
+    ],
+)
+def test_the_command_takes_a_bin_file_or_its_folder(
+    runs: dict[str, Run], tmp_path: Path, name: str, root: str, bin_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_bin(tmp_path / "faces_webface_112x112" / bin_file).parent
+    (folder / "train.rec").write_bytes(b"")
+    run = runs["verify"]
+    assert main([f"protocol={name}", f"root={folder / root}", f"run={run.directory}", "flip=none"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{name}: aligned as in {bin_file}, 24 px, crop 20, flip=none\n40 pairs\n")
+    (pairs,) = re.findall(r"^  pairs +(\S+)$", said, re.MULTILINE)
+    assert float(pairs) == pytest.approx(run.record["metrics"]["pairs"], abs=1e-3)
+
+
+def test_the_images_of_lfw_come_before_a_bin_file_beside_them(tmp_path: Path) -> None:
+    write_bin(tmp_path / "lfw.bin")
+    node = compose_config(["data=lfw", f"data.root={tmp_path}"]).data
+    assert isinstance(protocol_source(node), VerificationSet)
+    (tmp_path / "images").mkdir()
+    assert isinstance(protocol_source(node), Lfw)
+
+
+@pytest.mark.parametrize(("root", "said"), [(".", "holds no calfw.bin"), ("cut.bin", "ends too early")])
+def test_what_is_no_verification_set(
+    runs: dict[str, Run], tmp_path: Path, root: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_bin(tmp_path / "cut.bin")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert main(["protocol=calfw", f"root={tmp_path / root}", f"run={runs['classify'].directory}"]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -5,6 +5,9 @@ python -m facedistill.evaluate protocol=lfw root=LFW run=RUN_DIR    the same net
 python -m facedistill.evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.features=512] [model.mean=…]
                                                                     any timm network with a file of weights
 
+protocol=cfp_fp, agedb_30, calfw or cplfw are InsightFace's .bin files, root=FILE.bin or a folder that holds it. They
+name nobody, so pairs of people trained on can't be told apart. LFW is an image tree, or lfw.bin in the same way.
+
 flip=concat (the default of a protocol) compares the embedding of an image and of its mirror, one after the other,
 flip=sum their sum, flip=none that of the image alone. Any other word of a run may follow: image.resize=112
 image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cache_dir=…
@@ -15,7 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +28,8 @@ from numpy.typing import NDArray
 from facedistill.compose import compose_config
 from facedistill.config import Config
 from facedistill.data.module import FaceData, pair_batches, read_faces
-from facedistill.data.source import Pairs, build_source
+from facedistill.data.source import Pairs, Source, build_source
+from facedistill.data.verification_set import VerificationSet, find_bin
 from facedistill.data.views import FaceBatch
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.metrics.pairs import roc, verification_metrics
@@ -148,6 +152,14 @@ def evaluate_run(directory: Path, overrides: Sequence[str]) -> Metrics:
     return final_scores(module, FaceData.of(config), device_for(config.trainer.accelerator)).metrics
 
 
+def protocol_source(data: dict[str, Any]) -> Source:
+    """The source that a ``conf/data`` node names, or ``<name>.bin`` where ``root`` has that and no tree of images."""
+    root, images = data.get("root"), data.get("images")
+    if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
+        return VerificationSet(data["name"], root)
+    return build_source(data)
+
+
 def evaluate_protocol(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:
     """Scores over the pairs of ``config.data``: over all, and without those of people trained on, where there are any.
 
@@ -156,7 +168,7 @@ def evaluate_protocol(config: Config, backbone: Backbone, flip: str, trained_on:
     """
     device = device_for(config.trainer.accelerator)
     torch.set_num_threads(config.trainer.threads)
-    pairs = build_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
+    pairs = protocol_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
     batches = pair_batches(pairs, config)
     similarity = pair_similarity(embeddings(backbone.to(device).eval(), batches, device, flip), pairs)
     found = {f"{len(pairs.same)} pairs": verification_metrics(similarity, pairs.same, pairs.fold)}
@@ -204,6 +216,7 @@ def _protocol(own: dict[str, str], others: list[str]) -> None:
     if ("run" in own) == ("weights" in own):
         raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
     pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
+    pairs_of.append("data.gives=[identities]")  # the task that the words compose is not done: it may not refuse pairs
     trained_on: set[str] = set()
     if "run" in own:
         finished, module = FinishedRun.read(Path(own["run"]), [])
@@ -217,8 +230,11 @@ def _protocol(own: dict[str, str], others: list[str]) -> None:
         backbone = build_network(config.model, rate=1).backbone
         path = Path(own["weights"])
         load_backbone(backbone, read_weights(path).tensors, path)
-    said = f"{config.data.get('alignment', 'no')} alignment, {config.image.resize} px, crop {config.image.crop}"
-    print(f"{own['protocol']}: {said}, flip={flip}")
+    source = protocol_source(config.data)
+    aligned = f"{config.data.get('alignment', 'no')} alignment"
+    if isinstance(source, VerificationSet):
+        aligned = f"aligned as in {source.file.name}"
+    print(f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}")
     for title, metrics in evaluate_protocol(config, backbone, flip, trained_on).items():
         print(title)
         for name, value in metrics.items():
