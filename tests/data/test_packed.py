@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,26 @@ def test_a_copy_that_was_cut_goes_on(tmp_path: Path, whole: FaceSet, monkeypatch
     assert_same(read(tmp_path / "pack"), whole)
 
 
+def test_a_copy_that_was_cut_does_not_go_on_with_other_images(
+    tmp_path: Path, faces: FaceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_of(batches: Iterator[Any]) -> Iterator[Any]:
+        yield next(batches)
+        raise ZeroDivisionError
+
+    def cut(path: Path, count: int, size: int, make: Callable[[int], Any], description: str) -> None:
+        open_or_make(path, count, size, lambda start: first_of(make(start)), description)
+
+    monkeypatch.setattr("facedistill.data.packed._COPIED_AT_ONCE", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("facedistill.data.packed.open_or_make", cut)
+        with pytest.raises(ZeroDivisionError):
+            write_pack(replace(faces, images=np.asarray(faces.images)[::-1].copy()), OF, tmp_path)
+    write_pack(faces, OF, tmp_path)
+    assert_same(read(tmp_path, 24), faces)
+    assert {path.name for path in tmp_path.iterdir()} == {"images.npy", "faces.npz", "pack.json"}
+
+
 def test_images_that_are_in_no_file_are_packed(tmp_path: Path, faces: FaceSet) -> None:
     write_pack(faces, OF, tmp_path)
     assert_same(read(tmp_path, 24), faces)
@@ -185,7 +205,9 @@ def test_another_set_in_the_same_folder_replaces_it(pack: Path, whole: FaceSet, 
 def test_a_broken_store_makes_no_pack(
     tmp_path: Path, whole: FaceSet, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    if not links:
+    if links:
+        monkeypatch.setattr("facedistill.data.packed.open_or_make", None)  # no copy is tried of what is broken
+    else:
         no_links(monkeypatch)
     with (tmp_path / "cache" / "faces-1.npy").open("r+b") as file:
         file.seek(128 + 7 * IMAGES[0].nbytes)
@@ -196,9 +218,10 @@ def test_a_broken_store_makes_no_pack(
 
 
 def test_faces_that_could_not_be_read_again_are_not_written(tmp_path: Path, whole: FaceSet) -> None:
+    write_pack(whole, OF, tmp_path / "pack")
     with pytest.raises(DataError, match="labels are not all below 3"):
         write_pack(replace(whole, labels=whole.labels + 1), OF, tmp_path / "pack")
-    assert not (tmp_path / "pack" / "pack.json").exists()
+    assert not (tmp_path / "pack" / "pack.json").exists()  # nor is the old one believed of the new arrays
 
 
 def test_as_a_source_it_says_what_it_was_and_refuses_another_size(pack: Path) -> None:

@@ -11,7 +11,9 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -19,7 +21,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facedistill.data.store import Columns, Pixels, Stored, open_or_make, read_npz, verify
+from facedistill.data.photos import store_photos
+from facedistill.data.store import Batches, Columns, Pixels, Stored, open_or_make, read_npz, verify
+from facedistill.data.synthetic_source import SyntheticFaces
 from facedistill.errors import DataError
 
 COUNT, SIZE = 10, 6
@@ -200,12 +204,12 @@ Killed().open(Path(sys.argv[1], "store"))
 def test_killed_anywhere_it_is_gone_on_from(tmp_path: Path, when: str, uninterrupted: tuple[bytes, bytes]) -> None:
     """In the maker, between pixels and journal, at the check, between the pixels' rename and the index."""
     words = [sys.executable, "-c", KILLED, str(tmp_path), when]
-    child = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, timeout=60)
+    child = subprocess.run(words, cwd=Path(__file__).parent, timeout=60)
     assert child.returncode == -signal.SIGKILL
     made_there = [int(end) for end in (tmp_path / "made").read_text().split()]
     journalled = made_there if when in ("verify", "write_aside") else made_there[:-1]
     (tmp_path / "made").unlink()
-    assert ("store.npz" in names(tmp_path)) is False
+    assert "store.npz" not in names(tmp_path)
     maker = Maker()
     np.testing.assert_array_equal(maker.open(tmp_path / "store").images, IMAGES[KEPT])
     assert maker.starts == [max(journalled, default=0)]
@@ -327,6 +331,85 @@ def test_checksums_are_of_the_images_and_a_flipped_bit_is_found(tmp_path: Path) 
         assert said in str(refusal.value)
     (tmp_path / "store.npy").unlink()
     verify(again.open(tmp_path / "store").images)
+
+
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    stored = Maker().open(tmp_path / "store")
+    (tmp_path / "store.npy").unlink()
+    with pytest.raises(DataError, match=rf"{tmp_path}/store\.npy: No such file"):
+        verify(stored.images)
+
+
+@pytest.mark.parametrize("broken", [set(), {5, 6, 7, 8}])
+def test_photographs_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
+    """No photograph is decoded twice, whether it could be read or, as a whole batch here, could not."""
+
+    def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        decoded.append(number)
+        if number == stop:
+            raise KeyboardInterrupt
+        if number in broken:
+            raise DataError("a broken image")
+        return IMAGES[number], {"landmarks": np.full((5, 2), number)}
+
+    def read() -> Stored:
+        return store_photos(tmp_path / "store", COUNT, SIZE, decode, "skip", "reading")
+
+    monkeypatch.setattr("facedistill.data.photos._READ_AT_ONCE", 4)
+    decoded: list[int] = []
+    stop = 9
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    decoded.clear()
+    stop = -1
+    stored = read()
+    kept = [number for number in range(COUNT) if number not in broken]
+    assert set(decoded) - broken == {8, 9} - broken
+    assert stored.columns["photo"].tolist() == kept
+    np.testing.assert_array_equal(stored.columns["landmarks"][:, 0, 0], kept)
+    np.testing.assert_array_equal(stored.images, IMAGES[kept])
+
+
+class Inline:
+    """A pool without processes."""
+
+    def __init__(self, workers: int, mp_context: Any) -> None:
+        pass
+
+    def __enter__(self) -> "Inline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Callable[..., Any], *values: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*values))
+        return future
+
+
+@pytest.mark.parametrize("start", [0, 1, 63, 64, 70, 79, 80])
+def test_rendered_faces_may_be_gone_on_with_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    def keep(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> None:
+        makers.append(make)
+
+    def render(seed: int, people: NDArray[np.int64], samples: NDArray[np.int64], size: int) -> Any:
+        images = np.stack([people, samples], 1).astype(np.uint8)
+        return SimpleNamespace(images=images, landmarks=people * 2)
+
+    makers: list[Callable[[int], Batches]] = []
+    monkeypatch.setattr("facedistill.data.synthetic_source.open_or_make", keep)
+    monkeypatch.setattr("facedistill.data.synthetic_source.render_faces", render)
+    monkeypatch.setattr("facedistill.data.synthetic_source.ProcessPoolExecutor", Inline)
+    people, samples = np.arange(80), np.arange(80)[::-1].copy()
+    SyntheticFaces("synthetic", 2, 2, 2, 0)._stored(people, samples, 8, tmp_path, "faces")
+    ends, images, columns = zip(*makers[0](start), strict=True)
+    assert ends[-1] == 80
+    assert np.diff([start, *ends]).tolist() == [len(batch) for batch in images]
+    assert np.concatenate(images).tolist() == np.stack([people, samples], 1)[start:].tolist()
+    assert np.concatenate([batch["landmarks"] for batch in columns]).tolist() == (people[start:] * 2).tolist()
 
 
 @pytest.mark.parametrize("spare", [-1, 0])

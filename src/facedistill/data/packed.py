@@ -166,6 +166,9 @@ def _copy(images: NDArray[np.uint8] | Pixels, checksums: NDArray[np.uint32], pat
 
     path.unlink(missing_ok=True)
     aside = path.with_name(f".{path.stem}-{zlib.crc32(checksums.tobytes()):08x}")  # of these images and no others
+    for other in path.parent.glob(f".{path.stem}-*"):
+        if not other.name.startswith(aside.name):
+            other.unlink()  # of a pack that was never finished
     stored = open_or_make(aside, len(images), images.shape[1], batches, f"copying to {path}")
     assert stored.images.checksums is not None
     if isinstance(images, Pixels) and (stored.images.checksums != checksums).any():

@@ -133,19 +133,22 @@ def verify(images: Pixels) -> None:
     """
     assert images.checksums is not None
     image_bytes = math.prod(images.shape[1:])
-    with images.path.open("rb") as file, progress_bar() as progress:
-        file.seek(HEADER)
-        bar = progress.add_task(f"checking {images.path.name}", total=len(images))
-        for first in range(0, len(images), _CHECKED_AT_ONCE):
-            expected = images.checksums[first : first + _CHECKED_AT_ONCE]
-            wrong = np.flatnonzero(_read_checksums(file, len(expected), image_bytes) != expected)
-            if len(wrong):
-                number = first + int(wrong[0])
-                raise DataError(
-                    f"{images.path}: image {number} (from 0; at byte {HEADER + number * image_bytes}) is not what was "
-                    "written. Delete the file: in the cache it is made again, another copy of a pack has it"
-                )
-            progress.advance(bar, len(expected))
+    try:
+        with images.path.open("rb") as file, progress_bar() as progress:
+            file.seek(HEADER)
+            bar = progress.add_task(f"checking {images.path.name}", total=len(images))
+            for first in range(0, len(images), _CHECKED_AT_ONCE):
+                expected = images.checksums[first : first + _CHECKED_AT_ONCE]
+                wrong = np.flatnonzero(_read_checksums(file, len(expected), image_bytes) != expected)
+                if len(wrong):
+                    number = first + int(wrong[0])
+                    raise DataError(
+                        f"{images.path}: image {number} (from 0; at byte {HEADER + number * image_bytes}) is not what "
+                        "was written. Delete the file: in the cache it is made again, another copy of a pack has it"
+                    )
+                progress.advance(bar, len(expected))
+    except OSError as error:
+        raise DataError(f"{images.path}: {error.strerror}") from error
 
 
 def progress_bar() -> Progress:
