@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz import RUNS, damaged, fuzz, said
 
 from facedistill.data.formats import base64_tsv
 from facedistill.data.formats.base64_tsv import Base64Tsv
@@ -334,72 +335,53 @@ def judged(data: bytes) -> list[tuple[bytes, bytes, bytes]] | int:
     return samples or 0
 
 
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """A damaged copy, by one to four accidents."""
-    changed = bytearray(data)
-    for _ in range(draw.choice([1, 1, 1, 2, 4])):
-        where, act = draw.randrange(len(changed) + 1), draw.randrange(8)
-        if act == 0:
-            del changed[where:]
-        elif act == 1:
-            changed[where : where + 1] = bytes([draw.randrange(256)])
-        elif act == 2:
-            changed[where:where] = draw.choice([b"\t", b"\n", b"\r", b"\r\n", b"\0", b"=", b"\xef\xbb\xbf", b"\n\n"])
-        elif act == 3:
-            del changed[where : where + draw.randrange(1, 50)]
-        elif act == 4:
-            other = draw.randrange(len(changed) + 1)
-            changed[where:where] = changed[other : other + draw.randrange(1, 300)]
-        elif act == 5:
-            changed[where:where] = draw.choice([b"\t", b"\n", b"A", b"\r"]) * draw.randrange(1, 3000)
-        elif act == 6:
-            changed.extend(draw.choice([b"\n", b"\r\n", b"\t", b"A", b"m.0a\t1\t\t\tFaceId-0\t\tAAAA\n"]))
-        else:
-            changed[:0] = draw.choice([b"\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\t"])
-    return bytes(changed)
+WORDS = [b"\t", b"\n", b"\r", b"\r\n", b"\0", b"=", b"A", b"\xef\xbb\xbf", b"\n\n", b"\xff\xfe"]
+WORDS.append(b"m.0a\t1\t\t\tFaceId-0\t\tAAAA\n")
 
 
-@pytest.mark.parametrize("count", [2000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "seed"), RUNS)
 def test_a_damaged_file_is_refused_or_read_as_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, seed: int
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.setattr(base64_tsv, "Progress", Silent)
     rows = [[*row[:6], face[:80]] for row, face in zip(ROWS, FACES, strict=True)]
     sets = [text(rows), text(rows, "\r\n"), b"\xef\xbb\xbf" + text(rows)]
-    draw = random.Random(count)
-    outcomes = {"refused": 0, "read": 0, "no base64": 0}
-    for number in range(count):
-        path = tmp_path / f"{number}.tsv"  # many disks are slow to write to a file again
-        data = mutated(draw.choice(sets), draw)
-        path.write_bytes(data)
-        expected = judged(data)
-        try:
-            tsv = Base64Tsv(path, tmp_path / "cache")
-        except DataError as error:
-            said = str(error)
-        else:
-            said = ""
-        path.unlink()
-        if isinstance(expected, int):
-            outcomes["refused"] += 1
-            assert said.startswith(f"{path}, line {expected}, byte " if expected else f"{path} holds no image")
-            assert len(said) < 600
-            continue
-        outcomes["read"] += 1
-        assert not said
-        assert tsv.names.tolist() == [name for _, name, _ in expected]
-        assert [tsv.identities[label].encode() for label in tsv.labels] == [mid for mid, _, _ in expected]
-        for line, (_, _, face) in enumerate(expected):
-            if BASE64.fullmatch(face):
-                assert tsv.image(line) == base64.decodebytes(face)
-            else:
-                outcomes["no base64"] += 1
-                with pytest.raises(DataError, match=f"line {line + 1}, byte "):
-                    tsv.image(line)
+
+    def damage(draw: random.Random) -> dict[str, bytes]:
+        return {".tsv": damaged(draw.choice(sets), draw, WORDS, [0, -1])}
+
+    def read(path: Path) -> tuple[Base64Tsv, list[bytes | DataError]]:
+        tsv = Base64Tsv(path, tmp_path / "cache")
+        images: list[bytes | DataError] = []
+        for line in range(len(tsv)):
+            try:
+                images.append(tsv.image(line))
+            except DataError as error:
+                images.append(said(error, path))
+        return tsv, images
+
+    outcomes = fuzz(tmp_path, count, seed, damage, read, judge)
     assert outcomes["refused"] > count / 5
     assert outcomes["read"] > count / 5
     assert outcomes["no base64"] > count / 100
+
+
+def judge(files: dict[str, bytes], found: Any) -> str:
+    expected = judged(files[".tsv"])
+    if isinstance(expected, int):
+        assert (f".tsv, line {expected}, byte " if expected else ".tsv holds no image") in str(found)
+        assert isinstance(found, DataError)
+        return "refused"
+    tsv, images = found
+    assert tsv.names.tolist() == [name for _, name, _ in expected]
+    assert [tsv.identities[label].encode() for label in tsv.labels] == [mid for mid, _, _ in expected]
+    for line, (image, (_, _, face)) in enumerate(zip(images, expected, strict=True), start=1):
+        if BASE64.fullmatch(face):
+            assert image == base64.decodebytes(face)
+        else:
+            assert f"line {line}, byte " in str(image)
+    return "no base64" if any(isinstance(image, DataError) for image in images) else "read"
 
 
 class Silent:

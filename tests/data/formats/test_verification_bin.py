@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz import RUNS, damaged, fuzz
 
 from facedistill.data.formats import inert_pickle
 from facedistill.data.formats.verification_bin import VerificationPairs, read_verification_bin
@@ -400,94 +401,48 @@ def latin(value: Any) -> Any:
     )
 
 
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """A damaged copy, by one to four accidents."""
-    changed = bytearray(data)
-    for _ in range(draw.choice([1, 1, 1, 2, 4])):
-        where = draw.randrange(len(changed) + 1)
-        if draw.random() < 0.5:  # most of a file is images; what is between them matters more
-            where = draw.choice([draw.randrange(min(60, len(changed) + 1)), max(0, len(changed) - draw.randrange(60))])
-        act = draw.randrange(9)
-        if act == 0:
-            del changed[where:]
-        elif act == 1:
-            changed[where : where + 1] = bytes([draw.randrange(256)])
-        elif act == 2:
-            changed[where : where + 1] = (
-                bytes([changed[where] ^ 1 << draw.randrange(8)]) if where < len(changed) else b""
-            )
-        elif act == 3:
-            changed[where:where] = draw.choice(OPERATIONS)
-        elif act == 4:
-            size = draw.choice([1, 2, 4, 8])
-            changed[where : where + size] = draw.choice([b"\xff" * size, b"\x7f" + b"\xff" * (size - 1), bytes(size)])
-        elif act == 5:
-            del changed[where : where + draw.randrange(1, 20)]
-        elif act == 6:
-            other = draw.randrange(len(changed) + 1)
-            changed[where:where] = changed[other : other + draw.randrange(1, 40)]
-        elif act == 7:
-            changed[where:where] = draw.choice([b"]", b"(", b")", b"\x85", b"q\x00", b"\x94", b"a"]) * draw.randrange(
-                1, 2000
-            )
-        else:
-            changed[where:where] = draw.choice([b"\x8e", b"\x96", b"r", b"B", b"T"]) + draw.randbytes(
-                draw.choice([4, 8])
-            )
-    return bytes(changed)
+WORDS = [bytes([code]) for code in range(256)]
+WORDS += 8 * [
+    *(b"cos\nsystem\n", b"cbuiltins\neval\n", b"cnumpy\ndtype\n", b"R", b"b"),  # names, calls, states
+    *(b"cbuiltins\neval\n(S'1/0'\ntR", b"cos\nabort\n)R", b"cos\nsystem\n(S'kill $PPID'\ntR"),  # to be noticed
+    *(b"]", b"(", b")", b"\x85", b"q\x00", b"\x94", b"a"),  # what is in what
+    *(b"]q\x00h\x00a", b"q\x00](h\x00h\x00e", b"h\x00\x85q\x00"),  # a list in itself, and more each time
+    *(b"r\xff\xff\xff\xff", b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"p9999999999999999\n"),  # the memo
+    *(b"\x8e\0\0\0\0\0\0\0\x40", b"\x96" + b"\xff" * 8, b"B\xff\xff\xff\xff", b"T\xff\xff\xff\x7f"),  # lengths
+]
 
 
-OPERATIONS = [bytes([code]) for code in range(256)] + [
-    b"cos\nsystem\n",
-    b"cbuiltins\neval\n",
-    b"cnumpy\ndtype\n",
-    b"R",
-    b"b",
-] * 8
-
-
-@pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_a_damaged_file_is_refused_or_read_as_it_says(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "seed"), RUNS)
+def test_a_damaged_file_is_refused_or_read_as_it_says(tmp_path: Path, count: int, seed: int) -> None:
     small = [image[:300] for image in IMAGES]
-    sets = [(python2([string(image, p) for image in small], answers(p), p), True) for p in range(3)]
-    sets += [(python2([array(image, p, [len(image), 1]) for image in small], answers(p), p), False) for p in range(3)]
-    sets += [(pickle.dumps((small, SAME), protocol), True) for protocol in range(6)]
+    plain = [python2([string(image, p) for image in small], answers(p), p) for p in range(3)]
+    plain += [pickle.dumps((small, SAME), protocol) for protocol in range(6)]
+    sets = [python2([array(image, p, [len(image), 1]) for image in small], answers(p), p) for p in range(3)]
     arrays = [np.array(bytearray(image), np.uint8) for image in small]
-    sets += [(pickle.dumps((arrays, np.array(SAME)), protocol), False) for protocol in range(6)]
-    draw = random.Random(count)
-    outcomes = {"refused": 0, "read": 0, "judged": 0}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in range(count):
-        path = tmp_path / f"{number}.bin"  # many disks are slow to write to a file again
-        data, plain = draw.choice(sets)
-        changed = mutated(data, draw)
-        path.write_bytes(changed)
-        try:
-            images, same = read_verification_bin(path)
-        except DataError as error:
-            said = str(error)
-        else:
-            said = ""
-        path.unlink()
-        if said:
-            outcomes["refused"] += 1
-            assert said.startswith(f"{path}")
-            assert len(said) < 600
-            assert changed != data
-            continue
-        outcomes["read"] += 1
-        assert not (data.startswith(changed) and data != changed)
+    sets += [pickle.dumps((arrays, np.array(SAME)), protocol) for protocol in range(6)]
+    places = [*range(60), *range(-60, 0)]  # most of a file is images; what is between them matters more
+
+    def damage(draw: random.Random) -> dict[str, bytes]:
+        return {".bin": damaged(draw.choice(plain + sets), draw, WORDS, places)}
+
+    def judge(files: dict[str, bytes], found: DataError | VerificationPairs) -> str:
+        data = files[".bin"]
+        if isinstance(found, DataError):
+            assert data not in plain + sets
+            return "refused"
+        assert not any(whole.startswith(data) and whole != data for whole in plain + sets)
+        images, same = found
         assert images
         assert (len(images), same.dtype, same.shape) == (2 * len(same), np.bool_, (len(images) // 2,))
         assert all(type(image) is bytes and image for image in images)
-        if plain:
-            try:
-                told, answered = Judge(io.BytesIO(changed), encoding="bytes").load()
-            except Exception:  # it minds the frames and the protocol's number
-                continue
-            outcomes["judged"] += 1
-            assert list(map(latin, told)) == images
-            assert list(map(bool, answered)) == same.tolist()
+        try:
+            told, answered = Judge(io.BytesIO(data), encoding="bytes").load()
+        except Exception:  # it asks for a name, or minds the frames and the protocol's number
+            return "read"
+        assert list(map(latin, told)) == images
+        assert list(map(bool, answered)) == same.tolist()
+        return "judged"
+
+    outcomes = fuzz(tmp_path, count, seed, damage, read_verification_bin, judge)
     assert outcomes["refused"] > count / 4
     assert outcomes["judged"] > count / 40
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB

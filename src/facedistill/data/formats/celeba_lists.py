@@ -83,7 +83,7 @@ def read_list(path: Path, columns: int) -> CelebaList:
         try:
             image, row = _row(line, separator, columns)
             if image in rows:
-                raise DataError(f"a second row of {image}")
+                raise DataError(f"a second row of {image[:60]}")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}; copy the file again") from error
         rows[image] = len(rows)
@@ -106,7 +106,7 @@ def _row(line: str, separator: str | None, columns: int) -> tuple[str, list[floa
     name, *rest = line.split(separator, 1)
     image = _image(name)
     if not image:
-        raise DataError(f"'{name.strip()}' is not the name of an image")
+        raise DataError(f"'{name.strip()[:60]}' is not the name of an image")
     words = rest[0].split(separator) if rest else []
     if len(words) != columns:
         raise DataError(f"{len(words)} values for {columns} columns")
@@ -118,9 +118,9 @@ def _number(word: str) -> float:
     try:
         value = float(word)
     except ValueError as error:
-        raise DataError(f"'{word.strip()}' is no number") from error
+        raise DataError(f"'{word.strip()[:60]}' is no number") from error
     if not isfinite(value) or "_" in word or not word.isascii():  # Python reads 1_000 and the digits of every script
-        raise DataError(f"'{word.strip()}' is no finite number in digits")
+        raise DataError(f"'{word.strip()[:60]}' is no finite number in digits")
     return value
 
 

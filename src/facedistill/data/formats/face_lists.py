@@ -79,7 +79,7 @@ def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -
             raise fault(number, f"one more than the {len(keys)} images")
         name = f"{match['identity']}/{match['file']}"
         if name in seen:
-            raise fault(number, f"a second line of {name}")
+            raise fault(number, f"a second line of {name[:60]}")
         seen.add(name)
         names.append(name)
         indices.append(int(match["index"]) if match.re is _MXNET else number)

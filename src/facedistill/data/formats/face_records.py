@@ -36,6 +36,7 @@ class FaceRecords:
     labels: NDArray[np.int64]
     names: list[str] | None
 
+    @np.errstate(invalid="ignore")  # a label may be any NaN
     def __init__(self, records: RecordFile) -> None:
         """Raises ``DataError`` where header, identities, images and names contradict each other."""
         self.records = records
