@@ -21,6 +21,7 @@ from record_writer import (
     expected,
     faces,
     images_only,
+    packed,
     parts_of,
     payload,
     photo,
@@ -326,6 +327,18 @@ def test_many_records_open_without_their_images(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_a_part_whose_kind_and_length_are_less_than_the_file(path: Path) -> None:
+    """Beyond 2²⁹ bytes the word of both could pass for a length."""
+    with path.open("wb") as file:
+        file.write(packed(payload(b"abcd" + MAGIC, 0, 1)))
+        for key in range(1, 10):
+            file.write(MAGIC + word(24 + 2**26 - 100) + payload(b"", key, 1))
+            file.seek(2**26 - 100, 1)  # takes no room on the disk
+        file.truncate()
+    assert path.stat().st_size > 2**29
+    assert RecordFile(path).keys.tolist() == list(range(10))
 
 
 def test_a_file_cut_while_open(path: Path) -> None:
