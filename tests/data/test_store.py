@@ -157,6 +157,20 @@ def test_a_half_written_store_is_made_again(tmp_path: Path, damage: Damage) -> N
     verify(stored.images)
 
 
+def test_a_store_that_the_disk_does_not_show_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    Maker().open(tmp_path / "store")
+    again = Maker()
+    with monkeypatch.context() as patch:
+        patch.setattr("facedistill.data.store.ZipFile", fail)
+        with pytest.raises(DataError, match=r"store\.npz: Input/output error"):
+            again.open(tmp_path / "store")
+    np.testing.assert_array_equal(again.open(tmp_path / "store").images, IMAGES[KEPT])
+    assert again.starts == []
+
+
 def test_a_store_without_checksums_as_it_was_before_is_made_again(tmp_path: Path) -> None:
     np.save(tmp_path / "store.npy", IMAGES)
     np.savez(tmp_path / "store.npz", sha256=np.str_("0" * 64), shape=np.array(IMAGES.shape))

@@ -8,6 +8,7 @@ from.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -111,13 +112,16 @@ def open_or_make(path: Path, count: int, size: int, make: Callable[[int], Batche
     may call this at once: one fills, the others wait.
 
     Raises:
-        DataError: the disk has no room for it, no item has an image, or the disk does not give back what was written.
+        DataError: the disk has no room for it, no item has an image, or the disk can't read what was written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(_beside(path, ".lock")):
         try:
             stored = _open(path, size)
-        except DataError:
+        except DataError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
+                raise  # a disk in trouble may still have it whole; a broken zip has places that are no valid arguments
             _fill(path, count, size, make, description)
             stored = _open(path, size)
         for suffix in (".part", ".journal"):
