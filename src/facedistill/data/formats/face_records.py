@@ -49,11 +49,11 @@ class FaceRecords:
         else:
             heads = records.heads(records.keys)
             images = (heads["count"] < 2) | (heads["size"] > 0)
-            self._places = np.flatnonzero(images)
             self.keys = records.keys[images]
             labels, sizes = heads["labels"][images, 0], heads["size"][images]
             del heads  # a third of all memory that is needed here
             self.labels = self._labels(self.keys, labels, sizes)
+            self._places = np.flatnonzero(images)
         if not len(self):
             raise DataError(f"{records.path} holds no image")
         names = records.path.with_suffix(".lst")

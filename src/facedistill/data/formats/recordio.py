@@ -288,7 +288,7 @@ def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
                     line += text.count(b"\n", 0, good)
                     raise DataError(f"{path}, line {line}: no key and offset, two whole numbers from 0. {remedy}")
                 line += text.count(b"\n")
-                if line > MAX_RECORDS:
+                if line - 1 > MAX_RECORDS:
                     raise DataError(f"{path}, line {line}: more than {MAX_RECORDS:,} records")
                 if text.strip():
                     tables.append(np.fromstring(text, np.int64, sep=" ").reshape(-1, 2))
