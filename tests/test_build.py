@@ -20,8 +20,8 @@ from facedistill.errors import ConfigError, DataError
         "facedistill.build.build",  # ours, but nothing that a configuration builds
         "facedistill.runs.Run",
         "facedistill.data.store.shutil.rmtree",
-        "facedistill.data.identity_folders.os.system",
-        "facedistill.data.store.sha256",  # imported there from elsewhere
+        "facedistill.data.forms.folders.os.system",
+        "facedistill.data.packed.sha256",  # imported there from elsewhere
         "facedistill.data.synthetic_source.ProcessPoolExecutor",
         "facedistill.models.weights.pickle.loads",
         "facedistill.distill.soft.F",  # a module

@@ -31,8 +31,10 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 SOFT_TEACHERS = ("auto", "task", "classification")
 
 
-def compose_config(overrides: Sequence[str]) -> Config:
+def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
     """Compose and check one cell from its command-line words.
+
+    ``trains``: its task is done; else data are looked at, which need not be fit for it.
 
     Raises:
         ConfigError: an unknown key or choice, or an impossible combination.
@@ -40,12 +42,12 @@ def compose_config(overrides: Sequence[str]) -> Config:
     inside = GlobalHydra.instance().is_initialized()
     with nullcontext() if inside else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            return checked(compose("config", overrides=list(overrides)))
+            return checked(compose("config", overrides=list(overrides)), trains)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
 
 
-def checked(node: DictConfig) -> Config:
+def checked(node: DictConfig, trains: bool = True) -> Config:
     """The typed configuration, once it is known to make sense.
 
     Raises:
@@ -57,9 +59,20 @@ def checked(node: DictConfig) -> Config:
     # once more against the schema: Hydra lets `+key=value` past it
     typed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(node))
     config = cast(Config, OmegaConf.to_object(typed))
-    for complaint in _complaints(config):
+    for complaint in [*(_unfit_data(config) if trains else []), *_complaints(config)]:
         raise ConfigError(complaint)
     return config
+
+
+def _unfit_data(config: Config) -> list[str]:
+    task, data = config.task, config.data
+    if task.needs in data["gives"]:
+        return []
+    choices = ", ".join(f"data={name}" for name in _data_that_gives(task.needs))
+    return [
+        f"task={task.name} needs {task.needs}, which data={data['name']} does not give. Choices: {choices}. "
+        "Where other runs stand on it: data@recognition=…"
+    ]
 
 
 def _complaints(config: Config) -> list[str]:
@@ -70,12 +83,6 @@ def _complaints(config: Config) -> list[str]:
         said.append(
             f"init={init.name} starts {init.starts}: it can't start task={task.name}. "
             f"Choices for task={task.name}: {choices}"
-        )
-    if task.needs not in config.data["gives"]:
-        choices = ", ".join(f"data={name}" for name in _data_that_gives(task.needs))
-        said.append(
-            f"task={task.name} needs {task.needs}, which data={config.data['name']} does not give. Choices: {choices}. "
-            "Where other runs stand on it: data@recognition=…"
         )
     if not task.distils and target.active():
         why = "a teacher has no teacher" if task.name == "teacher" else "its loss is the teacher's middle layer"

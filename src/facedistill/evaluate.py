@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from facedistill.compose import compose_config
 from facedistill.config import Config
 from facedistill.data.module import FaceData, pair_batches, read_faces
-from facedistill.data.source import Pairs, Source, build_source
-from facedistill.data.verification_set import VerificationSet, find_bin
+from facedistill.data.source import Pairs
+from facedistill.data.verification_set import VerificationSet, protocol_source
 from facedistill.data.views import FaceBatch
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.metrics.pairs import roc, verification_metrics
@@ -100,7 +100,8 @@ class Scored(NamedTuple):
 def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) -> Scored:
     """The scores over the test split, over its named parts, and, where the source has pairs, those of verification.
 
-    Pairs with a person who was trained on are left out. The module's metric is left with the whole test split.
+    Pairs with a person who was trained on are left out; where that leaves not both kinds of pairs, there are none of
+    these scores. The module's metric is left with the whole test split.
     """
     faces = data.faces
     parts: Metrics = {}
@@ -112,9 +113,11 @@ def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) 
     pairs = faces.pairs
     if pairs is None or module.config.task.needs != "identities":
         return Scored(metrics, None)
+    new = ~pairs.trained_on
+    if len(np.unique(pairs.same[new])) < 2:
+        return Scored(metrics, None)
     batches = pair_batches(pairs, module.config)
     similarity = pair_similarity(embeddings(module.network.backbone, batches, device), pairs)
-    new = ~pairs.trained_on
     far, tar, _ = roc(similarity[new], pairs.same[new])
     return Scored({**metrics, **verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])}, (far, tar))
 
@@ -150,14 +153,6 @@ def evaluate_run(directory: Path, overrides: Sequence[str]) -> Metrics:
     config, module = FinishedRun.read(directory, overrides)
     torch.set_num_threads(config.trainer.threads)
     return final_scores(module, FaceData.of(config), device_for(config.trainer.accelerator)).metrics
-
-
-def protocol_source(data: dict[str, Any]) -> Source:
-    """The source that a ``conf/data`` node names, or ``<name>.bin`` where ``root`` has that and no tree of images."""
-    root, images = data.get("root"), data.get("images")
-    if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
-        return VerificationSet(data["name"], root)
-    return build_source(data)
 
 
 def evaluate_protocol(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:
@@ -216,17 +211,16 @@ def _protocol(own: dict[str, str], others: list[str]) -> None:
     if ("run" in own) == ("weights" in own):
         raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
     pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
-    pairs_of.append("data.gives=[identities]")  # the task that the words compose is not done: it may not refuse pairs
     trained_on: set[str] = set()
     if "run" in own:
         finished, module = FinishedRun.read(Path(own["run"]), [])
         backbone = module.network.backbone
         trained_on = set(read_faces(finished, finished.data).identities)
         image = [f"image.resize={finished.image.resize}", f"image.crop={finished.image.crop}"]
-        config = compose_config([*pairs_of, *image, *others])
+        config = compose_config([*pairs_of, *image, *others], trains=False)
     else:
         size = ["image.resize=112", "image.crop=112"]
-        config = compose_config([*pairs_of, *size, "model=timm", "rate=1", *others])
+        config = compose_config([*pairs_of, *size, "model=timm", "rate=1", *others], trains=False)
         backbone = build_network(config.model, rate=1).backbone
         path = Path(own["weights"])
         load_backbone(backbone, read_weights(path).tensors, path)

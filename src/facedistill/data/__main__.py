@@ -22,6 +22,7 @@ from facedistill.data.doctor import contact_sheet, described, pair_rows, sheet_r
 from facedistill.data.packed import pack_folder, write_pack
 from facedistill.data.photo_source import PhotoSource
 from facedistill.data.source import build_source
+from facedistill.data.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.files import write_aside
 
@@ -40,10 +41,11 @@ def main(words: Sequence[str]) -> int:
             choices = _OWN[key]
             if choices and value not in choices:
                 raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
-        config = compose_config(others)
+        config = compose_config(others, trains=False)
         sheet = Path(own.get("sheet", "contact_sheet.png"))
-        if not config.data["gives"]:
-            return _examine_pairs(config, sheet)
+        source = protocol_source(config.data)
+        if isinstance(source, VerificationSet):
+            return _examine_pairs(source, config, sheet)
         return _examine(config, others, sheet, check_all="check" in own, pack=own.get("pack") == "true")
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
@@ -74,8 +76,8 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
         return 1
     if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
         print(
-            "\nIt can't be trained on as it is: the first of the broken images would stop it. Get them again, or leave\n"
-            f"them out:\n  python -m facedistill.data {command} data.on_error=skip"
+            "\nIt can't be trained on as it is: a broken image would stop it. Get them again, or leave them out:\n"
+            f"  python -m facedistill.data {command} data.on_error=skip"
         )
         return 1
     print("\nIt can be trained on. Next:")
@@ -91,18 +93,16 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
     return 0
 
 
-def _examine_pairs(config: Config, sheet: Path) -> int:
+def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
     """A verification set: there is nothing to train on."""
     size = config.image.resize
-    pairs = build_source(config.data).protocol(size, Path(config.cache_dir).expanduser(), set())
-    print(f"data={config.data['name']}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
+    pairs = source.protocol(size, Path(config.cache_dir).expanduser(), set())
+    print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
     with write_aside(sheet) as part:
         contact_sheet(pair_rows(pairs), size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
     print(f"  {sheet} shows some: first of one person, then of two")
-    name, root = config.data["name"], shlex.quote(str(config.data["root"]))
-    print(
-        f"\nIt has pairs alone, to score a network with:\n  python -m facedistill.evaluate protocol={name} root={root} run=runs/NAME"
-    )
+    command = f"python -m facedistill.evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
+    print(f"\nIt has pairs alone, to score a network with:\n  {command}")
     return 1
 
 

@@ -41,7 +41,7 @@ class Survey:
         broken: the first complaints; ``broken_count`` of them there are.
         sizes: how often images of (width, height) were met.
         squares: some images as they are shown, uint8 [size, size, 3], by number.
-        counts: what else is known.
+        counts, notes: what else is known.
     """
 
     form: str
@@ -56,6 +56,7 @@ class Survey:
     sizes: Counter[tuple[int, int]]
     squares: dict[int, NDArray[np.uint8]]
     counts: Mapping[str, int]
+    notes: Sequence[str] = ()
 
     @property
     def trainable(self) -> bool:
@@ -116,6 +117,7 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
         sizes,
         squares,
         found.counts,
+        found.notes,
     )
 
 
@@ -189,10 +191,11 @@ def pair_rows(pairs: Pairs) -> list[list[NDArray[np.uint8]]]:
 def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[str]:
     """The survey in lines of text."""
     images, identities = survey.there
-    lines = [survey.form, *_counted(images, identities, published)]
+    lines = [survey.form, *counted(images, identities, published)]
     if survey.identities:
         lines += _images_an_identity(np.unique(survey.labels, return_counts=True)[1])
     lines += [_line(name.replace("_", " "), count) for name, count in survey.counts.items() if count]
+    lines += [_line("note", "", note) for note in survey.notes]
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
@@ -213,7 +216,7 @@ def _line(name: str, count: int | str, remark: str = "") -> str:
     return f"  {name:28} {number:>11}  {remark}".rstrip() if number else f"  {name:28} {remark}"
 
 
-def _counted(images: int, identities: int, published: Mapping[str, Sequence[int]]) -> list[str]:
+def counted(images: int, identities: int, published: Mapping[str, Sequence[int]]) -> list[str]:
     """Images and identities, beside the published numbers that are nearest."""
     counted = {"images": images} | ({"identities": identities} if identities else {})
     if not published:

@@ -86,6 +86,7 @@ class IdentityImages(PhotoSource):
             np.array([is_test_sample(self._form.name(number)) for number in self._numbers]),
             [self._form.stamp(self._numbers), self._shown_by],
             counts={"identities_below_min_images": len(self._form.identities) - people},
+            notes=self._form.notes,
         )
 
     def open(self, number: int) -> Image.Image:

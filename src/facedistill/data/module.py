@@ -58,8 +58,8 @@ class FaceData(pl.LightningDataModule):
         if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
             raise DataError(
                 f"data={config.data['name']}: nobody of its test split is trained on, so task={config.task.name} has "
-                "nobody to tell. CelebA's data.split=random is by sample; for the classification runs that others stand "
-                "on: data@recognition=celeba recognition.split=random"
+                "nobody to tell. CelebA's data.split=random is by sample; for the classification runs of a chain: "
+                "data@recognition=celeba recognition.split=random"
             )
         return cls(config, faces)
 

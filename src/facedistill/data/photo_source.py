@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Found:
         split: what the split is called.
         subsets: bool [N] by name; see FaceSet.
         counts: what else was found or left out.
+        notes: what a person should know.
     """
 
     form: str
@@ -45,6 +47,7 @@ class Found:
     split: str = "80/20 split"
     subsets: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 class PhotoSource(Source):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facedistill.data.formats.verification_bin import read_verification_bin
 from facedistill.data.photos import data_folder, decode_photo, store_photos
-from facedistill.data.source import FaceSet, Pairs, Source
+from facedistill.data.source import FaceSet, Pairs, Source, build_source
 from facedistill.errors import DataError
 from facedistill.files import hash_of, sha256
 
@@ -24,6 +24,14 @@ def find_bin(root: str, name: str) -> Path | None:
     path = Path(root).expanduser()
     file = path / f"{name}.bin" if path.is_dir() else path
     return file if file.suffix.lower() == ".bin" and file.is_file() else None
+
+
+def protocol_source(data: dict[str, Any]) -> Source:
+    """The source that a ``conf/data`` node names, or ``<name>.bin`` where ``root`` has that and no tree of images."""
+    root, images = data.get("root"), data.get("images")
+    if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
+        return VerificationSet(data["name"], root)
+    return build_source(data)
 
 
 @dataclass

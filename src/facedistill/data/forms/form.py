@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ class Form(abc.ABC):
         path: the folder or the file.
         identities: names, in the order of their labels; some may have no image.
         labels: int64 [N], of identities.
+        notes: what a person should know.
     """
 
     kind: str
     path: Path
     identities: list[str]
     labels: NDArray[np.int64]
+    notes: Sequence[str] = ()
 
     @abc.abstractmethod
     def prepare(self, cache_dir: Path) -> None:

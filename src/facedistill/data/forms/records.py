@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.formats.face_lists import read_property
 from facedistill.data.formats.face_records import FaceRecords
 from facedistill.data.formats.recordio import RecordFile
 from facedistill.data.forms.form import Form
@@ -32,6 +33,7 @@ class Records(Form):
 
     def prepare(self, cache_dir: Path) -> None:
         self._records = FaceRecords(self._file)
+        about = self.path.with_name("property")
         numbers, self.labels = np.unique(self._records.labels, return_inverse=True)
         self._names = self._records.names
         self.identities = [str(number) for number in numbers]
@@ -40,6 +42,8 @@ class Records(Form):
             folders = [self._names[number].rpartition("/")[0] for number in first]
             if len(set(folders)) == len(folders):
                 self.identities = folders
+        if about.is_file() and (classes := read_property(about).classes) != len(numbers):
+            self.notes = [f"{about} promises {classes:,} identities"]
 
     def name(self, number: int) -> str:
         if self._names is not None:

@@ -1,0 +1,152 @@
+"""``python -m facedistill.data``: what it says of good, incomplete and broken sets, and its exit status."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedistill.compose import compose_config
+from facedistill.data import doctor
+from facedistill.data.__main__ import main
+from facedistill.data.source import build_source, is_test_sample
+from writers import PEOPLE, SHOTS, encoded_faces, write_folders, write_records, write_tsv
+
+FACES = encoded_faces(real=False)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit status and what was printed; every run of spaces is one."""
+    status = main([*words, "cache_dir=cache", "image.resize=32", "image.crop=28"])
+    printed = capsys.readouterr()
+    return status, re.sub(r"(?<=\S) +", " ", printed.out + printed.err)
+
+
+def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "my faces", FACES)
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    assert status == 0
+    assert f"data=identity_folders: folders in {root}" in said
+    assert f" images {PEOPLE * SHOTS}\n" in said
+    assert f" identities {PEOPLE}\n" in said
+    assert f" images an identity {SHOTS} to {SHOTS}, median {SHOTS}\n" in said
+    assert f"10-19 {'█' * 30} {PEOPLE} identities" in said or f"10-12 {'█' * 30} {PEOPLE} identities" in said
+    assert f" image sizes 32×32 ({PEOPLE * SHOTS})\n" in said
+    assert " broken 0 every image was decoded\n" in said
+    faces = build_source(compose_config(["data=identity_folders", f"data.root={root}"]).data).faces(32, Path("cache"))
+    assert f" to train on {len(faces.train)} {len(faces.test)} to test on\n" in said
+    command = re.search(r"\n +(python -m facedistill.train .*)\n", said)
+    assert command is not None
+    assert compose_config(shlex.split(command[1])[3:]).data["root"] == str(root)
+
+
+def test_the_contact_sheet_shows_a_row_an_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    assert told(capsys, "data=identity_folders", f"data.root={root}", "sheet=sheet.png")[0] == 0
+    sheet = np.asarray(Image.open("sheet.png"))
+    assert sheet.shape == (PEOPLE * 34, doctor.SHOTS * 34, 3)
+    shown = [FACES[row * SHOTS + shot] for row in range(PEOPLE) for shot in (0, SHOTS - 1)]
+    for number, face in enumerate(shown):
+        image = np.asarray(Image.open(root / face.identity / face.file))
+        top, left = number // 2 * 34, number % 2 * (doctor.SHOTS - 1) * 34
+        np.testing.assert_array_equal(sheet[top : top + 32, left : left + 32], image)
+
+
+def test_counts_beside_the_published_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_records(tmp_path / "casia", FACES)
+    status, said = told(capsys, "data=casia_webface", f"data.root={root}")
+    assert status == 0
+    assert f"RecordIO in {root / 'train.rec'}" in said
+    assert re.search(rf" images {PEOPLE * SHOTS} 490,575 fewer than InsightFace's, 490,623\n", said)
+    assert re.search(rf" identities {PEOPLE} 10,568 fewer than InsightFace's, 10,572\n", said)
+
+
+def test_published_counts_that_are_met_or_exceeded() -> None:
+    published = {"A": [48, 4], "B": [1000, 50]}
+    assert [re.sub(" +", " ", line) for line in doctor.counted(48, 4, published)] == [" images 48 A", " identities 4 A"]
+    more = [re.sub(" +", " ", line) for line in doctor.counted(1200, 40, published)]
+    assert more == [" images 1,200 200 more than B, 1,000", " identities 40 10 fewer than B, 50"]
+    assert [re.sub(" +", " ", line) for line in doctor.counted(7, 0, {})] == [" images 7"]
+
+
+@pytest.mark.parametrize("form", ["folders", "records", "tsv"])
+def test_a_broken_set_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    faces = [face._replace(content=face.content[:60]) if i % 6 == 5 else face for i, face in enumerate(FACES)]
+    write = {"folders": write_folders, "records": write_records}
+    root = write[form](tmp_path / form, faces) if form != "tsv" else write_tsv(tmp_path / "a.tsv", faces)
+    status, said = told(capsys, "data=ms_celeb_1m", f"data.root={root}")
+    assert status == 1
+    assert " broken 8 every image was decoded\n" in said
+    assert said.count("is not a readable image") == 5
+    assert "… and 3 more" in said
+    assert {"folders": "person 0/005.png", "records": "train.rec, key 6", "tsv": "a.tsv, line 6"}[form] in said
+    again = re.search(r"\n +(python -m facedistill.data .*)\n", said)
+    assert again is not None
+    status, said = told(capsys, *shlex.split(again[1])[3:])
+    assert status == 0
+    assert "data.on_error=skip" in said
+
+
+def test_a_missing_image_counts_as_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    (root / "person 1" / "lost.png").symlink_to("nowhere.png")
+    (root / "person 9").mkdir()
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    assert status == 1
+    assert " broken 2 every" in said
+    assert "lost.png: No such file or directory" in said
+    assert "person 9 holds no image" in said
+
+
+def test_what_can_not_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ["data=casia_webface", f"data.root={tmp_path / 'nowhere'}"],
+        ["data=casia_webface"],
+        ["data=casia_web"],
+        ["data=synthetic", "check=some"],
+        ["data=synthetic", "pack=yes"],
+    ):
+        status, said = told(capsys, *words)
+        assert status == 2
+        assert said.startswith("facedistill: ")
+        assert "Traceback" not in said
+    assert "choices are true, false" in said
+
+
+def test_one_side_of_the_split_can_not_be_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = [face for face in FACES if not is_test_sample(f"{face.identity}/{face.file}")]
+    root = write_folders(tmp_path / "faces", training)
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    assert status == 1
+    assert "one side of the split" in said
+
+
+def test_of_a_large_set_some_are_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "LOOKED_AT", 10)
+    faces = [face._replace(content=face.content[:60]) if i == 2 else face for i, face in enumerate(FACES)]
+    root = write_folders(tmp_path / "faces", faces)
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    looked = re.search(r" broken 0 of (\d+) images decoded", said)
+    assert status == 0
+    assert looked is not None
+    assert 10 <= int(looked[1]) < PEOPLE * SHOTS
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}", "check=all")
+    assert status == 1
+    assert " broken 1 every image was decoded" in said
+
+
+def test_the_embedded_faces(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data.num_identities=3", "data.images_per_identity=9", "data.pairs_per_fold=2"]
+    status, said = told(capsys, "data=synthetic", *words)
+    assert status == 0
+    assert "data=synthetic: synthetic faces" in said
+    assert " images 27\n" in said
