@@ -90,6 +90,7 @@ FAULTS: dict[str, tuple[list[str], int, str]] = {
     "a label below 0": ([*LINES[:2], "1\ta/b\t-7", *LINES[3:]], 3, "tabs between"),
     "digits of another script": ([*LINES[:2], "1\ta/b\t٧", *LINES[3:]], 3, "tabs between"),
     "a label of many digits": ([*LINES[:2], "1\ta/b\t" + "7" * 99, *LINES[3:]], 3, "tabs between"),
+    "a line in the other form": ([*LINES[:2], "3\t7\ta/b", *LINES[3:]], 3, "tabs between"),
     "spaces for tabs": ([LINES[0].replace("\t", " ")], 1, "tabs between"),
     "an index twice, of one label": (
         [f"{max(n, 1)}\t{OWNERS[n]}\ta/{n}" for n in range(8)],

@@ -90,7 +90,7 @@ def read_list(path: Path, columns: int) -> CelebaList:
         numbers.append(number)
         values += row
     if not rows or (promised and len(rows) != int(promised)):
-        expected = f"{promised} rows are promised" if promised else "a row an image is expected"
+        expected = f"{promised[:60]} rows are promised" if promised else "a row an image is expected"
         raise DataError(f"{path}, line {start}: {expected}, the file has {len(rows)}; copy the file again")
     return CelebaList(path, rows, np.array(values).reshape(-1, columns), np.array(numbers))
 

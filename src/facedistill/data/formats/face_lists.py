@@ -67,22 +67,24 @@ def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -
     names: list[str] = []
     indices, given, lines = array("q"), array("q"), array("q")
     seen: set[str] = set()
+    form: re.Pattern[str] | None = None  # the first line's
     number = 0
     for number, line in lines_of(path):
         text = line.strip()
         if not text:
             continue
-        match = _MXNET.fullmatch(text) or _INSIGHTFACE.fullmatch(text)
+        match = form.fullmatch(text) if form else _MXNET.fullmatch(text) or _INSIGHTFACE.fullmatch(text)
         if not match:
             raise fault(number, "expected `flag path label` or `index label path`, tabs between, a folder in the path")
         if len(names) == len(keys):
             raise fault(number, f"one more than the {len(keys)} images")
+        form = match.re
         name = f"{match['identity']}/{match['file']}"
         if name in seen:
             raise fault(number, f"a second line of {name[:60]}")
         seen.add(name)
         names.append(name)
-        indices.append(int(match["index"]) if match.re is _MXNET else number)
+        indices.append(int(match["index"]) if form is _MXNET else number)
         given.append(int(match["label"]))
         lines.append(number)
     if len(names) < len(keys):
