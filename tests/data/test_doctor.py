@@ -1,5 +1,6 @@
 """``python -m facedistill.data``: what it says of good, incomplete and broken sets, and its exit status."""
 
+import pickle
 import re
 import shlex
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_of_a_large_set_some_are_looked_at(
     faces = [face._replace(content=face.content[:60]) if i == 2 else face for i, face in enumerate(FACES)]
     root = write_folders(tmp_path / "faces", faces)
     status, said = told(capsys, "data=identity_folders", f"data.root={root}")
-    looked = re.search(r" broken 0 of (\d+) images decoded", said)
+    looked = re.search(rf" broken 0 (\d+) of {PEOPLE * SHOTS} images were decoded", said)
     assert status == 0
     assert looked is not None
     assert 10 <= int(looked[1]) < PEOPLE * SHOTS
@@ -150,3 +151,32 @@ def test_the_embedded_faces(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert "data=synthetic: synthetic faces" in said
     assert " images 27\n" in said
+
+
+def test_the_packed_form_and_its_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    status, said = told(capsys, "data=identity_folders", f"data.root={root}", "pack=true")
+    assert status == 0
+    found = re.search(r"data=packed (data.root=\S+) image.resize=32 ", said)
+    assert found is not None
+    status, said = told(capsys, "data=packed", found[1])
+    assert status == 0
+    assert " broken 0 not looked for; check=all compares checksums\n" in said
+    assert " broken 0 all checksums agree\n" in told(capsys, "data=packed", found[1], "check=all")[1]
+    images = Path(found[1].removeprefix("data.root=")) / "images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    status, said = told(capsys, "data=packed", found[1], "check=all")
+    assert status == 2
+    assert f"{images}" in said
+    assert f"image {PEOPLE * SHOTS - 1}" in said
+
+
+def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps(([face.content for face in FACES], [True, False] * 12)))
+    status, said = told(capsys, "data=cfp_fp", f"data.root={tmp_path}")
+    assert status == 1
+    assert "data=cfp_fp: 24 pairs, 12 of them of one person\n" in said
+    assert f"python -m facedistill.evaluate protocol=cfp_fp root={tmp_path} run=" in said
+    assert np.asarray(Image.open("contact_sheet.png")).shape == (10 * 34, doctor.SHOTS * 34, 3)

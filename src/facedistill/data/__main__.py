@@ -2,7 +2,7 @@
 
 python -m facedistill.data [data=synthetic] [data.root=…] [check=all] [pack=true] [sheet=contact_sheet.png, or .jpg]
 
-It decodes all images of a small set and 2,000 of a large one, spread over it; check=all decodes every one. A contact
+It decodes all images of a small set and 5,000 of a large one, spread over it; check=all decodes every one. A contact
 sheet shows what a network will see: ten identities by eight images. pack=true decodes all of it now, and makes of it
 a folder by itself that can be copied to another machine. Any other word of a run may follow: image.resize=112, …
 
@@ -18,10 +18,19 @@ from pathlib import Path
 
 from facedistill.compose import compose_config
 from facedistill.config import Config
-from facedistill.data.doctor import contact_sheet, described, pair_rows, sheet_rows, survey_faces, survey_photos
-from facedistill.data.packed import pack_folder, write_pack
+from facedistill.data.doctor import (
+    Survey,
+    contact_sheet,
+    described,
+    pair_rows,
+    sheet_rows,
+    survey_faces,
+    survey_photos,
+)
+from facedistill.data.packed import Packed, pack_folder, write_pack
 from facedistill.data.photo_source import PhotoSource
-from facedistill.data.source import build_source
+from facedistill.data.source import Source, build_source
+from facedistill.data.store import Pixels, verify
 from facedistill.data.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.files import write_aside
@@ -60,14 +69,15 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
         assert isinstance(tolerant, PhotoSource)
         survey = survey_photos(tolerant, size, cache, check_all)
     else:
-        survey = survey_faces(source.faces(size, cache), f"{source.identity()['source']} faces")
+        survey = _survey_decoded(source, size, cache, check_all)
     print(f"data={config.data['name']}: {survey.form}")
     print(*described(survey, config.data.get("published", {})), sep="\n")
     if survey.squares:
         with write_aside(sheet) as part:
             rows = sheet_rows(survey)
             contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
-        print(f"  {sheet} shows {len(survey.squares)} of them as a network sees them, {size} px")
+        shown = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
+        print(f"  {sheet} shows {len(survey.squares)} of them as a network sees them: {shown}")
     command = shlex.join(words)
     if not survey.trainable:
         print(
@@ -80,17 +90,29 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
             f"  python -m facedistill.data {command} data.on_error=skip"
         )
         return 1
-    print("\nIt can be trained on. Next:")
+    rest = "rate=4 init=full target=soft" if survey.identities else "task=align rate=8 init=scratch target=none"
+    print(f"\nIt can be trained on. Next:\n  python -m facedistill.train {command} {rest}")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
-        print(
-            f"  {folder} is the packed form. The same words find its pixels; elsewhere, copy it and type\n"
-            f"  python -m facedistill.train data=packed data.root={shlex.quote(str(folder))} image.resize={size}"
-        )
-    rest = "rate=4 init=full target=soft" if survey.identities else "task=align rate=8 init=scratch target=none"
-    print(f"  python -m facedistill.train {command} {rest}")
+        root = shlex.quote(str(folder))
+        print(f"\nIts packed form is {folder}. Copied to another machine:")
+        print(f"  python -m facedistill.train data=packed data.root={root} image.resize={size} {rest}")
     return 0
+
+
+def _survey_decoded(source: Source, size: int, cache: Path, check_all: bool) -> Survey:
+    """Of faces that are rendered or packed."""
+    faces = source.faces(size, cache)
+    checked = "all of them rendered here"
+    if isinstance(source, Packed):
+        checked = "not looked for; check=all compares checksums"
+        if check_all:
+            for images in (faces.images, faces.pairs.images if faces.pairs else None):
+                if isinstance(images, Pixels):
+                    verify(images)
+            checked = "all checksums agree"
+    return survey_faces(faces, f"{source.identity()['source']} faces", checked)
 
 
 def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:

@@ -20,7 +20,7 @@ from facedistill.data.source import FaceSet, Pairs
 from facedistill.data.store import progress_bar
 from facedistill.errors import DataError
 
-LOOKED_AT = 2000  # images of a larger set, spread over it: seconds
+LOOKED_AT = 5000  # images of a larger set, spread over it: seconds
 PEOPLE, SHOTS, GAP = 10, 8, 2
 _SHOWN = 5
 _BAR = 30
@@ -37,7 +37,7 @@ class Survey:
         labels: int64 [N]. is_test: bool [N].
         whole: bool [N], not known to be broken.
         identities: names; none where there are landmarks only.
-        looked: how many images were decoded.
+        checked: how it was found out what is broken.
         broken: the first complaints; ``broken_count`` of them there are.
         sizes: how often images of (width, height) were met.
         squares: some images as they are shown, uint8 [size, size, 3], by number.
@@ -50,7 +50,7 @@ class Survey:
     is_test: NDArray[np.bool_]
     whole: NDArray[np.bool_]
     identities: Sequence[str]
-    looked: int
+    checked: str
     broken: list[str]
     broken_count: int
     sizes: Counter[tuple[int, int]]
@@ -75,7 +75,8 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
     """
     found = source.found(cache_dir)
     count = len(found.labels)
-    spread = np.arange(count) if check_all or count <= LOOKED_AT else np.linspace(0, count - 1, LOOKED_AT).astype(int)
+    some = not check_all and count > LOOKED_AT
+    spread = np.linspace(0, count - 1, LOOKED_AT).astype(int) if some else np.arange(count)
     sheet = sheet_numbers(found.labels, bool(found.identities))
     numbers = np.union1d(spread, sheet)
     sizes: Counter[tuple[int, int]] = Counter()
@@ -111,7 +112,9 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
         found.is_test,
         whole,
         found.identities,
-        len(numbers),
+        f"{len(numbers):,} of {count:,} images were decoded, spread over all; check=all decodes every one"
+        if some
+        else "every image was decoded",
         [*source.faults.first, *broken][:_SHOWN],
         source.faults.count + len(broken),
         sizes,
@@ -121,8 +124,8 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
     )
 
 
-def survey_faces(faces: FaceSet, form: str) -> Survey:
-    """Of faces that are decoded, and so whole, already."""
+def survey_faces(faces: FaceSet, form: str, checked: str) -> Survey:
+    """Of faces that are decoded already."""
     size = faces.images.shape[1]
     return Survey(
         form,
@@ -131,7 +134,7 @@ def survey_faces(faces: FaceSet, form: str) -> Survey:
         faces.is_test,
         np.ones(len(faces.labels), np.bool_),
         faces.identities,
-        len(faces.labels),
+        checked,
         [],
         0,
         Counter({(size, size): len(faces.labels)}),
@@ -141,14 +144,18 @@ def survey_faces(faces: FaceSet, form: str) -> Survey:
 
 
 def sheet_numbers(labels: NDArray[np.int64], by_identity: bool) -> NDArray[np.int64]:
-    """The images of a contact sheet: ``SHOTS`` of each of ``PEOPLE`` identities, both spread; or spread over all."""
+    """The images of a contact sheet: ``SHOTS`` of each of ``PEOPLE`` identities, both spread; or spread over all.
+
+    Identities with fewer images are shown only where there are not ten with as many.
+    """
     if not by_identity:
         return np.unique(np.linspace(0, len(labels) - 1, PEOPLE * SHOTS).astype(np.int64))
     order = np.argsort(labels, kind="stable")
-    people, starts = np.unique(labels[order], return_index=True)
-    ends = np.append(starts[1:], len(labels))
-    chosen = np.unique(np.linspace(0, len(people) - 1, PEOPLE).astype(int))
-    rows = [order[starts[row] : ends[row]] for row in chosen]
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    tenth = np.sort(counts)[-PEOPLE:][0]
+    people = np.flatnonzero(counts >= min(tenth, SHOTS))
+    chosen = people[np.unique(np.linspace(0, len(people) - 1, PEOPLE).astype(int))]
+    rows = [order[starts[row] : starts[row] + counts[row]] for row in chosen]
     return np.concatenate([row[np.unique(np.linspace(0, len(row) - 1, SHOTS).astype(int))] for row in rows])
 
 
@@ -191,7 +198,7 @@ def pair_rows(pairs: Pairs) -> list[list[NDArray[np.uint8]]]:
 def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[str]:
     """The survey in lines of text."""
     images, identities = survey.there
-    lines = [survey.form, *counted(images, identities, published)]
+    lines = [*counted(images, identities, published)]
     if survey.identities:
         lines += _images_an_identity(np.unique(survey.labels, return_counts=True)[1])
     lines += [_line(name.replace("_", " "), count) for name, count in survey.counts.items() if count]
@@ -199,15 +206,12 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
-    spread = "every image was decoded"
-    if survey.looked < len(survey.labels):
-        spread = f"of {survey.looked:,} images decoded, spread over all; check=all decodes every one"
-    lines.append(_line("broken", survey.broken_count, spread))
+    lines.append(_line("broken", survey.broken_count, survey.checked))
     lines += [f"    {complaint}" for complaint in survey.broken]
     if survey.broken_count > len(survey.broken):
         lines.append(f"    … and {survey.broken_count - len(survey.broken):,} more")
-    tests = int(survey.is_test.sum())
-    lines.append(_line("to train on", len(survey.labels) - tests, f"{tests:,} to test on"))
+    tests = survey.is_test[survey.whole]
+    lines.append(_line("to train on", int((~tests).sum()), f"{tests.sum():,} to test on"))
     return lines
 
 

@@ -156,9 +156,10 @@ def verify(images: Pixels) -> None:
 
 
 def progress_bar() -> Progress:
-    """Counts, and the time that is left, on stderr."""
+    """Counts, and the time that is left, on stderr; nothing where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def read_npz(file: Path | BinaryIO) -> Columns:
