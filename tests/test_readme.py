@@ -11,20 +11,30 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from facedistill.data.__main__ import main as look
+from facedistill.data.identity_images import IdentityImages
+from facedistill.data.packed import write_pack
+from writers import encoded_faces, write_folders
+
 PROJECT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+LOOKING = [line[line.index("python") :] for line in LINES if "-m facedistill.data " in line]
 TRAINING = [line[line.index("python") :].rstrip("& ") for line in LINES if "-m facedistill.train " in line]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("folders")
-    for person in ("ann", "bob"):
-        (root / person).mkdir()
-        Image.new("RGB", (32, 32)).save(root / person / "1.png")
+    root = write_folders(tmp_path_factory.mktemp("sets") / "folders", encoded_faces(real=False))
     (root / "recognizer.safetensors").touch()
     return root
+
+
+@pytest.fixture(scope="module")
+def packed(folders: Path) -> Path:
+    faces = IdentityImages("mine", str(folders), 1, "centre", 0, None, None, "raise").faces(112, folders.parent)
+    write_pack(faces, {}, folders.parent / "packed")
+    return folders.parent / "packed"
 
 
 POINTS = [10, 12, 20, 12, 15, 18, 11, 23, 19, 23]
@@ -56,12 +66,13 @@ def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_examples() -> None:
-    assert len(TRAINING) >= 6
+    assert len(TRAINING) >= 8
+    assert len(LOOKING) >= 3
 
 
 @pytest.mark.parametrize("line", TRAINING)
-def test_an_example_is_a_plan(line: str, folders: Path, mtfl: Path, lfw: Path, tmp_path: Path) -> None:
-    for name, root in (("folders", folders), ("mtfl", mtfl), ("lfw", lfw)):
+def test_an_example_is_a_plan(line: str, folders: Path, packed: Path, mtfl: Path, lfw: Path, tmp_path: Path) -> None:
+    for name, root in (("folders", folders), ("casia", folders), ("packed", packed), ("mtfl", mtfl), ("lfw", lfw)):
         line = line.replace(f"/path/to/{name}", str(root))
     line = line.replace("/path/to/", f"{folders}/")
     words = [word for word in shlex.split(line)[1:] if word != "plan=true"]
@@ -70,6 +81,14 @@ def test_an_example_is_a_plan(line: str, folders: Path, mtfl: Path, lfw: Path, t
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "to be made" in done.stdout
+
+
+@pytest.mark.parametrize("line", LOOKING)
+def test_an_example_looks_at_data(line: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line.replace("/path/to/folders", str(folders)).replace("/path/to/casia", str(folders)))
+    assert look([*words[3:], f"cache_dir={tmp_path}"]) == 0
+    assert (tmp_path / "contact_sheet.png").is_file()
 
 
 def test_its_make_targets_are_in_the_help() -> None:
