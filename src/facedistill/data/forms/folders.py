@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +19,12 @@ from facedistill.errors import DataError
 from facedistill.files import hash_of_lines
 
 
-@dataclass(frozen=True)
-class _Photo:
+class _Photo(NamedTuple):
     """An image file of ``identity`` (the name of its folder), with its size in bytes and date in ns."""
 
     identity: str
-    path: Path
+    file: str
+    path: str
     size: int
     modified: int
 
@@ -54,13 +52,13 @@ class Folders(Form):
 
     def name(self, number: int) -> str:
         photo = self._photos[number]
-        return f"{photo.identity}/{photo.path.name}"
+        return f"{photo.identity}/{photo.file}"
 
     def place(self, number: int) -> str:
-        return str(self._photos[number].path)
+        return self._photos[number].path
 
     def open(self, number: int) -> Image.Image:
-        return open_photo(self._photos[number].path)
+        return open_photo(Path(self._photos[number].path))
 
     def contents(self, min_images: int) -> dict[str, Any]:
         """Names and sizes of files, not their dates: a copy of the data is the same data."""
@@ -70,7 +68,7 @@ class Folders(Form):
     def hash_of_files(self, numbers: Iterable[int]) -> str:
         """Of names and sizes."""
         photos = (self._photos[number] for number in numbers)
-        return hash_of_lines(f"{photo.identity}/{photo.path.name}/{photo.size}" for photo in photos)
+        return hash_of_lines(f"{photo.identity}/{photo.file}/{photo.size}" for photo in photos)
 
     def stamp(self, numbers: NDArray[np.int64]) -> list[str]:
         dates = hash_of_lines(str(self._photos[number].modified) for number in numbers)
@@ -79,39 +77,35 @@ class Folders(Form):
     def _everyone(self) -> dict[str, list[_Photo]]:
         """The images of every identity, sorted by identity and file name."""
         with os.scandir(self.path) as entries:
-            folders = sorted((Path(entry.path) for entry in entries if entry.is_dir()), key=lambda path: path.name)
+            folders = [entry for entry in entries if entry.is_dir()]
         if not folders:
             refuse_archive(self.path)
             raise DataError(f"{self.path} holds no folder: one folder an identity is expected")
-        folders = self._without_twins(folders, lambda path: _plain(path.name))
-        return {folder.name: self._photos_of(folder) for folder in folders}
+        return {folder.name: self._photos_of(folder) for folder in self._sorted(folders, _plain)}
 
-    def _photos_of(self, folder: Path) -> list[_Photo]:
+    def _photos_of(self, folder: os.DirEntry[str]) -> list[_Photo]:
         with os.scandir(folder) as entries:
-            paths = sorted(
-                (Path(entry.path) for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES),
-                key=lambda path: path.name,
-            )
-        if not paths:
-            self._faults.add(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
+            files = [entry for entry in entries if f".{entry.name.rpartition('.')[2]}".lower() in SUFFIXES]
+        if not files:
+            self._faults.add(f"{folder.path} holds no image ({', '.join(sorted(SUFFIXES))})")
         photos = []
-        for path in self._without_twins(paths, lambda path: _plain(path.stem)):
+        for file in self._sorted(files, lambda name: _plain(name.rpartition(".")[0])):
             try:
-                stat = path.stat()
+                stat = file.stat()
             except OSError as error:  # a link to nothing
-                self._faults.add(f"{path}: {error.strerror}")
+                self._faults.add(f"{file.path}: {error.strerror}")
                 continue
-            photos.append(_Photo(folder.name, path, stat.st_size, stat.st_mtime_ns))
+            photos.append(_Photo(folder.name, file.name, file.path, stat.st_size, stat.st_mtime_ns))
         return photos
 
-    def _without_twins(self, paths: list[Path], name: Callable[[Path], str]) -> list[Path]:
-        """Without every path whose name differs from another's only in case, accents' coding or suffix."""
-        ordered = sorted(paths, key=lambda path: (name(path), path.name))
-        twins = [(one, other) for one, other in pairwise(ordered) if name(one) == name(other)]
-        for one, other in twins:
-            self._faults.add(f"{one} and {other} have the same name: rename or remove one")
-        dropped = {other for _, other in twins}
-        return [path for path in paths if path not in dropped]
+    def _sorted(self, entries: list[os.DirEntry[str]], plain: Callable[[str], str]) -> list[os.DirEntry[str]]:
+        """By name, without every entry whose ``plain`` name another has: only case, accents or suffix differ."""
+        first: dict[str, os.DirEntry[str]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            other = first.setdefault(plain(entry.name), entry)
+            if other is not entry:
+                self._faults.add(f"{other.path} and {entry.path} have the same name: rename or remove one")
+        return list(first.values())
 
 
 def _plain(name: str) -> str:
