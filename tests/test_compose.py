@@ -221,3 +221,18 @@ def test_a_plan_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", ["a b", "Müller", "faces (1)", "it's", "a=b", "[x]", "{x}", "顔", "~/x", "../x", "c:\\x", 'say "x"']
+)
+def test_a_path_may_have_any_name(path: str) -> None:
+    assert compose_config(["data=identity_folders", f"data.root={path}"]).data["root"] == path
+    assert compose_config([f"cache_dir={path}"]).cache_dir == path
+
+
+def test_paths_in_quotes_and_interpolations_stay_as_they_are() -> None:
+    assert compose_config(["data=identity_folders", "data.root='a (1)'"]).data["root"] == "a (1)"
+    assert compose_config(["runs_dir=here", "cache_dir=${runs_dir}/cache"]).cache_dir == "here/cache"
+    with pytest.raises(ConfigError):
+        compose_config(["data=identity_folders", "data.root=x", "rate=(1"])

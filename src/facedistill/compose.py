@@ -6,6 +6,7 @@ Nothing here imports torch: ``plan=true`` and every refusal come at once.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -28,7 +29,18 @@ CONFIG_DIR = (_PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1])
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
+_PLAIN = re.compile(r"""[\w./@%+:, ?-]*|'.*'|".*"|.*\$\{.*""", re.ASCII)
 SOFT_TEACHERS = ("auto", "task", "classification")
+
+
+def quoted(word: str) -> str:
+    """A word of the command line; a path that Hydra's grammar would refuse, as `data.root=Müller (1)`, in quotes."""
+    key, _, value = word.partition("=")
+    if key.split(".")[-1] not in PATHS or _PLAIN.fullmatch(value):
+        return word
+    escaped = value.replace("'", r"\'")
+    return f"{key}='{escaped}'"
 
 
 def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
@@ -42,7 +54,7 @@ def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
     inside = GlobalHydra.instance().is_initialized()
     with nullcontext() if inside else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            return checked(compose("config", overrides=list(overrides)), trains)
+            return checked(compose("config", overrides=list(map(quoted, overrides))), trains)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
 

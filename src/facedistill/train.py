@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from facedistill.compose import CONFIG_DIR, checked
+from facedistill.compose import CONFIG_DIR, checked, quoted
 from facedistill.errors import BusyError, FacedistillError
 from facedistill.pipeline import check_buildable, ensure, plan, tree
 from facedistill.runs import Run
@@ -107,6 +107,7 @@ def said(run: Run) -> str:
 
 def main() -> None:
     """The command; exit status 2 if a cell could not be made."""
+    sys.argv[1:] = map(quoted, sys.argv[1:])
     train()
     make_what_was_put_off()
     if len(failed) > 1:

@@ -1,5 +1,6 @@
 """The same images in every form in which sets of identities circulate."""
 
+import io
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from facedistill.data.alignment import ARCFACE_TEMPLATE
 from facedistill.data.identity_images import IdentityImages
 from facedistill.data.photos import decode_photo
 from facedistill.data.source import FaceSet
@@ -188,3 +191,81 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     (root / "person 0").rename(tmp_path / "elsewhere")
     (root / "person 0").symlink_to(tmp_path / "elsewhere")
     equal(read(tmp_path / "link"), read(root))
+
+
+def dotted(folder: Path) -> tuple[list[Face], dict[str, np.ndarray]]:
+    """Black images of 60×40 pixels with a white dot on every landmark, and where these are."""
+    draw = np.random.default_rng(0)
+    faces, points = [], {}
+    for number in range(PEOPLE * SHOTS):
+        pixels = np.zeros((40, 60, 3), np.uint8)
+        at = np.round(ARCFACE_TEMPLATE / 4 + draw.uniform([0, 0], [20, 8])).astype(int)
+        for x, y in at:
+            pixels[y - 1 : y + 2, x - 1 : x + 2] = 255
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        face = Face(f"Ann {number // SHOTS}", f"{number:03d} b.png", file.getvalue())
+        faces.append(face)
+        points[f"{face.identity}/{face.file}"] = at
+    return faces, points
+
+
+def centres(image: np.ndarray, near: np.ndarray, reach: int) -> np.ndarray:
+    """Centres of mass of what is bright about each point."""
+    down, across = np.mgrid[: image.shape[0], : image.shape[1]]
+    found = []
+    for x, y in near:
+        weight = image[..., 0] * ((np.abs(across - x) <= reach) & (np.abs(down - y) <= reach)).astype(float)
+        found.append([(weight * across).sum() / weight.sum(), (weight * down).sum() / weight.sum()])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("form", ["folders", "records"])
+def test_landmarks_of_a_list_come_to_the_template_in_every_form(tmp_path: Path, form: str) -> None:
+    """The names have spaces, the list is one of Windows with a byte-order mark and blank lines."""
+    faces, points = dotted(tmp_path)
+    root = {"folders": write_folders, "records": write_records}[form](tmp_path / form, faces)
+    lines = [f"{name} {' '.join(map(str, at.ravel()))}" for name, at in points.items()]
+    (root / "five.txt").write_text("\ufeff" + "\r\n".join(lines) + "\r\n\r\n")
+    found = read(root, size=112, alignment="similarity", landmarks="five.txt")
+    error = [np.abs(centres(found.images[i], ARCFACE_TEMPLATE, 9) - ARCFACE_TEMPLATE).max() for i in range(10)]
+    assert max(error) < 2.5  # the dots were rounded to pixels of a quarter of the size
+    assert source(root, alignment="similarity", landmarks="five.txt").identity()["alignment"] == ["similarity"]
+    lines[7] = lines[7].replace(" ", " x", 3)
+    (root / "five.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"five.txt, line 8: .*on_error=skip"):
+        read(root, size=112, alignment="similarity", landmarks="five.txt")
+
+
+def test_boxes_of_a_list_are_cut_with_their_margin(tmp_path: Path) -> None:
+    faces, _ = dotted(tmp_path)
+    root = write_folders(tmp_path / "faces", faces)
+    names = [f"{face.identity}/{face.file}" for face in faces]
+    (root / "boxes.txt").write_text("".join(f"{name}\t10 5 20 16\n" for name in names))
+    found = read(root, size=40, alignment="box", margin=1.0, boxes="boxes.txt")
+    for number in range(5):  # the box's centre is (20, 13), the side twice the longer of its sides
+        name = f"{found.identities[found.labels[number]]}/"
+        face = [one for one in faces if f"{one.identity}/" == name][number % SHOTS]
+        image = np.asarray(decode_photo(face.content, ""))
+        expected = np.zeros((40, 40, 3), np.uint8)
+        expected[7:, :] = image[0:33, 0:40]
+        np.testing.assert_array_equal(found.images[number], expected)
+    identities = [source(root, alignment="box", margin=m, boxes="boxes.txt").identity() for m in (0, 1)]
+    assert identities[0] != identities[1]
+
+
+def test_the_whole_image_is_black_where_it_is_no_square(tmp_path: Path) -> None:
+    faces, _ = dotted(tmp_path)
+    found = read(write_folders(tmp_path / "faces", faces), size=60, alignment="none")
+    np.testing.assert_array_equal(found.images[0][10:50], np.asarray(decode_photo(faces[0].content, "")))
+    assert not found.images[0][:10].any()
+    assert not found.images[0][50:].any()
+
+
+def test_an_alignment_says_which_list_it_takes(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "faces", encoded_faces(real=False))
+    for alignment, key in (("similarity", "landmarks"), ("box", "boxes")):
+        with pytest.raises(DataError, match=rf"data.alignment={alignment} takes data.{key}=FILE"):
+            source(root, alignment=alignment)
+        with pytest.raises(DataError, match=rf"data.{key}: .*gone.txt does not exist"):
+            source(root, alignment=alignment, **{key: "gone.txt"}).identity()
