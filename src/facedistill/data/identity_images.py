@@ -125,7 +125,8 @@ class IdentityImages(PhotoSource):
         top = Path(self.root).expanduser()
         path = (top if top.is_dir() else data_folder(str(top.parent))) / str(self._list_name)
         if not path.is_file():
-            raise DataError(f"data.{self._alignment.takes}: {path} does not exist")
+            otherwise = "name another, or take data.alignment=centre, which needs none"
+            raise DataError(f"data.{self._alignment.takes}: {path} does not exist: {otherwise}")
         return path
 
     def _row(self, number: int) -> Row:

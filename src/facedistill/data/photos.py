@@ -47,7 +47,7 @@ def data_folder(root: str, inside: str = "") -> Path:
     refuse_archive(folder.parent, folder.name)
     if not top.is_dir():
         raise DataError(f"data.root={top} does not exist")
-    raise DataError(f"data.root={top} holds no folder {inside}")
+    raise DataError(f"data.root={top} holds no folder {inside}: name the folder of the images, data.images=NAME (or .)")
 
 
 def refuse_archive(folder: Path, name: str = "") -> None:
