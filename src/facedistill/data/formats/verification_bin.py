@@ -50,8 +50,8 @@ def read_verification_bin(path: Path) -> VerificationPairs:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     with at(str(path)):
-        if data.startswith(b"PK"):
-            raise DataError("is a zip: unpack it, and name the .bin file in it")
+        if data.startswith(b"PK\x03\x04"):
+            raise DataError("byte 0: a zip, no pickle: unpack it, and name the .bin file in it")
         return _pairs(read_inert(data, _NAMES))
 
 
