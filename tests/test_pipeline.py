@@ -10,7 +10,6 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from facedistill import train
 from facedistill.config import Config
 from facedistill.errors import BusyError, ConfigError, FacedistillError, RunError, WeightsError
 from facedistill.pipeline import check_buildable, ensure, plan, tree
@@ -345,30 +344,6 @@ def test_what_another_process_is_making_is_not_waited_for_where_that_is_not_want
     with FileLock(busy.lock), pytest.raises(BusyError, match=busy.name):
         ensure(cell, make, wait=False)
     assert make.made == ([] if role else [parent(cell, "teacher").identity])
-
-
-def test_a_sweep_puts_off_what_another_process_is_making(planned: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = [planned("rate=8"), planned("rate=4"), planned("rate=2")]
-    make = Maker()
-    monkeypatch.setattr(train, "import_make", lambda: make)
-    monkeypatch.setattr(train, "said", lambda run: "")
-    monkeypatch.setattr(train, "put_off", [])
-    monkeypatch.setattr(train, "RETRY", 0.05)
-    locks = [FileLock(cell.lock, thread_local=False) for cell in cells]
-    for cell, lock in zip(cells[:2], locks[:2], strict=True):
-        cell.directory.mkdir(parents=True)
-        lock.acquire()
-    for number, cell in enumerate(cells):
-        train.attempt(cell, number)
-    assert make.made == [cells[2].identity]
-    finish(cells[0])  # the other process completes one, and dies over the other
-    timer = threading.Timer(0.3, lambda: [lock.release() for lock in locks[:2]])
-    timer.start()
-    train.make_what_was_put_off()
-    timer.join()
-    assert make.made == [cells[2].identity, cells[1].identity]
-    assert train.put_off == []
-    assert train.failed == []
 
 
 # alignment and verification

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -16,38 +15,43 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from facedistill.compose import CONFIG_DIR, checked, quoted
-from facedistill.errors import BusyError, FacedistillError
+from facedistill.errors import FacedistillError
+from facedistill.jobs import processes_of
 from facedistill.pipeline import check_buildable, ensure, plan, tree
+from facedistill.reporting.board import score
 from facedistill.runs import Run
+from facedistill.signals import stop_on_signals
+from facedistill.sweep import make_all
 
+LOCAL = "hydra_plugins.facedistill_hydra.launcher.LocalLauncher"
 console = Console(soft_wrap=True, highlight=False)
-RETRY = 1.0  # seconds between looks at what other processes are making
 failed: list[str] = []
-put_off: list[tuple[Run, int]] = []
 
 
 @hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
-def train(node: DictConfig) -> None:
-    """One cell. An error of ours is one line, and in a sweep it does not stop the other cells."""
+def train(node: DictConfig) -> Run | None:
+    """One cell. An error of ours is one line, and in a sweep it does not stop the other cells.
+
+    Returns:
+        In a sweep on this machine the cell, for its launcher to make.
+    """
     hydra_config = HydraConfig.get()
+    sweeps = hydra_config.mode == RunMode.MULTIRUN
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
         run = plan(words, checked(node))
+        if run.config.plan:
+            title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if sweeps else ""
+            console.print(tree(run, title))
+            return None
+        if not run.is_complete:
+            check_buildable(run)
+        if sweeps and hydra_config.launcher._target_ == LOCAL:
+            return run
+        make_cell(run)
     except FacedistillError as error:
         refuse(words, error)
-        return
-    attempt(run, hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else None)
-
-
-def attempt(run: Run, number: int | None) -> None:
-    """Make a cell; one of a sweep that another process is making is put off, so that processes share a sweep."""
-    try:
-        make_cell(run, number)
-    except BusyError:
-        assert number is not None
-        put_off.append((run, number))
-    except FacedistillError as error:
-        refuse(run.words, error)
+    return None
 
 
 def refuse(words: Sequence[str], error: FacedistillError) -> None:
@@ -56,37 +60,27 @@ def refuse(words: Sequence[str], error: FacedistillError) -> None:
     failed.append(" ".join(words))
 
 
-def make_what_was_put_off() -> None:
-    """The cells that another process was making: it has finished them, or they are made here."""
-    waited = False
-    while put_off:
-        cells = put_off.copy()
-        put_off.clear()
-        for run, number in cells:
-            attempt(run, number)
-        if len(put_off) == len(cells):
-            if not waited:
-                console.print(f"other processes are making the last {len(cells)} cells: waiting for them")
-                waited = True
-            time.sleep(RETRY)
-
-
-def make_cell(run: Run, number: int | None) -> None:
-    """Make a cell, or print its plan; ``number`` is its place in a sweep.
-
-    Raises:
-        BusyError: it is one of a sweep, and another process is making it.
-    """
-    title = "" if number is None else f"cell {number + 1}/{run.config.cells} "
-    if run.config.plan:
-        console.print(tree(run, title))
-        return
+def make_cell(run: Run) -> None:
+    """Make a cell in this process, with its own bar; where it takes several processes, in fresh ones."""
     if not run.is_complete:
-        make = import_make()
+        if processes_of(run.config) > 1:
+            make_sweep([run], 1, processes_of(run.config))
+            return
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        check_buildable(run)
-        ensure(run, make, title, wait=number is None)
-    console.print(f"{title}{run.name}: {said(run)}", markup=False)
+        ensure(run, import_make())
+    console.print(f"{run.name}: {score(run)}", markup=False)
+
+
+def make_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> None:
+    """Make cells in processes of their own; those that failed are told with the end of their logs."""
+    for cell in cells:
+        if cell.is_complete:
+            console.print(f"{cell.name}: {score(cell)}", markup=False)
+    try:
+        for name, lines in make_all(cells, n_jobs, gpus_per_job).items():
+            failed.append("\n    ".join([name, *lines]))
+    except FacedistillError as error:
+        refuse([], error)
 
 
 def import_make() -> Callable[[Run, str], None]:
@@ -99,19 +93,13 @@ def import_make() -> Callable[[Run, str], None]:
     return make
 
 
-def said(run: Run) -> str:
-    """The metric of a finished run's task, and of its pairs, in a line."""
-    metrics = run.record["metrics"]
-    return ", ".join(f"{name} {metrics[name]:.2f}" for name in (run.config.task.metric, "pairs") if name in metrics)
-
-
 def main() -> None:
-    """The command; exit status 2 if a cell could not be made."""
+    """The command; exit status 2 if a cell could not be made, 130 or 143 if it was stopped."""
+    stop_on_signals()
     sys.argv[1:] = map(quoted, sys.argv[1:])
     train()
-    make_what_was_put_off()
-    if len(failed) > 1:
-        console.print(f"{len(failed)} cells failed:", *failed, sep="\n  ", style="red", markup=False)
+    if len(failed) > 1 or any("\n" in cell for cell in failed):
+        console.print(f"{len(failed)} failed:", *failed, sep="\n  ", style="red", markup=False)
     sys.exit(2 if failed else 0)
 
 
