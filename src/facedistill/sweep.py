@@ -7,14 +7,43 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from facedistill.errors import ConfigError
+from rich.console import Console
+
+from facedistill.errors import ConfigError, FacedistillError
 from facedistill.jobs import BUSY, GRACE, Job, available_gpus, processes_of
 from facedistill.pipeline import is_being_made
-from facedistill.reporting.board import Board
+from facedistill.reporting.board import Board, score
 from facedistill.runs import Run
 
+console = Console(soft_wrap=True, highlight=False)
+failures: list[list[str]] = []  # of this process: what could not be made, and the last that it said
 LOOK_EVERY = 0.2  # seconds
 ELSEWHERE_EVERY = 1.0  # seconds between looks at what other processes are making
+
+
+def make_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> None:
+    """Make cells in processes of their own; see ``make_all``."""
+    for cell in cells:
+        if cell.is_complete:
+            console.print(f"{cell.name}: {score(cell)}", markup=False)
+    try:
+        failures.extend([name, *lines] for name, lines in make_all(cells, n_jobs, gpus_per_job).items())
+    except FacedistillError as error:
+        refuse([], error)
+
+
+def refuse(words: Sequence[str], error: FacedistillError) -> None:
+    """Say why a cell is not made."""
+    console.print(f"facedistill: {error}", style="red", markup=False)
+    failures.append([" ".join(words)])
+
+
+def told_failures() -> bool:
+    """Whether anything failed; where it is more than what was just said, say it all together."""
+    if len(failures) > 1 or any(len(lines) > 1 for lines in failures):
+        told = ["\n    ".join(lines) for lines in failures]
+        console.print(f"{len(failures)} failed:", *told, sep="\n  ", style="red", markup=False)
+    return bool(failures)
 
 
 @dataclass

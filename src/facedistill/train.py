@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import hydra
@@ -21,11 +21,10 @@ from facedistill.pipeline import check_buildable, ensure, plan, tree
 from facedistill.reporting.board import score
 from facedistill.runs import Run
 from facedistill.signals import stop_on_signals
-from facedistill.sweep import make_all
+from facedistill.sweep import make_sweep, refuse, told_failures
 
 LOCAL = "hydra_plugins.facedistill_hydra.launcher.LocalLauncher"
 console = Console(soft_wrap=True, highlight=False)
-failed: list[str] = []
 
 
 @hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
@@ -54,12 +53,6 @@ def train(node: DictConfig) -> Run | None:
     return None
 
 
-def refuse(words: Sequence[str], error: FacedistillError) -> None:
-    """Say why a cell is not made."""
-    console.print(f"facedistill: {error}", style="red", markup=False)
-    failed.append(" ".join(words))
-
-
 def make_cell(run: Run) -> None:
     """Make a cell in this process, with its own bar; where it takes several processes, in fresh ones."""
     if not run.is_complete:
@@ -69,18 +62,6 @@ def make_cell(run: Run) -> None:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         ensure(run, import_make())
     console.print(f"{run.name}: {score(run)}", markup=False)
-
-
-def make_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> None:
-    """Make cells in processes of their own; those that failed are told with the end of their logs."""
-    for cell in cells:
-        if cell.is_complete:
-            console.print(f"{cell.name}: {score(cell)}", markup=False)
-    try:
-        for name, lines in make_all(cells, n_jobs, gpus_per_job).items():
-            failed.append("\n    ".join([name, *lines]))
-    except FacedistillError as error:
-        refuse([], error)
 
 
 def import_make() -> Callable[[Run, str], None]:
@@ -98,9 +79,7 @@ def main() -> None:
     stop_on_signals()
     sys.argv[1:] = map(quoted, sys.argv[1:])
     train()
-    if len(failed) > 1 or any("\n" in cell for cell in failed):
-        console.print(f"{len(failed)} failed:", *failed, sep="\n  ", style="red", markup=False)
-    sys.exit(2 if failed else 0)
+    sys.exit(2 if told_failures() else 0)
 
 
 if __name__ == "__main__":
