@@ -11,9 +11,9 @@ from filelock import FileLock
 
 from conftest import Planner
 from facedistill import sweep
+from facedistill.board import Board, progress_of
 from facedistill.errors import ConfigError
 from facedistill.jobs import BUSY, available_gpus
-from facedistill.reporting.board import Board, progress_of
 from facedistill.runs import Run
 from facedistill.sweep import Sweep, make_all
 
@@ -198,7 +198,7 @@ def test_the_table_says_how_far_a_run_is(cells: list[Run]) -> None:
     queue = Sweep.of(cells)
     job = FakeJob(run, ["1"])
     waiting = [one for one in queue.to_come if one is not run]
-    table = Board(queue.runs, queue.to_come).table([job], waiting, {waiting[0].name}, 0)  # type: ignore[list-item]
+    table = Board(cells, queue.runs).table([job], waiting, {waiting[0].name}, 0)  # type: ignore[list-item]
     told = [list(column.cells) for column in table.columns]
     assert told[0][:2] == [run.title, waiting[0].title]
     assert told[1][:3] == ["made here, GPU 1", "made elsewhere", "to come"]

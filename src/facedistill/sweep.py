@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from facedistill.board import Board
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.jobs import BUSY, GRACE, Job, available_gpus, processes_of
 from facedistill.pipeline import is_being_made
-from facedistill.reporting.board import Board, score
 from facedistill.runs import Run
 
 console = Console(soft_wrap=True, highlight=False)
@@ -23,9 +23,6 @@ ELSEWHERE_EVERY = 1.0  # seconds between looks at what other processes are makin
 
 def make_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> None:
     """Make cells in processes of their own; see ``make_all``."""
-    for cell in cells:
-        if cell.is_complete:
-            console.print(f"{cell.name}: {score(cell)}", markup=False)
     try:
         failures.extend([name, *lines] for name, lines in make_all(cells, n_jobs, gpus_per_job).items())
     except FacedistillError as error:
@@ -95,7 +92,9 @@ def make_all(cells: Sequence[Run], n_jobs: int | None = None, gpus_per_job: int 
     gpus = available_gpus(cells[0].config.trainer.accelerator) if cells else []
     shares = _shares(gpus, n_jobs, gpus_per_job, sweep.to_come)
     free = list(shares)
-    with Board(sweep.runs, sweep.to_come) as board:
+    with Board(cells, sweep.runs) as board:
+        for complete in (run for run in sweep.runs if run.is_complete):
+            board.ended(complete)
         try:
             while sweep.to_come or sweep.jobs:
                 for job in [job for job in sweep.jobs if job.status is not None]:

@@ -14,11 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from facedistill.board import score
 from facedistill.compose import CONFIG_DIR, checked, quoted
 from facedistill.errors import FacedistillError
 from facedistill.jobs import processes_of
 from facedistill.pipeline import check_buildable, ensure, plan, tree
-from facedistill.reporting.board import score
 from facedistill.runs import Run
 from facedistill.signals import stop_on_signals
 from facedistill.sweep import make_sweep, refuse, told_failures

@@ -52,8 +52,10 @@ def score(run: Run) -> str:
 class Board:
     """Lines on stdout for what has ended; under them, on a terminal, the table of what goes on."""
 
-    def __init__(self, runs: Sequence[Run], to_come: Sequence[Run]) -> None:
-        self._count, self._complete = len(runs), len(runs) - len(to_come)
+    def __init__(self, cells: Sequence[Run], runs: Sequence[Run]) -> None:
+        """``cells``: what was asked for; ``runs``: these and what they stand on."""
+        self._titles = {cell.name: f"cell {number}/{len(cells)} " for number, cell in enumerate(cells, start=1)}
+        self._count, self._complete = len(runs), 0
         self._console = Console(soft_wrap=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._shown = 0.0
@@ -71,11 +73,11 @@ class Board:
     def ended(self, run: Run) -> None:
         """A run is complete."""
         self._complete += 1
-        self._console.print(f"{run.name}: {score(run)}", markup=False)
+        self._console.print(f"{self._titles.get(run.name, '')}{run.name}: {score(run)}", markup=False)
 
     def failed(self, run: Run, why: str) -> None:
         """A run failed."""
-        self._console.print(f"{run.name} failed: {why}", style="red", markup=False)
+        self._console.print(f"{self._titles.get(run.name, '')}{run.name} failed: {why}", style="red", markup=False)
 
     def show(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> None:
         """The table as it is now, once a second."""
