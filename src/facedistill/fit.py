@@ -25,6 +25,7 @@ from facedistill.data.module import FaceData, read_faces
 from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
 from facedistill.evaluate import device_for, final_scores, measured
+from facedistill.files import sha256
 from facedistill.models.network import Network
 from facedistill.models.weights import load_backbone, load_into, read_weights, save_weights
 from facedistill.reporting.pictures import curves, roc_curve, save_pictures
@@ -197,6 +198,7 @@ def describe(
         "params_with_classifier": sum(p.numel() for p in network.parameters()),
         "macs": counter.get_total_flops() // 2,
         "weights_bytes": run.weights.stat().st_size,
+        "weights_sha256": sha256(run.weights),
         "seconds": seconds,
         "images_per_second": len(rows) * len(data.faces.train) / seconds,
         "versions": {"facedistill": __version__, "python": platform.python_version()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -23,6 +24,8 @@ from facedistill.runs import Run, WeightsFile
 
 TEACHER = {"task": "teacher", "init": "scratch", "target": "none", "rate": "1"}
 OWN_TEACHER = {"init": "teacher", "target": "none", "rate": "1"}  # of the same task
+TELL_EVERY = 60.0  # seconds
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # Words that describe one run of a chain, not all of it: they go to an ancestor only where it makes the same choice.
 _OWN = ("task", "init", "target")
 
@@ -135,6 +138,7 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "", wait: bo
         run.directory.mkdir(parents=True, exist_ok=True)
         with _acquired(run, wait):
             if not run.is_complete:
+                run.claim()
                 make(run, title)
     except OSError as error:
         raise RunError(
@@ -144,15 +148,28 @@ def ensure(run: Run, make: Callable[[Run, str], None], title: str = "", wait: bo
 
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
-    """The right to make a run, once nobody else has it."""
-    lock = FileLock(run.lock)
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout as timeout:
-        if not wait:
-            raise BusyError(f"another process is making {run.name}") from timeout
-        Console(stderr=True).print(f"another process is making {run.name}: waiting for it", highlight=False)
-        return lock.acquire()
+    """The right to make a run, once nobody else has it; who waits is told for whom, every minute.
+
+    Raises:
+        RunError: the disk has no locks. BusyError: another process has it, and ``wait`` is false.
+    """
+    lock, console = FileLock(run.lock), Console(stderr=True)
+    timeout = 0.0
+    while True:
+        try:
+            return lock.acquire(timeout=timeout)
+        except Timeout as error:
+            if not wait:
+                raise BusyError(f"{run.maker} is making {run.name}") from error
+            console.print(f"{run.maker} is making {run.name}: waiting for it", highlight=False, soft_wrap=True)
+            timeout = TELL_EVERY
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                raise
+            raise RunError(
+                f"{run.lock}: this disk has no file locks ({error}), so two processes would make one run. "
+                "Name another with runs_dir=…, or have it mounted with locks"
+            ) from error
 
 
 def is_being_made(run: Run) -> bool:

@@ -8,6 +8,10 @@ complete when its record is there: it is written by rename, as the very last act
 from __future__ import annotations
 
 import json
+import os
+import socket
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,6 +24,7 @@ from facedistill.files import hash_of, sha256, write_json
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
 RESULTS_VERSION = 1
+MAKER = "maker.json"  # in a run's directory: who makes it, or began to
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,25 @@ class Run:
         """Held by the process that makes the run."""
         return self.directory / "lock"
 
+    def claim(self) -> None:
+        """Say who makes the run, and by which words: for those who wait for it, and for who finds it unfinished."""
+        made_by = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "since": time.time(),
+            "words": list(self.words),
+        }
+        write_json(self.directory / MAKER, made_by)
+
+    @property
+    def maker(self) -> str:
+        """Who makes the run, as far as it was said, and for how long."""
+        try:
+            told = json.loads((self.directory / MAKER).read_text())
+            return f"process {told['process']} on {told['host']}, for {max(0.0, time.time() - told['since']):.0f} s"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
     @property
     def is_complete(self) -> bool:
         """Whether the record is there."""
@@ -169,3 +193,9 @@ def all_records(runs_dir: Path) -> list[dict[str, Any]]:
     """The records of all complete runs, in the order of their names."""
     found = [read_record(path.parent) for path in sorted(runs_dir.glob("*/record.json"))]
     return [record for record in found if record is not None]
+
+
+if __name__ == "__main__":
+    from facedistill.run_table import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,214 @@
+"""``python -m facedistill.runs``: what it says of runs in every state, what it removes, which faults it finds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from safetensors.torch import save_file
+
+from conftest import Planner
+from facedistill import fit
+from facedistill.errors import RunError
+from facedistill.models.weights import read_weights
+from facedistill.pipeline import ensure, plan
+from facedistill.run_table import dependents, find_runs, main, remove
+from facedistill.runs import Run
+
+TINY = [
+    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
+    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
+    *("logger=csv", "trainer.progress=false"),
+]
+
+
+def told(capsys: pytest.CaptureFixture[str], runs: Path, *words: str) -> tuple[int, str]:
+    status = main([*words, f"runs_dir={runs}"])
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err
+
+
+def finish(run: Run) -> None:
+    """A record without a training, of the run and of what it stands on."""
+    for parent in run.parents.values():
+        if isinstance(parent, Run):
+            finish(parent)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    metrics = {run.config.task.metric: 12.5}
+    record = {"metrics": metrics, "config": {"task": {"metric": run.config.task.metric}}, "name": run.name}
+    run.complete(record | {"parents": {role: parent.name for role, parent in run.parents.items()}})
+
+
+@pytest.fixture
+def cells(planned: Planner) -> list[Run]:
+    """One on a teacher and on W_S0, one on the teacher, one on nothing; all complete."""
+    runs = [planned("rate=8", "init=full", "target=soft"), planned("rate=4", "target=soft"), planned("rate=2")]
+    for run in runs:
+        finish(run)
+    return runs
+
+
+def test_the_table_has_every_run_and_its_state(
+    cells: list[Run], planned: Planner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, made = planned("rate=8", "seed=1"), planned("rate=8", "seed=2")
+    for run in (cut, made):
+        run.directory.mkdir(parents=True)
+        run.claim()
+        (run.directory / "metrics.csv").write_text("epoch,test/top1,seconds\n0,40.0,1\n1,41.5,1\n")
+    os.utime(cut.directory / "metrics.csv", (0, time.time() - 7200))
+    os.utime(cut.directory / "maker.json", (0, time.time() - 7200))
+    (cells[0].directory.parent / "multirun.yaml").touch()
+    (cells[0].directory.parent / "other").mkdir()
+    with FileLock(made.lock):
+        status, said = told(capsys, cells[0].directory.parent)
+    lines = {line.split()[0]: line for line in said.splitlines()}
+    assert status == 0
+    assert len([name for name in lines if "-s" in name]) == 7
+    assert "complete" in lines[cells[2].name]
+    assert "top1 12.50" in lines[cells[2].name]
+    assert f":{os.getpid()}" in lines[made.name]
+    assert "being made" in lines[made.name]
+    assert "top1 41.50" in lines[cut.name]
+    assert lines[cut.name].split()[1:3] == ["cut", "2"]
+    assert lines[cut.name].rstrip().endswith("2 h")
+    assert said.splitlines()[-1] == "5 complete, 1 being made, 1 cut"
+
+
+def test_stale_runs_come_with_the_command_that_finishes_them(
+    cells: list[Run], planned: Planner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = cells[0].directory.parent
+    assert told(capsys, runs, "stale") == (0, "no run was left unfinished\n")
+    cut = planned("rate=8", "seed=1", "runs_dir=runs", "data.seed=3")
+    cut.directory.mkdir(parents=True)
+    cut.claim()
+    (cut.directory / "last.ckpt").write_bytes(b"0" * 2**20)
+    status, said = told(capsys, runs, "stale")
+    assert status == 0
+    assert f"{cut.name}: 0 epochs, 1.0 MB, 0 s old\n" in said
+    command = next(line for line in said.splitlines() if "facedistill.train" in line)
+    assert plan(command.split()[3:]).name == cut.name
+
+
+def test_removing_what_others_stand_on_is_refused(cells: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    runs_dir = cells[0].directory.parent
+    teacher = cells[0].parents["teacher"].name
+    runs = find_runs(runs_dir)
+    assert dependents(runs, [teacher]) == {cells[0].name, cells[1].name}
+    status, said = told(capsys, runs_dir, "remove", teacher)
+    assert status == 2
+    assert cells[1].name in said
+    assert "dependents=true" in said
+    assert len(find_runs(runs_dir)) == 5
+    status, said = told(capsys, runs_dir, "remove", teacher, "dependents=true")
+    assert status == 0
+    assert {run.name for run in find_runs(runs_dir)} == {cells[2].name, cells[0].parents["init"].name}
+    assert told(capsys, runs_dir, "remove", "classify-r*")[0] == 0
+    assert find_runs(runs_dir) == []
+
+
+def test_what_is_being_made_is_not_removed(cells: list[Run]) -> None:
+    cells[2].directory.joinpath("record.json").unlink()
+    hold = f"lock = FileLock({str(cells[2].lock)!r}); lock.acquire()"
+    code = f"from filelock import FileLock; import time; {hold}; print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(RunError, match="is being made"):
+            remove(find_runs(cells[2].directory.parent), [cells[2].name], with_dependents=False)
+        process.kill()
+    assert remove(find_runs(cells[2].directory.parent), [cells[2].name], with_dependents=False) == [cells[2].name]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["list"], "choices are stale, remove NAME"),
+        (["remove"], "name the runs to remove"),
+        (["remove", "classify-r2-scratch-none-synthetic-s1"], "Near: classify-r2-scratch-none-synthetic-s0-"),
+        (["verify", "nobody"], "there is no run nobody"),
+        (["stale", "sort=age"], "sort=: words are"),
+    ],
+)
+def test_what_is_not_understood_says_what_is(
+    cells: list[Run], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    status, printed = told(capsys, cells[0].directory.parent, *words)
+    assert status == 2
+    assert said in printed
+    assert told(capsys, cells[0].directory / "nowhere")[0] == 2
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A student and its teacher, trained."""
+    run = plan([*TINY, f"runs_dir={tmp_path_factory.mktemp('made')}", "rate=8", "target=soft"])
+    ensure(run, fit.make)
+    return run
+
+
+def test_trained_runs_are_whole(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, made.directory.parent, "verify") == (0, "2 of 2 complete runs are whole\n")
+
+
+def in_record(**changed: Any) -> Callable[[Run], None]:
+    def change(run: Run) -> None:
+        path = run.directory / "record.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+    return change
+
+
+def other_weights(run: Run) -> None:
+    tensors, about = read_weights(run.weights)
+    network = next(iter(tensors))
+    tensors[network] = tensors[network] + 1
+    save_file(tensors, run.weights, metadata={key: json.dumps(value) for key, value in about.items()})
+
+
+FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
+    "another recipe": (in_record(recipe={"seed": 1, "parents": {}}), "not the hash of its recipe"),
+    "half a record": (lambda run: (run.directory / "record.json").write_text('{"metrics": {}}'), "record.json has no"),
+    "cut weights": (lambda run: os.truncate(run.weights, 1000), "weights.safetensors"),
+    "no weights": (lambda run: run.weights.unlink(), "weights.safetensors"),
+    "other weights": (other_weights, "its SHA-256 is another"),
+    "renamed": (lambda run: run.directory.rename(run.directory.with_name("mine-0")), "the folder was renamed"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_found(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str) -> None:
+    shutil.copytree(made.directory.parent, tmp_path / "runs")
+    run = plan([*made.words, f"runs_dir={tmp_path}/runs"])
+    change, said = FAULTS[fault]
+    change(run)
+    status, printed = told(capsys, tmp_path / "runs", "verify")
+    assert status == 1
+    assert said in printed
+    assert "1 of 2 complete runs are whole" in printed
+
+
+def test_an_ancestor_that_is_gone_is_a_remark(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made.directory, tmp_path / "runs" / made.name)
+    status, printed = told(capsys, tmp_path / "runs", "verify")
+    assert status == 0
+    assert "which it stands on, is not here" in printed
+
+
+def test_the_command(cells: list[Run]) -> None:
+    runs = cells[0].directory.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "facedistill.runs", f"runs_dir={runs}"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert cells[0].name in done.stdout
