@@ -163,6 +163,17 @@ def _complaints(config: Config) -> list[str]:
         said.append(f"trainer.precision={trainer.precision}: choices are {', '.join(PRECISIONS)}")
     if trainer.accelerator not in ACCELERATORS:
         said.append(f"trainer.accelerator={trainer.accelerator}: choices are {', '.join(ACCELERATORS)}")
+    if trainer.devices < 1 or trainer.num_nodes < 1:
+        said.append("trainer.devices and trainer.num_nodes must be at least 1")
+    ranks = trainer.devices * trainer.num_nodes
+    share = task.batch_size // (task.images_per_identity or 1)
+    if share // ranks < (1 if task.images_per_identity else 2):
+        said.append(
+            f"trainer.devices={trainer.devices} × trainer.num_nodes={trainer.num_nodes} share a batch of "
+            f"task.batch_size={task.batch_size}: too few for each, as BatchNorm needs two images"
+        )
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        said.append("trainer.sync_batchnorm=true works on GPUs only: torch has none for CPUs")
     if trainer.num_workers < 0:
         said.append("trainer.num_workers must not be negative")
     if config.seed < 0 or config.teacher.seed < 0:

@@ -104,12 +104,15 @@ class ScheduleConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how a run is executed; only ``precision`` and ``threads`` change its numbers."""
+    """Where and how a run is executed; ``precision``, ``threads`` and ``sync_batchnorm`` alone are in its identity."""
 
     accelerator: str = MISSING
     precision: str = MISSING
     threads: int = MISSING
     num_workers: int = MISSING
+    devices: int = MISSING
+    num_nodes: int = MISSING
+    sync_batchnorm: bool = MISSING
     progress: bool = MISSING
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from torch import distributed
 from torch.utils.flop_counter import FlopCounterMode
 
 from facedistill import __version__
@@ -40,6 +42,8 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "
 def make(run: Run, title: str) -> None:
     """Train ``run`` from its last whole epoch, or from the start, and complete it.
 
+    Where several processes do this together, each calls it; the first alone scores the network and writes.
+
     Raises:
         RunError: the loss is not finite, or it was interrupted; then the run is not complete.
     """
@@ -59,6 +63,11 @@ def make(run: Run, title: str) -> None:
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted or trainer.current_epoch < len(config.epoch_rates):
             raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
+        if distributed.is_initialized():  # from here on metrics and samplers are those of one process
+            distributed.barrier()
+            distributed.destroy_process_group()
+        if not trainer.is_global_zero:
+            return
         record = publish(run, module, history.rows, data)
         dashboard.summarize(record)
     run.complete(record)
@@ -140,14 +149,17 @@ def probe(module: ScheduledModule, data: FaceData, device: torch.device) -> Prob
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:
-    """A Trainer for one device that can be cut at any moment."""
+    """A Trainer that can be cut at any moment."""
     config = run.config
     if config.trainer.progress:
         callbacks = [*callbacks, RunProgress(f"{title}{run.title}", config.task.metric)]
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time, guards debugging
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
-        devices=1,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=_strategy(config),
+        sync_batchnorm=config.trainer.sync_batchnorm,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.epoch_rates),
@@ -160,6 +172,20 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
         enable_model_summary=False,
         default_root_dir=tempfile.gettempdir(),
     )
+
+
+def _strategy(config: Config) -> str:
+    """Lightning's name of how processes train together.
+
+    Raises:
+        RunError: this process can't be done again as one of them, as Lightning will.
+    """
+    if config.trainer.devices * config.trainer.num_nodes == 1:
+        return "auto"
+    if HydraConfig.initialized():
+        raise RunError("a run of several processes takes a process that makes it alone: python -m facedistill.worker …")
+    # the student's layers behind the hint get no gradient
+    return "ddp_find_unused_parameters_true" if config.task.name == "hint" else "ddp"
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class Job:
 
 def processes_of(config: Config) -> int:
     """How many processes train a run together."""
-    return getattr(config.trainer, "devices", 1) * getattr(config.trainer, "num_nodes", 1)
+    return config.trainer.devices * config.trainer.num_nodes
 
 
 def server() -> ForkServerContext:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 
 from facedistill.files import write_aside
 from facedistill.reporting.wandb_run import WandbRun
@@ -41,7 +42,8 @@ class History(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up; nothing is brought to the host."""
-        self._dashboard.open()
+        if trainer.is_global_zero:
+            self._dashboard.open()
         count = len(batch.labels)
         self._images += count
         for name, value in outputs.items():
@@ -51,11 +53,17 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Complete the row, after the test metrics are in."""
         row: Epoch = {"epoch": trainer.current_epoch, "lr": self._learning_rate}
-        row |= {f"train/{name}": float(total) / self._images for name, total in self._sums.items()}
+        sums, images = torch.stack(list(self._sums.values())), torch.tensor(self._images, device=module.device)
+        if trainer.world_size > 1:  # a term has the mean over the whole batch, or over the rank's share of it
+            distributed.all_reduce(sums)
+            distributed.all_reduce(images)
+        row |= {f"train/{name}": float(total) / int(images) for name, total in zip(self._sums, sums, strict=True)}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         row["seconds"] = time.perf_counter() - self._started
-        row["images_per_second"] = self._images / self._training
+        row["images_per_second"] = int(images) / self._training
         self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
         with write_aside(self._csv_file) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()

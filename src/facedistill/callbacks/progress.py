@@ -22,6 +22,8 @@ class RunProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Show the bar; a resumed run starts where it was."""
+        if not trainer.is_global_zero:
+            return
         steps = int(trainer.num_training_batches)
         total = steps * (trainer.max_epochs or 0)
         console = Console(stderr=True)

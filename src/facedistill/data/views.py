@@ -40,6 +40,10 @@ class FaceBatch(NamedTuple):
         """The batch on a device."""
         return FaceBatch(*(part.to(device) for part in self))
 
+    def without_images(self) -> FaceBatch:
+        """What a loss asks of a batch; the pixels, the most of it, stay where they are."""
+        return self._replace(images=self.images[:, :0])
+
     def pixels(self) -> NDArray[np.uint8]:
         """The images as [B, crop, crop, 3], as they are drawn."""
         return self.images.permute(0, 2, 3, 1).numpy()

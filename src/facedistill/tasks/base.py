@@ -19,6 +19,7 @@ from facedistill.data.views import FaceBatch
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Answer, Network
+from facedistill.tasks.ranks import sizes_of, whole
 
 Scores = dict[str, float]
 
@@ -93,14 +94,15 @@ class TaskModule(ScheduledModule):
 
     @abc.abstractmethod
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
-        """Φ: the loss that needs no teacher, a scalar."""
+        """Φ: the loss that needs no teacher, a scalar. The batch comes without its images."""
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
-        """Φ(task) + α·soft + β·hidden + …"""
-        student: Answer = self.network(batch.images)
-        loss = self.task_loss(student, batch)
+        """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
+        sizes = sizes_of(len(batch.labels))
+        student: Answer = whole(self.network(batch.images), sizes)
+        answers = {role: whole(teacher(batch.images), sizes) for role, teacher in self.teachers.items()}
+        loss = self.task_loss(student, whole(batch.without_images(), sizes))
         terms = {"task": loss.detach()}
-        answers = {role: teacher(batch.images) for role, teacher in self.teachers.items()}
         for name, target in self.targets.items():
             distance = target(student, answers[self.config.teacher_of(name)])
             terms[name] = distance.detach()

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from facedistill.data.views import FaceBatch
 from facedistill.tasks.base import ScheduledModule, Scores
+from facedistill.tasks.ranks import sizes_of
 
 
 class Hint(ScheduledModule):
@@ -33,8 +34,9 @@ class Hint(ScheduledModule):
         self.metric = MeanMetric()
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
-        """Φ alone; no logits are computed."""
-        loss = self._error(batch)
+        """Φ alone; no logits are computed. Its errors are of samples by themselves: ranks give each their share."""
+        sizes = sizes_of(len(batch.labels))
+        loss = self._error(batch) * (len(batch.labels) * len(sizes) / sum(sizes))
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:

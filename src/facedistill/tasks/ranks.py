@@ -1,0 +1,64 @@
+"""The whole batch where several processes share it: a loss is then that of one process, whatever it compares."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from facedistill.data.views import place
+
+Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
+
+
+class _Gathered(torch.autograd.Function):
+    """The parts [B, …] of all ranks, one after the other; the gradients that all ranks have of a part add up."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        rank, ranks = place()
+        ctx.rank, ctx.size = rank, len(part)
+        parts = [torch.empty_like(part) for _ in range(ranks)]
+        distributed.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        distributed.all_reduce(gradient)
+        own: Tensor = gradient[ctx.rank * ctx.size : (ctx.rank + 1) * ctx.size]
+        return own
+
+
+def whole(parts: Parts, sizes: list[int]) -> Parts:
+    """A named tuple of tensors [B, …] of this rank's share → of the whole batch, in the order of the ranks.
+
+    Every rank then has the loss of the whole batch, and the mean over ranks of the gradients of its parameters, which
+    DDP takes, is the gradient of that loss.
+
+    Args:
+        sizes: of every rank's share, see ``sizes_of``.
+    """
+    if len(sizes) == 1:
+        return parts
+    return type(parts)(*(_whole(part, sizes) for part in parts))
+
+
+def sizes_of(share: int) -> list[int]:
+    """How many samples of the batch each rank has."""
+    _, ranks = place()
+    if ranks == 1:
+        return [share]
+    sizes: list[Any] = [None] * ranks
+    distributed.all_gather_object(sizes, share)
+    return sizes
+
+
+def _whole(part: Tensor, sizes: list[int]) -> Tensor:
+    longest = max(sizes)
+    filled = torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])])
+    if not part.numel():  # what a network has no output layer for
+        return part.new_zeros(sum(sizes), *part.shape[1:])
+    gathered: Tensor = _Gathered.apply(filled)
+    return torch.cat([gathered[rank * longest : rank * longest + size] for rank, size in enumerate(sizes)])

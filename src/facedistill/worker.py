@@ -1,0 +1,57 @@
+"""Make one run, and nothing that it stands on: what a sweep starts where several processes train a run together.
+
+python -m facedistill.worker WORDS
+
+Lightning starts the other ranks by doing this command again. The first rank alone holds the run's lock.
+Exit status 0: it is complete; 75: another process is making it; 2: it can't be made, as the last line says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from facedistill.errors import BusyError, FacedistillError, RunError
+from facedistill.jobs import BUSY
+from facedistill.pipeline import ensure, plan
+from facedistill.runs import Run
+from facedistill.signals import stop_on_signals
+
+
+def main(words: Sequence[str]) -> int:
+    """The command."""
+    if not words or "--help" in words:
+        print(__doc__)
+        return 0 if words else 2
+    stop_on_signals()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    try:
+        run = plan(words)
+        for role, parent in run.parents.items():
+            if isinstance(parent, Run) and not parent.is_complete:
+                raise RunError(
+                    f"its {role} is not complete: {parent.name}. `python -m facedistill.train` makes all of it"
+                )
+        from facedistill.fit import make
+
+        if is_first():
+            ensure(run, make, wait=False)
+        else:
+            make(run, "")
+    except BusyError:
+        return BUSY
+    except FacedistillError as error:
+        print(f"facedistill: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def is_first() -> bool:
+    """Whether this is rank 0, by what Lightning and Slurm tell a process of itself."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
