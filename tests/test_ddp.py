@@ -70,6 +70,9 @@ def gradients(case: str, batch: FaceBatch) -> dict[str, torch.Tensor]:
         taught = published_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
         teachers = {"teacher": FrozenTeacher(taught, {})}
     module = build_module(config, network, teachers, build_targets(config, network, teachers)).eval()
+    with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
+        for parameter in module.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
     module.training_step(batch, 0)["loss"].backward()
     return {name: one.grad for name, one in module.named_parameters() if one.grad is not None}
 
