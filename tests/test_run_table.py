@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,10 @@ from safetensors.torch import save_file
 from conftest import Planner
 from facedistill import fit
 from facedistill.errors import RunError
+from facedistill.files import write_aside
 from facedistill.models.weights import read_weights
 from facedistill.pipeline import ensure, plan
-from facedistill.run_table import dependents, find_runs, main, remove
+from facedistill.run_table import EMPTY, _RECORD, dependents, find_runs, main, remove
 from facedistill.runs import Run
 
 TINY = [
@@ -130,6 +132,123 @@ def test_what_is_being_made_is_not_removed(cells: list[Run]) -> None:
     assert remove(find_runs(cells[2].directory.parent), [cells[2].name], with_dependents=False) == [cells[2].name]
 
 
+def test_what_a_run_that_is_being_made_stands_on_is_not_removed(cells: list[Run], planned: Planner) -> None:
+    run = planned("rate=8", "target=soft", "seed=1", "teacher.seed=0")
+    run.directory.mkdir()
+    run.claim()
+    teacher = run.parents["teacher"].name
+    runs_dir = run.directory.parent
+    with FileLock(run.lock), pytest.raises(RunError, match=f"{run.name} is being made"):
+        remove(find_runs(runs_dir), [teacher], with_dependents=True)
+    assert len(find_runs(runs_dir)) == 6
+    assert run.name not in dependents(find_runs(runs_dir), [teacher])  # cut: it makes its teacher again
+
+
+def test_a_cut_removal_leaves_nothing_that_looks_complete(cells: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs_dir, teacher = cells[0].directory.parent, cells[0].parents["teacher"]
+
+    def cut(directory: Path) -> None:
+        (directory / "lock").unlink()
+        (directory / "curves.png").touch()
+        raise PermissionError(directory)
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr(shutil, "rmtree", cut)
+        remove(find_runs(runs_dir), [teacher.name], with_dependents=True)
+    left = {run.name: run.state for run in find_runs(runs_dir)}
+    assert left.pop(cells[0].name) == EMPTY
+    assert set(left.values()) == {"complete"}
+    assert teacher.name in left
+    assert len(remove(find_runs(runs_dir), [teacher.name, cells[0].name], with_dependents=True)) == 3
+
+
+def test_a_linked_run_is_read_and_not_removed(
+    cells: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = cells[2]
+    run.directory.rename(tmp_path / "other disk")
+    run.directory.symlink_to(tmp_path / "other disk")
+    assert told(capsys, run.directory.parent)[1].splitlines()[-1] == "5 complete"
+    status, said = told(capsys, run.directory.parent, "remove", run.name)
+    assert status == 2
+    assert f"is a link to {tmp_path}/other disk" in said
+    assert run.is_complete
+
+
+BROKEN = {
+    "metrics.csv": [
+        b"epoch,test/top1\n\xff,3\n",
+        b"epoch,test/top1\n0,1,2\n",
+        b"epoch,test/top1\n0,x\n",
+        b"a,test/[/x]\n0,1\n",
+    ],
+    "maker.json": [b'{"words": 3}', b'{"words": [3]}', b"\xff", b"[" * 100_000, b'{"host": [], "process": {}}'],
+    "record.json": [
+        *(b'{"parents": [1]}', b'{"parents": {"a": [1]}}', b'{"a": ', b"[" * 100_000, b"{}"),
+        *(b'{"name": 1, "identity": [], "recipe": NaN, "metrics": 1}', b'{"config": {"task": {"metric": []}}}'),
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in BROKEN for content in BROKEN[name]])
+def test_a_broken_file_stops_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    run = tmp_path / "runs" / "classify-r8-0123456789ab"
+    run.mkdir(parents=True)
+    (run / name).write_bytes(content)
+    for holds in (False, True):
+        lock = FileLock(run / "lock")
+        if holds:
+            lock.acquire()
+        assert told(capsys, run.parent)[0] == told(capsys, run.parent, "stale")[0] == 0
+        lock.release(force=True)
+    assert told(capsys, run.parent, "verify")[0] == (1 if name == "record.json" else 0)
+    assert told(capsys, run.parent, "remove", "*") == (0, f"removed {run.name}\n")
+
+
+def test_looking_at_a_run_that_writes(planned: Planner) -> None:
+    run = planned()
+    run.directory.mkdir(parents=True)
+    ends = threading.Event()
+
+    def write() -> None:
+        while not ends.is_set():
+            with write_aside(run.directory / "metrics.csv") as part:
+                part.write_text("epoch,test/top1\n0,40.0\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            assert find_runs(run.directory.parent)[0].name == run.name
+    finally:
+        ends.set()
+        writer.join()
+
+
+def test_looking_changes_nothing(cells: list[Run], planned: Planner, capsys: pytest.CaptureFixture[str]) -> None:
+    runs_dir = cells[0].directory.parent
+    planned("seed=1").directory.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")}
+    for words in ([], ["stale"], ["verify"]):
+        told(capsys, runs_dir, *words)
+    assert {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")} == before
+    assert told(capsys, runs_dir)[1].splitlines()[-1] == "5 complete, 1 empty"
+
+
+def test_a_name_is_whole_however_narrow_the_terminal(
+    cells: list[Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = cells[2].directory.rename(cells[2].directory.with_name("x" * 240))
+    for terminal in ("", "1"):
+        monkeypatch.setenv("FORCE_COLOR", terminal)
+        monkeypatch.setenv("COLUMNS", "40")
+        said = told(capsys, run.parent)[1]
+        assert run.name in said
+        assert cells[0].name in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -138,6 +257,8 @@ def test_what_is_being_made_is_not_removed(cells: list[Run]) -> None:
         (["remove", "classify-r2-scratch-none-synthetic-s1"], "Near: classify-r2-scratch-none-synthetic-s0-"),
         (["verify", "nobody"], "there is no run nobody"),
         (["stale", "sort=age"], "sort=: words are"),
+        (["remove", "*", "dependents=yes"], "the choice is dependents=true"),
+        (["stale", "all"], "stale all: choices are"),
     ],
 )
 def test_what_is_not_understood_says_what_is(
@@ -176,12 +297,31 @@ def other_weights(run: Run) -> None:
     save_file(tensors, run.weights, metadata={key: json.dumps(value) for key, value in about.items()})
 
 
+def relabelled(run: Run, identity: str) -> None:
+    tensors, about = read_weights(run.weights)
+    save_file(tensors, run.weights, metadata={"facedistill": json.dumps({**about, "run": identity})})
+
+
 FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
     "another recipe": (in_record(recipe={"seed": 1, "parents": {}}), "not the hash of its recipe"),
     "half a record": (lambda run: (run.directory / "record.json").write_text('{"metrics": {}}'), "record.json has no"),
     "cut weights": (lambda run: os.truncate(run.weights, 1000), "weights.safetensors"),
     "no weights": (lambda run: run.weights.unlink(), "weights.safetensors"),
     "other weights": (other_weights, "its SHA-256 is another"),
+    "weights of another run": (lambda run: relabelled(run, "0" * 12), "does not say that it is of this run"),
+    "parameters": (in_record(params_with_classifier=7), "parameters, not 7"),
+    "bytes": (in_record(weights_bytes=7), "bytes, not 7"),
+    "a number as text": (in_record(macs="7"), "no proper macs"),
+    "cut record": (lambda run: os.truncate(run.directory / "record.json", 100), "no whole JSON object"),
+    "other roles": (in_record(parents={}), "not those of its recipe"),
+    "another ancestor": (
+        lambda run: in_record(recipe={**run.record["recipe"], "parents": {"teacher": "0" * 12}})(run),
+        "is not the one that it was made with",
+    ),
+    "a changed file in an ancestor's place": (
+        lambda run: in_record(parents={"teacher": str(run.weights)})(run),
+        "is not the one that it was made with",
+    ),
     "renamed": (lambda run: run.directory.rename(run.directory.with_name("mine-0")), "the folder was renamed"),
 }
 
@@ -196,6 +336,20 @@ def test_every_fault_is_found(made: Run, tmp_path: Path, capsys: pytest.CaptureF
     assert status == 1
     assert said in printed
     assert "1 of 2 complete runs are whole" in printed
+
+
+def test_verify_knows_every_key_of_a_record(made: Run) -> None:
+    assert made.record.keys() - _RECORD.keys() == {"weights_sha256", "group", "teacher_score"}
+    assert _RECORD.keys() <= made.record.keys()
+
+
+def test_a_named_run_that_is_not_complete_is_no_whole_run(planned: Planner, capsys: pytest.CaptureFixture[str]) -> None:
+    run = planned()
+    run.directory.mkdir(parents=True)
+    assert told(capsys, run.directory.parent, "verify")[0] == 0
+    status, said = told(capsys, run.directory.parent, "verify", run.name)
+    assert status == 1
+    assert f"{run.name}: not complete: empty" in said
 
 
 def test_an_ancestor_that_is_gone_is_a_remark(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

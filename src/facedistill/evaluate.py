@@ -15,6 +15,7 @@ image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cach
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,11 +46,11 @@ Metrics = dict[str, float | None]
 
 
 def device_for(accelerator: str) -> torch.device:
-    """The one device on which a run trains and is scored."""
+    """The device on which this process trains and scores: of several processes each has its own."""
     best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator == "cpu" or best is None:
         return torch.device("cpu")
-    return best
+    return torch.device(best.type, int(os.environ.get("LOCAL_RANK", "0")) % torch.accelerator.device_count())
 
 
 @torch.no_grad()

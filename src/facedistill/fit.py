@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
 from torch import distributed
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,6 +38,7 @@ from facedistill.tasks.assemble import build_module, build_targets, published_ne
 from facedistill.tasks.base import ScheduledModule
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
+WORKER = "facedistill.worker"
 
 
 def make(run: Run, title: str) -> None:
@@ -158,7 +160,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        strategy=_strategy(config),
+        strategy=_strategy(run),
         sync_batchnorm=config.trainer.sync_batchnorm,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
@@ -174,16 +176,25 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trai
     )
 
 
-def _strategy(config: Config) -> str:
+def _strategy(run: Run) -> str:
     """Lightning's name of how processes train together.
 
     Raises:
-        RunError: this process can't be done again as one of them, as Lightning will.
+        RunError: Lightning would start the other processes by doing this one's command again, which makes more than
+            this run; or there is no SyncBatchNorm here.
     """
-    if config.trainer.devices * config.trainer.num_nodes == 1:
+    config = run.config
+    if config.trainer.sync_batchnorm and device_for(config.trainer.accelerator).type != "cuda":
+        raise RunError("trainer.sync_batchnorm=true works on GPUs only, and there is none here")
+    processes = config.trainer.devices * config.trainer.num_nodes
+    if processes == 1:
         return "auto"
-    if HydraConfig.initialized():
-        raise RunError("a run of several processes takes a process that makes it alone: python -m facedistill.worker …")
+    command = sys.modules["__main__"].__spec__
+    if command is None or command.name != WORKER:
+        raise RunError(
+            f"{run.name} takes {processes} processes, and they take a command of their own: "
+            f"python -m {WORKER} {shlex.join(run.words)}"
+        )
     # the student's layers behind the hint get no gradient
     return "ddp_find_unused_parameters_true" if config.task.name == "hint" else "ddp"
 

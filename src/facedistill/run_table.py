@@ -1,8 +1,8 @@
-"""What is in runs/: which runs are complete, being made, or cut; what depends on them; whether they are whole.
+"""What is in runs/: which runs are complete, being made, cut or empty; what depends on them; whether they are whole.
 
 python -m facedistill.runs                    every run: state, who makes it, epochs, metric, age
 python -m facedistill.runs stale              those that were begun and nobody makes: how to finish or remove them
-python -m facedistill.runs remove NAME …      remove runs; what other complete runs stand on, with dependents=true
+python -m facedistill.runs remove NAME …      remove runs; those that others stand on, only with dependents=true
 python -m facedistill.runs verify [NAME …]    whether records, weights and ancestors of complete runs fit together
 
 A NAME is that of a folder in runs/, or a pattern in quotes: 'classify-r8-*'. runs_dir=FOLDER looks elsewhere.
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
+import os
+import re
 import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,13 +30,24 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facedistill.errors import FacedistillError, RunError, WeightsError
 from facedistill.files import hash_of, sha256
-from facedistill.runs import MAKER, read_record
+from facedistill.runs import MAKER, WeightsFile, read_object, read_record
 
-COMPLETE, MADE, CUT = "complete", "being made", "cut"
-_PARTS = {"record.json", "last.ckpt", "lock", MAKER, "metrics.csv", "weights.safetensors", "log.txt"}  # of a run
+COMPLETE, MADE, CUT, EMPTY = "complete", "being made", "cut", "empty"
+_PARTS = {"record.json", "last.ckpt", "lock", MAKER, "metrics.csv", "weights.safetensors"}  # of a run that was begun
+_NAME = re.compile(r".+-[0-9a-f]{12}")  # of a run's directory, whatever is left in it
+# What ``fit.describe`` writes; the checksum of the weights came later, group and teacher's score may be null.
+_RECORD: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("identity", "name", "role"), str),
+    **dict.fromkeys(("recipe", "config", "parents", "metrics", "data", "versions", "device"), dict),
+    **dict.fromkeys(("overrides", "history"), list),
+    **dict.fromkeys(("params", "params_with_classifier", "macs", "weights_bytes"), int),
+    **dict.fromkeys(("seconds", "images_per_second"), (int, float)),
+}
+_STATISTICS = ("running_mean", "running_var")  # of BatchNorm: in the weights, but no parameters
 
 
 @dataclass(frozen=True)
@@ -66,23 +79,31 @@ class Found:
             if self.record is not None:
                 name = self.record["config"]["task"]["metric"]
                 return f"{name} {self.record['metrics'][name]:.2f}"
-        except (KeyError, TypeError, ValueError):
-            return "unreadable: see verify"
-        scores = [f"{key.removeprefix('test/')} {float(value):.2f}" for key, value in self._last if value]
-        return scores[0] if scores else ""
-
-    @property
-    def _last(self) -> list[tuple[str, str]]:
-        return [(key, value) for key, value in self.rows[-1].items() if key.startswith("test/")] if self.rows else []
+            last = self.rows[-1].items() if self.rows else ()
+            scores = [(key.removeprefix("test/"), float(value)) for key, value in last if key.startswith("test/")]
+        except (KeyError, TypeError, ValueError, AttributeError):  # a cut or a changed file
+            return "unreadable: see verify" if self.record is not None else "unreadable"
+        return f"{scores[0][0]} {scores[0][1]:.2f}" if scores else ""
 
     @property
     def bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file())
+        files = [Path(folder, name) for folder, _, names in os.walk(self.directory) for name in names]
+        return sum(stat.st_size for stat in _stats(files))
 
     @property
     def ancestors(self) -> list[str]:
-        """The names of the runs it stands on, where it is complete."""
-        return list(self.record.get("parents", {}).values()) if self.record else []
+        """The names of the runs it stands on, where it is complete or being made."""
+        parents = (self.record or (self.maker if self.state == MADE else {})).get("parents")
+        return [str(name) for name in parents.values()] if isinstance(parents, dict) else []
+
+
+def _stats(paths: Iterable[Path]) -> list[os.stat_result]:
+    """Of those that are still there: what is written aside vanishes any time."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            found.append(path.lstat())
+    return found
 
 
 def find_runs(runs_dir: Path) -> list[Found]:
@@ -94,34 +115,43 @@ def find_runs(runs_dir: Path) -> list[Found]:
     if not runs_dir.is_dir():
         raise RunError(f"runs_dir={runs_dir} does not exist")
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
-    return [_found(folder) for folder in folders if _PARTS & {path.name for path in folder.iterdir()}]
+    return [_found(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
+
+
+def _begun(directory: Path) -> bool:
+    return any((directory / part).exists() for part in _PARTS)
 
 
 def _found(directory: Path) -> Found:
     record = read_record(directory)
-    state = COMPLETE if record else MADE if _is_held(directory / "lock") else CUT
+    unfinished = MADE if _is_held(directory / "lock") else CUT if _begun(directory) else EMPTY
     try:
-        maker = json.loads((directory / MAKER).read_text())
-    except (OSError, ValueError):
-        maker = {}
-    try:
-        with (directory / "metrics.csv").open(newline="") as file:
+        with (directory / "metrics.csv").open(newline="", errors="replace") as file:
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error):
         rows = []
-    times = [path.stat().st_mtime for path in directory.iterdir() if path.name != "lock"]
-    made = (directory / "record.json").stat().st_mtime if record else max(times, default=directory.stat().st_mtime)
-    return Found(directory, state, maker if isinstance(maker, dict) else {}, record, rows, made)
+    watched = [directory / "record.json"] if record is not None else [*directory.iterdir()]
+    times = [stat.st_mtime for stat in _stats(path for path in watched if path.name != "lock")]
+    return Found(
+        directory,
+        state=unfinished if record is None else COMPLETE,
+        maker=read_object(directory / MAKER) or {},
+        record=record,
+        rows=rows,
+        changed=max(times, default=directory.stat().st_mtime),
+    )
 
 
 def _is_held(lock: Path) -> bool:
-    if not lock.exists():
+    if not lock.is_file():
         return False
     try:
         with FileLock(lock).acquire(timeout=0):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):  # where it can't be told, nothing may be removed
         return True
+    except OSError:  # a disk that can't be written: nobody makes a run on it
+        return False
 
 
 def chosen(runs: Sequence[Found], names: Sequence[str]) -> list[Found]:
@@ -138,7 +168,7 @@ def chosen(runs: Sequence[Found], names: Sequence[str]) -> list[Found]:
 
 
 def dependents(runs: Sequence[Found], of: Iterable[str]) -> set[str]:
-    """The complete runs that stand on some, directly or not, by name."""
+    """The runs, complete or being made, that stand on some, directly or not, by name."""
     found, new = set(of), set(of)
     while new:
         new = {run.name for run in runs if new & set(run.ancestors)} - found
@@ -147,25 +177,32 @@ def dependents(runs: Sequence[Found], of: Iterable[str]) -> set[str]:
 
 
 def remove(runs: Sequence[Found], names: Sequence[str], with_dependents: bool) -> list[str]:
-    """Remove runs; the record goes first, so that what is left of a cut removal is no complete run.
+    """Remove runs, each with its record first: what is left of a cut removal is no complete run.
+
+    Whoever stands on another goes before it, so that the same command goes on where a removal was cut.
 
     Raises:
-        RunError: one is being made, or complete runs stand on one.
+        RunError: one is being made or is a link, or others stand on one.
     """
     if not names:
         raise RunError("name the runs to remove: `python -m facedistill.runs` lists them")
     named = {run.name for run in chosen(runs, names)}
     standing = dependents(runs, named)
     if standing and not with_dependents:
-        raise RunError(
-            f"complete runs stand on these: {', '.join(sorted(standing))}. To remove them too: dependents=true"
-        )
+        raise RunError(f"other runs stand on these: {', '.join(sorted(standing))}. To remove them too: dependents=true")
     doomed = [run for run in runs if run.name in named | standing]
     if busy := [run.name for run in doomed if run.state == MADE]:
         raise RunError(f"{busy[0]} is being made: stop its process first")
+    if links := [run for run in doomed if run.directory.is_symlink()]:
+        raise RunError(f"{links[0].directory} is a link to {links[0].directory.readlink()}: remove both by hand")
+    doomed.sort(key=lambda run: len(dependents(runs, [run.name])))
     for run in doomed:
-        (run.directory / "record.json").unlink(missing_ok=True)
-        shutil.rmtree(run.directory)
+        try:
+            with FileLock(run.directory / "lock").acquire(timeout=0):  # nobody begins it meanwhile
+                (run.directory / "record.json").unlink(missing_ok=True)
+                shutil.rmtree(run.directory)
+        except Timeout as error:
+            raise RunError(f"{run.name} is being made: stop its process first") from error
     return [run.name for run in doomed]
 
 
@@ -175,57 +212,88 @@ def faults(run: Found, runs: Sequence[Found]) -> list[str]:
 
     record = run.record
     assert record is not None
-    missing = [key for key in ("identity", "name", "recipe", "config", "parents", "metrics") if key not in record]
-    if missing:
-        return [f"record.json has no {', '.join(missing)}"]
+    if improper := [key for key, kind in _RECORD.items() if not isinstance(record.get(key), kind)]:
+        return [f"record.json has no proper {', '.join(improper)}"]
     found = []
-    if hash_of(record["recipe"]) != record["identity"]:
+    if not _is_hash(record["identity"], record["recipe"]):
         found.append("its identity is not the hash of its recipe: record.json was changed")
     if record["name"] != run.name or not run.name.endswith(record["identity"]):
         found.append(f"its record is that of {record['name']}: the folder was renamed")
+    found += _strange_ancestors(run, runs)
     weights = run.directory / "weights.safetensors"
     try:
         tensors, about = read_weights(weights)
     except WeightsError as error:
         return [*found, str(error)]
-    if record.get("weights_sha256", sha256(weights)) != sha256(weights):
+    if "weights_sha256" in record and record["weights_sha256"] != sha256(weights):
         found.append("weights.safetensors is not what the run wrote: its SHA-256 is another")
-    if about.get("run") not in (None, record["identity"]):
-        found.append(f"weights.safetensors is that of run {about['run']}")
-    if weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
-        found.append(f"weights.safetensors has {weights.stat().st_size} bytes, not {record['weights_bytes']}")
+    if not isinstance(about, dict) or about.get("run") != record["identity"]:
+        found.append("weights.safetensors does not say that it is of this run")
+    if (size := weights.stat().st_size) != record["weights_bytes"]:
+        found.append(f"weights.safetensors has {size} bytes, not {record['weights_bytes']}")
+    learnt = [tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in _STATISTICS]
+    count = sum(tensor.numel() for tensor in learnt if tensor.is_floating_point())
+    if count != record["params_with_classifier"]:
+        found.append(f"weights.safetensors has {count} parameters, not {record['params_with_classifier']}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         found.append("weights.safetensors holds a number that is not finite")
-    for role, name in record["parents"].items():
-        parent = next((other.record for other in runs if other.name == name and other.record), None)
-        if parent is not None and parent.get("identity") != record["recipe"].get("parents", {}).get(role):
-            found.append(f"its {role}, {name}, is not the run that it was made with")
     return found
+
+
+def _is_hash(identity: str, recipe: dict[str, Any]) -> bool:
+    try:
+        return hash_of(recipe) == identity
+    except ValueError:  # NaN
+        return False
+
+
+def _strange_ancestors(run: Found, runs: Sequence[Found]) -> list[str]:
+    """Faults of the ancestors, runs or files of weights, that are there: each must have the identity in the recipe."""
+    assert run.record is not None
+    names, identities = run.record["parents"], run.record["recipe"].get("parents")
+    if not isinstance(identities, dict) or identities.keys() != names.keys():
+        return ["its ancestors are not those of its recipe"]
+    there = {other.name: other.record.get("identity") for other in runs if other.record is not None}
+    there |= {name: WeightsFile(Path(name)).identity for name in run.ancestors if Path(name).is_file()}
+    return [
+        f"its {role}, {name}, is not the one that it was made with"
+        for role, name in names.items()
+        if str(name) in there and there[str(name)] != identities[role]
+    ]
 
 
 def _table(runs: Sequence[Found], console: Console) -> None:
     table = Table("run", "state", "by", "epochs", "metric", "age", box=None)
-    for column in table.columns:
-        column.no_wrap = True
     for run in runs:
-        by = f"{run.maker.get('host', '?')}:{run.maker.get('process', '?')}" if run.state == MADE and run.maker else ""
-        table.add_row(run.name, run.state, by, str(len(run.rows) or ""), run.metric, _age(run.changed))
+        by = ""
+        if run.state == MADE:
+            by = (
+                f"{run.maker['host']}:{run.maker['process']}"
+                if {"host", "process"} <= run.maker.keys()
+                else "a process"
+            )
+        cells = (run.name, run.state, by, str(len(run.rows) or ""), run.metric, _age(run.changed))
+        table.add_row(*map(Text, cells))
+    whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, whole)  # a name is not cut, whatever the terminal
     console.print(table)
-    states = {state: sum(run.state == state for run in runs) for state in (COMPLETE, MADE, CUT)}
+    states = {state: sum(run.state == state for run in runs) for state in (COMPLETE, MADE, CUT, EMPTY)}
     console.print(", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs")
 
 
 def _stale(runs: Sequence[Found], console: Console) -> None:
-    stale = [run for run in runs if run.state == CUT]
+    stale = [run for run in runs if run.state in (CUT, EMPTY)]
     for run in stale:
         told = f"{run.name}: {len(run.rows)} epochs, {run.bytes / 2**20:.1f} MB, {_age(run.changed)} old"
         console.print(told, markup=False)
-        if words := run.maker.get("words"):
-            console.print(f"  python -m facedistill.train {shlex.join(words)}", markup=False)
+        words = run.maker.get("words")
+        said = shlex.join(map(str, words)) if isinstance(words, list) else "… (with the words that began it)"
+        console.print(f"  python -m facedistill.train {said}", markup=False)
     if stale:
-        console.print(
-            f"The command under each finishes it. To remove: python -m facedistill.runs remove {stale[0].name}"
-        )
+        where = [] if stale[0].directory.parent == Path("runs") else [f"runs_dir={stale[0].directory.parent}"]
+        words = shlex.join(["remove", stale[0].name, *where])
+        told = f"The command under each finishes it. To remove: python -m facedistill.runs {words}"
+        console.print(told, markup=False)
     else:
         console.print("no run was left unfinished")
 
@@ -239,18 +307,27 @@ def _age(since: float) -> str:
 
 
 def _verified(runs: Sequence[Found], names: Sequence[str], console: Console) -> bool:
-    complete = [run for run in (chosen(runs, names) if names else runs) if run.record is not None]
+    asked = chosen(runs, names) if names else [run for run in runs if (run.directory / "record.json").exists()]
+    complete = {run.name for run in runs if run.record is not None}
     bad = 0
-    for run in complete:
-        told = faults(run, runs)
+    for run in asked:
+        told = faults(run, runs) if run.record is not None else [_incomplete(run)]
         bad += bool(told)
         for fault in told:
             console.print(f"{run.name}: {fault}", style="red", markup=False)
-        gone = [name for name in run.ancestors if not any(other.name == name for other in runs)]
-        for name in gone:
-            console.print(f"{run.name}: {name}, which it stands on, is not here", markup=False)
-    console.print(f"{len(complete) - bad} of {len(complete)} complete runs are whole")
+        for name in run.ancestors:
+            if name not in complete and not Path(name).is_file():
+                console.print(f"{run.name}: {name}, which it stands on, is not here", markup=False)
+    console.print(f"{len(asked) - bad} of {len(asked)} complete runs are whole")
     return not bad
+
+
+def _incomplete(run: Found) -> str:
+    if (run.directory / "record.json").exists():
+        return (
+            "record.json is no whole JSON object, so the run is not complete: the command that made it makes it again"
+        )
+    return f"not complete: {run.state}"
 
 
 def main(words: Sequence[str]) -> int:
@@ -261,11 +338,11 @@ def main(words: Sequence[str]) -> int:
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
     console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 200
     try:
         if unknown := settings.keys() - {"runs_dir", "dependents"}:
             raise RunError(f"{min(unknown)}=: words are runs_dir=FOLDER and, to remove, dependents=true")
+        if (value := settings.get("dependents", "true")) != "true":
+            raise RunError(f"dependents={value}: the choice is dependents=true, or nothing")
         runs = find_runs(Path(settings.get("runs_dir", "runs")))
         match plain:
             case []:
@@ -273,15 +350,15 @@ def main(words: Sequence[str]) -> int:
             case ["stale"]:
                 _stale(runs, console)
             case ["remove", *names]:
-                removed = remove(runs, names, settings.get("dependents") == "true")
+                removed = remove(runs, names, "dependents" in settings)
                 console.print(*(f"removed {name}" for name in removed), sep="\n", markup=False)
             case ["verify", *names]:
                 return 0 if _verified(runs, names, console) else 1
             case _:
                 raise RunError(
-                    f"{plain[0]}: choices are stale, remove NAME …, verify [NAME …], or nothing for the table"
+                    f"{' '.join(plain)}: choices are stale, remove NAME …, verify [NAME …], or nothing for the table"
                 )
-    except FacedistillError as error:
+    except (FacedistillError, OSError) as error:
         print(f"facedistill: {error}", file=sys.stderr)
         return 2
     return 0

@@ -145,16 +145,17 @@ class Run:
             "process": os.getpid(),
             "since": time.time(),
             "words": list(self.words),
+            "parents": {role: parent.name for role, parent in self.parents.items()},
         }
         write_json(self.directory / MAKER, made_by)
 
     @property
     def maker(self) -> str:
         """Who makes the run, as far as it was said, and for how long."""
+        told = read_object(self.directory / MAKER) or {}
         try:
-            told = json.loads((self.directory / MAKER).read_text())
             return f"process {told['process']} on {told['host']}, for {max(0.0, time.time() - told['since']):.0f} s"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return "another process"
 
     @property
@@ -183,11 +184,16 @@ class Run:
 
 def read_record(directory: Path) -> dict[str, Any] | None:
     """The record in a run directory; None if the run is not complete (or its record is no JSON object)."""
+    return read_object(directory / "record.json")
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no such file, or no object in it."""
     try:
-        record = json.loads((directory / "record.json").read_text())
-    except (OSError, ValueError):
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def all_records(runs_dir: Path) -> list[dict[str, Any]]:

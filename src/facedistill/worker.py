@@ -2,7 +2,9 @@
 
 python -m facedistill.worker WORDS
 
-Lightning starts the other ranks by doing this command again. The first rank alone holds the run's lock.
+Lightning starts the other ranks of this machine by doing this command again. With trainer.num_nodes=M the command is
+given on each of M machines, which share the disk of runs_dir, by srun or torchrun, or with MASTER_ADDR, MASTER_PORT and
+NODE_RANK (0 … M − 1) set. The first rank alone holds the run's lock.
 Exit status 0: it is complete; 75: another process is making it; 2: it can't be made, as the last line says.
 """
 
@@ -11,6 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 from facedistill.errors import BusyError, FacedistillError, RunError
@@ -39,18 +43,25 @@ def main(words: Sequence[str]) -> int:
         if is_first():
             ensure(run, make, wait=False)
         else:
+            threading.Thread(target=_end_with_parent, daemon=True).start()
             make(run, "")
-    except BusyError:
-        return BUSY
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
-        return 2
+        return BUSY if isinstance(error, BusyError) else 2
     return 0
 
 
 def is_first() -> bool:
-    """Whether this is rank 0, by what Lightning and Slurm tell a process of itself."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    """Whether this is rank 0, by what Lightning, torchrun and Slurm tell a process of itself."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
+
+
+def _end_with_parent() -> None:
+    """End at once when who started this rank is gone: it may wait for the first rank where no signal is heard."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

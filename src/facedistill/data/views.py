@@ -93,6 +93,9 @@ class TrainBatches(Sampler[Keys]):
 
     All samples are used and no batch is much smaller than another: sizes differ by one at most, so that
     BatchNorm never meets a batch of one. Several processes share every batch.
+
+    Raises:
+        DataError: iterated in several processes, a batch has fewer than two samples for each.
     """
 
     def __init__(self, indices: NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -112,6 +115,11 @@ class TrainBatches(Sampler[Keys]):
             yield [(int(index), self.epoch) for index in self._share(batch, rank, processes)]
 
     def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+        if processes > 1 and len(batch) < 2 * processes:
+            raise DataError(
+                f"a batch of {len(batch)} samples is too small for {processes} processes: raise task.batch_size, or "
+                "lower trainer.devices"
+            )
         return batch[rank::processes]
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:

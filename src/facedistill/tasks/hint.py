@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 
 from facedistill.data.views import FaceBatch
 from facedistill.tasks.base import ScheduledModule, Scores
-from facedistill.tasks.ranks import sizes_of
+from facedistill.tasks.ranks import sizes_of, whole_mean
 
 
 class Hint(ScheduledModule):
@@ -34,9 +34,8 @@ class Hint(ScheduledModule):
         self.metric = MeanMetric()
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
-        """Φ alone; no logits are computed. Its errors are of samples by themselves: ranks give each their share."""
-        sizes = sizes_of(len(batch.labels))
-        loss = self._error(batch) * (len(batch.labels) * len(sizes) / sum(sizes))
+        """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
+        loss = whole_mean(self._error(batch), sizes_of(len(batch.labels)))
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:

@@ -45,6 +45,14 @@ def whole(parts: Parts, sizes: list[int]) -> Parts:
     return type(parts)(*(_whole(part, sizes) for part in parts))
 
 
+def whole_mean(mean: Tensor, sizes: list[int]) -> Tensor:
+    """The mean over this rank's share, a scalar → over the whole batch, on every rank; its gradient as of ``whole``."""
+    if len(sizes) == 1:
+        return mean
+    means: Tensor = _Gathered.apply(mean[None])
+    return (means * means.new_tensor(sizes)).sum() / sum(sizes)
+
+
 def sizes_of(share: int) -> list[int]:
     """How many samples of the batch each rank has."""
     _, ranks = place()
