@@ -12,20 +12,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import distributed, multiprocessing
 
 from facedistill.compose import compose_config
 from facedistill.config import Config
-from facedistill.data.views import FaceBatch
+from facedistill.data.views import FaceBatch, IdentityBatches, TrainBatches
 from facedistill.distill.teacher import FrozenTeacher
-from facedistill.errors import ConfigError, RunError
+from facedistill.errors import ConfigError, DataError, RunError
+from facedistill.evaluate import device_for, evaluate_run
 from facedistill.fit import build_trainer
+from facedistill.jobs import BUSY
 from facedistill.models.weights import read_weights
 from facedistill.pipeline import plan
 from facedistill.runs import Run, all_records
 from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
+from facedistill.worker import is_first
+from facedistill.worker import main as worker
 
 IDENTITIES = 5
 TINY = [
@@ -41,6 +47,7 @@ CASES = {
     "classify, hidden": ["task=classify", "target=hidden"],
     "align": ["task=align", "init=scratch", "target=none"],
     "verify, hard": ["task=verify", "init=scratch", "target=none", "task.options.mining=hard"],
+    "hint": ["task=hint"],
     "verify, joint": ["task=verify", "init=scratch", "target=none", "task.options.mining=all", "task.softmax=true"],
 }
 
@@ -60,21 +67,34 @@ def whole_batch() -> FaceBatch:
     return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3))
 
 
-def gradients(case: str, batch: FaceBatch) -> dict[str, torch.Tensor]:
+def samplers() -> dict[str, TrainBatches]:
+    """Of the third epoch, of 45 samples of five identities."""
+    indices, labels = np.arange(45), np.arange(45) % IDENTITIES
+    found = {
+        "each once": TrainBatches(indices, 8, seed=1),
+        "P identities × K": IdentityBatches(indices, labels, 9, 3, seed=1),
+    }
+    for sampler in found.values():
+        sampler.set_epoch(2)
+    return found
+
+
+def loss_and_gradients(case: str, batch: FaceBatch) -> tuple[float, dict[str, torch.Tensor]]:
     """Of one step, with BatchNorm as in a test: its statistics are then of no batch."""
     torch.manual_seed(0)
     config = config_of(case)
     network = training_network(config, IDENTITIES)
     teachers = {}
-    if config.target.active():
+    if config.target.active() or config.task.needs_teacher:
         taught = published_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
         teachers = {"teacher": FrozenTeacher(taught, {})}
     module = build_module(config, network, teachers, build_targets(config, network, teachers)).eval()
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
         for parameter in module.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    module.training_step(batch, 0)["loss"].backward()
-    return {name: one.grad for name, one in module.named_parameters() if one.grad is not None}
+    loss = module.training_step(batch, 0)["loss"]
+    loss.backward()
+    return loss.item(), {name: one.grad for name, one in module.named_parameters() if one.grad is not None}
 
 
 TEACHER = ["image.resize=24", "image.crop=20", "teacher.model.width=16", "init=scratch", "target=none"]
@@ -84,34 +104,55 @@ def rank(number: int, port: int, out: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=2)
     share = FaceBatch(*(part[number::2] for part in whole_batch()))
-    found = {case: gradients(case, share) for case in CASES}
-    for gradient in (gradient for of_case in found.values() for gradient in of_case.values()):
-        distributed.all_reduce(gradient)
-        gradient /= 2  # as DDP does
+    found: dict[str, Any] = {}
+    losses = {}
+    for case in CASES:
+        losses[case], found[case] = loss_and_gradients(case, share)
+        for gradient in found[case].values():
+            distributed.all_reduce(gradient)
+            gradient /= 2  # as DDP does
+    keys = {name: list(sampler) for name, sampler in samplers().items()}
+    for name, own in (("losses", losses), ("keys", keys)):
+        found[name] = [None, None]
+        distributed.all_gather_object(found[name], own)
     if number == 0:
         torch.save(found, out)
     distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
-    """The gradients of every case, by two processes with six samples and five."""
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The gradients of every case, each rank's losses and its shares of batches; one has six samples, one five."""
     out = f"{tmp_path_factory.mktemp('gradients')}/two.pt"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     multiprocessing.start_processes(rank, (port, out), nprocs=2, start_method="spawn")
-    found: dict[str, dict[str, torch.Tensor]] = torch.load(out)
+    found: dict[str, Any] = torch.load(out)
     return found
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_gradient_is_that_of_one_process(of_two: dict[str, dict[str, torch.Tensor]], case: str) -> None:
-    two, one = of_two[case], gradients(case, whole_batch())
+def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) -> None:
+    two, (_, one) = of_two[case], loss_and_gradients(case, whole_batch())
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
         assert (two[name] - gradient).norm() < 1e-5 * gradient.norm() + 1e-7, name
+
+
+def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:
+    whole = {case: loss_and_gradients(case, whole_batch())[0] for case in CASES}
+    assert of_two["losses"] == [pytest.approx(whole, rel=1e-5)] * 2
+
+
+@pytest.mark.parametrize("sampler", ["each once", "P identities × K"])
+def test_two_ranks_share_each_batch(of_two: dict[str, Any], sampler: str) -> None:
+    shares = [keys[sampler] for keys in of_two["keys"]]
+    for batch, parts in zip(samplers()[sampler].batches(2), zip(*shares, strict=True), strict=True):
+        assert sorted([*parts[0], *parts[1]]) == sorted((index, 2) for index in batch.tolist())
+    if sampler == "each once":
+        assert len({key for share in shares for batch in share for key in batch}) == 45
 
 
 def start(runs: Path, *words: str) -> subprocess.Popen[str]:
@@ -152,6 +193,14 @@ def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None
         p.name for p in directory.iterdir()
     }
     assert not (directory / "last.ckpt").exists()
+
+
+def test_equal_weights_have_equal_metrics(made: Path) -> None:
+    """Two processes scored the last epoch, one the published weights, another scores them now."""
+    [record] = all_records(made)
+    metrics = record["metrics"]
+    assert record["history"][-1]["test/top1"] == metrics["top1"]
+    assert evaluate_run(made / record["name"], [f"cache_dir={made.parent}/cache"]) == metrics
 
 
 def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(made: Path, tmp_path: Path) -> None:
@@ -212,16 +261,67 @@ def test_a_sweep_of_two_jobs_of_two_ranks(tmp_path: Path) -> None:
     assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2
 
 
+def test_a_rank_ends_with_the_process_that_started_it() -> None:
+    rank = (
+        "import threading, time; from facedistill.worker import _end_with_parent;"
+        "threading.Thread(target=_end_with_parent).start(); print(flush=True); time.sleep(600)"
+    )
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {rank!r}]); input()"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        process.communicate(b"\n", timeout=30)  # to the end of what both may print
+
+
 def test_what_can_not_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="too few for each"):
         compose_config(["trainer=ddp", "trainer.devices=8", "task.batch_size=8"])
     with pytest.raises(ConfigError, match=r"sync_batchnorm=true works on GPUs only"):
         compose_config(["trainer=ddp", "trainer.sync_batchnorm=true", "trainer.accelerator=cpu"])
-    run = plan([*TINY, TWO, f"runs_dir={tmp_path}"])
-    assert isinstance(run, Run)
-    monkeypatch.setattr("hydra.core.hydra_config.HydraConfig.initialized", staticmethod(lambda: True))
-    with pytest.raises(RunError, match=r"python -m facedistill.worker"):
+    run = plan([*TINY, TWO, f"runs_dir={tmp_path}/my runs"])
+    with pytest.raises(RunError, match=rf"takes 2 processes.*python -m facedistill\.worker .*'runs_dir={tmp_path}/my"):
         build_trainer(run, [], "")
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(RunError, match="works on GPUs only, and there is none here"):
+        build_trainer(plan([*TINY, TWO, "trainer.accelerator=auto", "trainer.sync_batchnorm=true"]), [], "")
+    monkeypatch.setattr("facedistill.data.views.place", lambda: (0, 5))
+    with pytest.raises(DataError, match=r"a batch of 8 samples is too small for 5 processes.*trainer\.devices"):
+        list(samplers()["each once"])
+
+
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    assert device_for("auto") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_for("gpu") == torch.device("cuda", 1)
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)  # a launcher that shows each rank its own
+    assert device_for("auto") == torch.device("cuda", 0)
+    assert device_for("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
+def test_one_rank_is_the_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(other, raising=False)
+    assert is_first()
+    monkeypatch.setenv(name, "0")
+    assert is_first()
+    monkeypatch.setenv(name, "1")
+    assert not is_first()
+
+
+def test_a_run_that_another_process_makes_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TINY, f"runs_dir={tmp_path}"]
+    run = plan(words)
+    run.directory.mkdir()
+    monkeypatch.setattr("facedistill.worker.stop_on_signals", lambda: None)
+    with FileLock(run.lock):
+        assert worker(words) == BUSY == 75
+    assert f"is making {run.name}" in capsys.readouterr().err
 
 
 def test_synchronized_batchnorm_is_another_run_and_its_absence_the_same(tmp_path: Path) -> None:

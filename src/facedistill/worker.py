@@ -30,6 +30,8 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0 if words else 2
     stop_on_signals()
+    if not is_first():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         run = plan(words)
@@ -43,7 +45,6 @@ def main(words: Sequence[str]) -> int:
         if is_first():
             ensure(run, make, wait=False)
         else:
-            threading.Thread(target=_end_with_parent, daemon=True).start()
             make(run, "")
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
