@@ -138,12 +138,12 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
-        assert (two[name] - gradient).norm() < 1e-5 * gradient.norm() + 1e-7, name
+        assert (two[name] - gradient).norm() < 1e-6 * gradient.norm(), name
 
 
 def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:
     whole = {case: loss_and_gradients(case, whole_batch())[0] for case in CASES}
-    assert of_two["losses"] == [pytest.approx(whole, rel=1e-5)] * 2
+    assert of_two["losses"] == [pytest.approx(whole, rel=1e-6)] * 2
 
 
 @pytest.mark.parametrize("sampler", ["each once", "P identities × K"])
@@ -199,7 +199,7 @@ def test_equal_weights_have_equal_metrics(made: Path) -> None:
     """Two processes scored the last epoch, one the published weights, another scores them now."""
     [record] = all_records(made)
     metrics = record["metrics"]
-    assert record["history"][-1]["test/top1"] == metrics["top1"]
+    assert record["history"][-1]["test/top1"] == np.float32(metrics["top1"])  # Lightning's log is of float32
     assert evaluate_run(made / record["name"], [f"cache_dir={made.parent}/cache"]) == metrics
 
 
