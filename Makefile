@@ -11,7 +11,7 @@ comma := ,
 seeds := $(subst $() ,$(comma),$(strip $(shell seq 0 $$(($(SEEDS) - 1)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce demo test test-all lint format clean
+.PHONY: help setup reproduce demo test test-all test-slurm lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ setup: $(STAMP) ## make .venv and install into it; does nothing when nothing has
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	touch $@
 
 reproduce: setup ## every table on the embedded faces, then the report (TABLES='1 2'; SEEDS=3: with error bars; JOBS=1: one run at a time; ARGS='scale=…': overrides)
@@ -38,6 +38,9 @@ test: setup ## the tests, without the slow ones
 
 test-all: setup ## every test
 	$(RUN) pytest -n auto --dist worksteal $(ARGS)
+
+test-slurm: setup ## what needs a Slurm, on one that is brought up for it on this machine (as root; it says what to install)
+	tests/slurm/cluster.sh $(RUN) pytest -m slurm tests/slurm $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
