@@ -19,6 +19,7 @@ from facedistill.data.views import FaceBatch
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Answer, Network
+from facedistill.signals import stop_on_signals
 from facedistill.tasks.ranks import sizes_of, whole
 
 Scores = dict[str, float]
@@ -72,6 +73,11 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         """A teacher is no submodule, so it does not move by itself."""
         for teacher in self.teachers.values():
             teacher.to(self.device)
+
+    def on_train_start(self) -> None:
+        """Ranks end on a signal as one process does: Lightning's handler broadcasts, and they wait for ever."""
+        if self.trainer.world_size > 1:
+            stop_on_signals()
 
     def configure_optimizers(self) -> Any:
         """Nesterov SGD; every epoch has its learning rate, by how the run starts."""
