@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from facedistill.distill.teacher import FrozenTeacher
 from facedistill.errors import ConfigError, DataError, RunError
 from facedistill.evaluate import device_for, evaluate_run
 from facedistill.fit import build_trainer
-from facedistill.jobs import BUSY
+from facedistill.jobs import BUSY, GRACE
 from facedistill.models.weights import read_weights
 from facedistill.pipeline import plan
 from facedistill.runs import Run, all_records
@@ -203,17 +204,24 @@ def test_equal_weights_have_equal_metrics(made: Path) -> None:
     assert evaluate_run(made / record["name"], [f"cache_dir={made.parent}/cache"]) == metrics
 
 
-def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "number"),
+    [(os.killpg, signal.SIGKILL), pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=["killed", "stopped"],
+)
+def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(
+    made: Path, tmp_path: Path, end: Callable[[int, int], None], number: int
+) -> None:
     runs = tmp_path / "runs"
     (tmp_path / "cache").symlink_to(made.parent / "cache")
     process = start(runs)
-    end = time.monotonic() + LIMIT
+    deadline = time.monotonic() + LIMIT
     while not list(runs.glob("*/last.ckpt")):
         assert process.poll() is None
-        assert time.monotonic() < end
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    end(process.pid, number)
+    process.wait(timeout=GRACE - 5)  # then a sweep kills its jobs, which should have ended by themselves
     assert not all_records(runs)
     status, said = finish(start(runs))
     assert status == 0, said
