@@ -155,6 +155,14 @@ def test_a_cell_that_fails_is_told_and_the_other_is_made(tmp_path: Path) -> None
     assert record["recipe"]["learning_rates"][0] == 0.1
 
 
+def test_a_job_trains_one_run_by_two_processes(tmp_path: Path) -> None:
+    words = ["rate=4", "target=none", "schedule.epochs=1", "trainer=ddp", "hydra.launcher.cpus_per_task=2"]
+    status, said = finish(start(tmp_path / "runs", *words))
+    assert status == 0, said
+    [record] = all_records(tmp_path / "runs")
+    assert "MEMBER: 2/2" in (tmp_path / "runs" / record["name"] / "log.txt").read_text()
+
+
 def test_a_plan_takes_no_job(tmp_path: Path) -> None:
     status, said = finish(start(tmp_path / "runs", *GRID, "plan=true"))
     assert status == 0, said

@@ -1,6 +1,7 @@
 """A launcher for a Slurm cluster: every cell a job, through submitit."""
 
 # No `from __future__ import annotations`: see sweeper.py.
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,8 @@ def make_cell(node: DictConfig) -> list[list[str]]:
     from facedistill.sweep import failures
     from facedistill.train import train
 
+    # Lightning then starts the ranks of a run itself, as elsewhere, and leaves queueing again to submitit
+    os.environ["SLURM_JOB_NAME"] = "interactive"
     task: Any = train
     task.__wrapped__(node)  # as Hydra would call it
     return failures
