@@ -38,9 +38,9 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# start NAME COMMAND…: in the background; it is ended in the reverse order of starting
+# start NAME COMMAND…: in the background, out of reach of a Ctrl-C; all are ended in the reverse order
 start() {
-    "${@:2}" >"$folder/$1.out" 2>&1 &
+    setsid "${@:2}" >"$folder/$1.out" 2>&1 &
     daemons=($! "${daemons[@]}")
 }
 
