@@ -1,6 +1,11 @@
 """What a run stands on, which words reach it, and that each ancestor is made once and first."""
 
+import errno
 import multiprocessing
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -344,6 +349,44 @@ def test_what_another_process_is_making_is_not_waited_for_where_that_is_not_want
     with FileLock(busy.lock), pytest.raises(BusyError, match=busy.name):
         ensure(cell, make, wait=False)
     assert make.made == ([] if role else [parent(cell, "teacher").identity])
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")])
+def test_a_disk_without_locks_is_refused(planned: Planner, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise error
+
+    make = Maker()
+    monkeypatch.setattr(FileLock, "acquire", refuses)
+    with pytest.raises(RunError, match=r"this disk has no file locks .*runs_dir="):
+        ensure(planned("rate=8"), make)
+    assert make.made == []
+
+
+def test_who_waits_is_told_for_whom_and_how_long(
+    planned: Planner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = planned("rate=8")
+    cell.directory.mkdir(parents=True)
+    cell.claim()
+    monkeypatch.setattr("facedistill.pipeline.TELL_EVERY", 0.2)
+    lock = FileLock(cell.lock, thread_local=False)
+    lock.acquire()
+    timer = threading.Timer(0.5, lock.release)
+    timer.start()
+    ensure(cell, Maker())
+    timer.join()
+    told = capsys.readouterr().err.splitlines()
+    assert 2 <= len(told) <= 4
+    expected = rf"process {os.getpid()} on .+, for \d+ s is making {cell.name}: waiting for it"
+    assert all(re.fullmatch(expected, line) for line in told), told
+
+
+def test_several_machines_are_not_started_from_one(planned: Planner, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "facedistill.train", "trainer=ddp", "trainer.num_nodes=2", f"runs_dir={tmp_path}"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "python -m facedistill.worker trainer=ddp trainer.num_nodes=2" in done.stdout
 
 
 # alignment and verification

@@ -23,7 +23,9 @@ from facedistill.errors import RunError
 from facedistill.files import write_aside
 from facedistill.models.weights import read_weights
 from facedistill.pipeline import ensure, plan
-from facedistill.run_table import _RECORD, EMPTY, dependents, find_runs, main, remove
+from facedistill.run_faults import RECORD
+from facedistill.run_folders import EMPTY, dependents, find_runs, remove
+from facedistill.run_table import main
 from facedistill.runs import Run
 
 TINY = [
@@ -347,8 +349,8 @@ def test_every_fault_is_found(made: Run, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_verify_knows_every_key_of_a_record(made: Run) -> None:
-    assert made.record.keys() - _RECORD.keys() == {"weights_sha256", "group", "teacher_score"}
-    assert _RECORD.keys() <= made.record.keys()
+    assert made.record.keys() - RECORD.keys() == {"weights_sha256", "group", "teacher_score"}
+    assert RECORD.keys() <= made.record.keys()
 
 
 def test_a_named_run_that_is_not_complete_is_no_whole_run(planned: Planner, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
@@ -38,6 +40,19 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN is refused: a record holds numbers."""
     with write_aside(path) as part:
         part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def is_held(lock: Path) -> bool:
+    """Whether some process holds a lock, or it can't be told; no file is made where there is none."""
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock).acquire(timeout=0):
+            return False
+    except (Timeout, PermissionError):
+        return True
+    except OSError:  # a disk that can't be written: nobody works on it
+        return False
 
 
 def sha256(path: Path) -> str:

@@ -23,6 +23,7 @@ from facedistill.runs import Run
 from facedistill.signals import stop_on_signals
 
 BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is making
+SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
 GRACE = 30.0  # seconds that a job has to end in order
 # Lightning's and Slurm's words to the ranks of another job
 _OF_RANKS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
@@ -47,9 +48,17 @@ class Job:
     def _fresh(self) -> subprocess.Popen[bytes]:
         """Ranks are started by doing the command again, so it must name this run alone."""
         environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _seen(self.gpus)
+        environment[SWEEPER] = str(os.getpid())
         command = [sys.executable, "-m", "facedistill.worker", *self.run.words]
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
+            )
 
     @property
     def status(self) -> int | None:
@@ -98,7 +107,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
             os.dup2(file.fileno(), stream)
     stop_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
-    threading.Thread(target=_end_with, args=(sweeper,), daemon=True).start()
+    threading.Thread(target=end_with, args=(sweeper,), daemon=True).start()
     os.environ.update(_seen(gpus))
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from facedistill.fit import make
@@ -112,7 +121,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
         sys.exit(2)
 
 
-def _end_with(sweeper: int) -> None:
+def end_with(sweeper: int) -> None:
     """End this process once the one that started it is gone, so that nothing trains on unseen."""
     while _is_there(sweeper):
         time.sleep(1)

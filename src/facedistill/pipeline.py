@@ -172,17 +172,6 @@ def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
             ) from error
 
 
-def is_being_made(run: Run) -> bool:
-    """Whether some process holds the right to make a run."""
-    if not run.lock.exists():
-        return False
-    try:
-        with FileLock(run.lock).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 def check_buildable(run: Run | WeightsFile) -> None:
     """Refuse a target, model or task that can't be built, in the whole tree, before any of it is trained."""
     if isinstance(run, WeightsFile):

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from facedistill.board import Board
 from facedistill.errors import ConfigError, FacedistillError
+from facedistill.files import is_held
 from facedistill.jobs import BUSY, GRACE, Job, available_gpus, processes_of
-from facedistill.pipeline import is_being_made
 from facedistill.runs import Run
 
 console = Console(soft_wrap=True, highlight=False)
@@ -145,7 +145,7 @@ def _next(sweep: Sweep, board: Board) -> Run | None:
             sweep.elsewhere.pop(run.name, None)
             board.ended(run)
             continue
-        if is_being_made(run):
+        if is_held(run.lock):
             sweep.elsewhere[run.name] = now + ELSEWHERE_EVERY
             continue
         sweep.elsewhere.pop(run.name, None)

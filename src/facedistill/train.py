@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from facedistill.board import score
 from facedistill.compose import CONFIG_DIR, checked, quoted
-from facedistill.errors import FacedistillError
+from facedistill.errors import ConfigError, FacedistillError
 from facedistill.jobs import processes_of
 from facedistill.pipeline import check_buildable, ensure, plan, tree
 from facedistill.runs import Run
@@ -44,6 +45,11 @@ def train(node: DictConfig) -> Run | None:
             console.print(tree(run, title))
             return None
         if not run.is_complete:
+            if run.config.trainer.num_nodes > 1:
+                raise ConfigError(
+                    "trainer.num_nodes: this command starts processes on one machine; on several, each is given "
+                    f"`python -m facedistill.worker {shlex.join(words)}`, see its --help"
+                )
             check_buildable(run)
         if sweeps and hydra_config.launcher._target_ == LOCAL:
             return run

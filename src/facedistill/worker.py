@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 
 from facedistill.errors import BusyError, FacedistillError, RunError
-from facedistill.jobs import BUSY
+from facedistill.jobs import BUSY, SWEEPER, end_with
 from facedistill.pipeline import ensure, plan
 from facedistill.runs import Run
 from facedistill.signals import stop_on_signals
@@ -32,6 +32,8 @@ def main(words: Sequence[str]) -> int:
     stop_on_signals()
     if not is_first():
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    elif SWEEPER in os.environ:
+        threading.Thread(target=end_with, args=(int(os.environ[SWEEPER]),), daemon=True).start()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         run = plan(words)

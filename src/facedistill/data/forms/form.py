@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,19 @@ class Form(abc.ABC):
     def enough(self, min_images: int) -> NDArray[np.int64]:
         """The images of identities with at least ``min_images`` of them, int64 [M], ascending."""
         return np.flatnonzero(np.bincount(self.labels, minlength=1)[self.labels] >= min_images)
+
+
+class FileForm(Form):
+    """All images in one file, ``path``."""
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Of what the file holds; cheap."""
+
+    def contents(self, min_images: int) -> dict[str, Any]:
+        return {"file": self.fingerprint, "min_images": min_images}
+
+    def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
+        date = self.path.stat().st_mtime_ns
+        return [str(self.path), date, self.fingerprint, hashlib.sha256(numbers.tobytes()).hexdigest()]

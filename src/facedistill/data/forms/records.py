@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.formats.face_lists import read_property
 from facedistill.data.formats.face_records import FaceRecords
 from facedistill.data.formats.recordio import RecordFile
-from facedistill.data.forms.form import Form
+from facedistill.data.forms.form import FileForm
 from facedistill.data.photos import decode_photo
 
 
-class Records(Form):
+class Records(FileForm):
     """The images of a .rec file in the order of their keys.
 
     Their names are those of ``train.lst``. Without it they are ``label/key``: the 80/20 split is then another one than
@@ -56,13 +53,6 @@ class Records(Form):
     def open(self, number: int) -> Image.Image:
         return decode_photo(self._records.image(number), self.place(number))
 
-    def contents(self, min_images: int) -> dict[str, Any]:
-        return {"records": self._file.fingerprint(), "min_images": min_images}
-
-    def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
-        return [
-            str(self.path),
-            self.path.stat().st_mtime_ns,
-            self._file.fingerprint(),
-            hashlib.sha256(numbers.tobytes()).hexdigest(),
-        ]
+    @property
+    def fingerprint(self) -> str:
+        return self._file.fingerprint()

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.formats.base64_tsv import Base64Tsv
-from facedistill.data.forms.form import Form
+from facedistill.data.forms.form import FileForm
 from facedistill.data.photos import decode_photo
 from facedistill.errors import DataError
 
 _ENDS = 2**20  # bytes, of the beginning and the end
 
 
-class Tsv(Form):
+class Tsv(FileForm):
     """The images of the file in its order. Their names are those of the JPEGs that people unpack from it."""
 
     kind = "TSV"
@@ -40,15 +37,8 @@ class Tsv(Form):
     def open(self, number: int) -> Image.Image:
         return decode_photo(self._lines.image(number), self.place(number))
 
-    def contents(self, min_images: int) -> dict[str, Any]:
-        return {"file": self._fingerprint, "min_images": min_images}
-
-    def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
-        date = self.path.stat().st_mtime_ns
-        return [str(self.path), date, self._fingerprint, hashlib.sha256(numbers.tobytes()).hexdigest()]
-
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
         """Of its size, its beginning and its end: reading 90 GB would take minutes."""
         try:
             with self.path.open("rb") as file:
