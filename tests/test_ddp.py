@@ -25,6 +25,7 @@ from facedistill.data.views import FaceBatch, IdentityBatches, TrainBatches
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.errors import ConfigError, DataError, RunError
 from facedistill.evaluate import device_for, evaluate_run
+from facedistill.files import is_held
 from facedistill.fit import build_trainer
 from facedistill.jobs import BUSY, GRACE
 from facedistill.models.weights import read_weights
@@ -267,6 +268,33 @@ def test_a_sweep_of_two_jobs_of_two_ranks(tmp_path: Path) -> None:
     [record] = all_records(tmp_path / "runs")
     assert record["recipe"]["learning_rates"][0] == 0.1
     assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2
+
+
+def test_ranks_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
+    """Nothing trains on unseen, and the lock is free again."""
+    process = start(tmp_path / "runs", "schedule.epochs=500")
+    end = time.monotonic() + LIMIT
+    while not list((tmp_path / "runs").glob("*/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    [lock] = (tmp_path / "runs").glob("*/lock")
+    while is_held(lock):
+        assert time.monotonic() < end, "the worker trains on"
+        time.sleep(0.2)
+    mark = f"runs_dir={tmp_path}/runs".encode()
+    while [one for one in Path("/proc").glob("[0-9]*/cmdline") if mark in content(one)]:
+        assert time.monotonic() < end, "a rank is left"
+        time.sleep(0.2)
+
+
+def content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_rank_ends_with_the_process_that_started_it() -> None:
