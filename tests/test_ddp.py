@@ -256,6 +256,30 @@ def test_a_rank_that_fails_ends_the_run_and_nothing_hangs(tmp_path: Path) -> Non
     assert not all_records(tmp_path / "runs")
 
 
+def test_two_machines_make_the_run_that_two_processes_of_one_make(made: Path, tmp_path: Path) -> None:
+    """Both on this one: each is given the worker's command with its NODE_RANK, as its help says."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    paths = [f"runs_dir={tmp_path}/runs", f"cache_dir={made.parent}/cache"]
+    line = [sys.executable, "-m", "facedistill.worker", *TINY, "trainer.devices=1", "trainer.num_nodes=2", *paths]
+    machines = [
+        subprocess.Popen(
+            line,
+            env=os.environ | address | {"NODE_RANK": f"{number}"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for number in range(2)
+    ]
+    ended = [finish(machine) for machine in machines]
+    assert [status for status, _ in ended] == [0, 0], ended
+    one, other = found(made), found(tmp_path / "runs")
+    assert one[:2] == other[:2]
+    assert all(torch.equal(other[2][name], tensor) for name, tensor in one[2].items())
+
+
 @pytest.mark.slow
 def test_a_sweep_of_two_jobs_of_two_ranks(tmp_path: Path) -> None:
     """The first fails on its second rank; the other is made."""

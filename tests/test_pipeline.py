@@ -292,6 +292,17 @@ def test_a_run_that_fails_is_not_complete_and_can_be_made_again(planned: Planner
     assert len(make.made) == (3 if fail == "teacher" else 1)
 
 
+def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_made(planned: Planner) -> None:
+    run = planned("rate=8")
+    run.directory.mkdir(parents=True)
+    for name in (".roc.png.x1.part", "last.ckpt", "notes.part"):
+        (run.directory / name).touch()
+    ensure(run, lambda made, _: made.complete({}))
+    left = {path.name for path in run.directory.iterdir()}
+    assert left >= {"last.ckpt", "notes.part", "record.json"}
+    assert ".roc.png.x1.part" not in left
+
+
 def test_a_full_disk_is_an_error_of_ours_with_the_directory(planned: Planner) -> None:
     run = planned()
     with pytest.raises(RunError, match=rf"{run.name}.*No space left"):

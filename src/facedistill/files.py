@@ -36,6 +36,12 @@ def write_aside(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed amid ``write_aside`` left; for who alone writes in ``folder``."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN is refused: a record holds numbers."""
     with write_aside(path) as part:

@@ -20,7 +20,7 @@ from typing import Any
 
 from facedistill.config import Config
 from facedistill.errors import WeightsError
-from facedistill.files import hash_of, sha256, write_json
+from facedistill.files import hash_of, remove_parts, sha256, write_json
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
 RESULTS_VERSION = 1
@@ -139,7 +139,11 @@ class Run:
         return self.directory / "lock"
 
     def claim(self) -> None:
-        """Say who makes the run, and by which words: for those who wait for it, and for who finds it unfinished."""
+        """Say who makes the run, and by which words: for those who wait for it, and for who finds it unfinished.
+
+        To be called by who holds the lock: what another left half-written when it was killed is removed.
+        """
+        remove_parts(self.directory)
         made_by = {
             "host": socket.gethostname(),
             "process": os.getpid(),
