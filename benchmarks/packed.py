@@ -27,7 +27,7 @@ from PIL import Image
 
 from facedistill.data.packed import Packed, write_pack
 from facedistill.data.source import FaceSet
-from facedistill.data.store import Pixels
+from facedistill.data.store import Mapped
 from facedistill.data.synthetic import render_faces
 
 COUNT, SIZE, BATCH, PASSES = 2000, 112, 128, 5
@@ -109,7 +109,7 @@ def main() -> None:
             FaceSet(faces, people, np.arange(COUNT) % 5 == 4, names), {"source": "benchmark"}, Path(folder, "pack")
         )
         packed = Packed("packed", str(Path(folder, "pack"))).faces(SIZE, Path(folder)).images
-        assert isinstance(packed, Pixels)
+        assert isinstance(packed, Mapped)
         jpeg, whole = sum(file.stat().st_size for file in files), packed.path.stat().st_size
 
         in_order, at_random = np.arange(COUNT), np.random.default_rng(0).permutation(COUNT)

@@ -323,8 +323,8 @@ def content(path: Path) -> bytes:
 
 def test_a_rank_ends_with_the_process_that_started_it() -> None:
     rank = (
-        "import threading, time; from facedistill.worker import _end_with_parent;"
-        "threading.Thread(target=_end_with_parent).start(); print(flush=True); time.sleep(600)"
+        "import os, time; from facedistill.signals import end_with_parent;"
+        "end_with_parent(os.getppid()); print(flush=True); time.sleep(600)"
     )
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {rank!r}]); input()"
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -1,9 +1,12 @@
-"""What ends a process in order: SIGINT (Ctrl-C) and SIGTERM."""
+"""What ends a process: SIGINT (Ctrl-C) and SIGTERM, in order; the end of the process that started it, at once."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,3 +27,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
         signal.signal(each, signal.SIG_DFL)
     print(f"\nfacedistill: {RESUMABLE}", file=sys.stderr, flush=True)
     raise SystemExit(128 + number)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process end at once when who started it is gone: it may wait where no signal is heard.
+
+    ``parent``: its number, best told by itself: this process may ask for it too late.
+    """
+    threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -14,14 +14,13 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 from facedistill.errors import BusyError, FacedistillError, RunError
 from facedistill.jobs import BUSY, SWEEPER, end_with
 from facedistill.pipeline import ensure, plan
 from facedistill.runs import Run
-from facedistill.signals import stop_on_signals
+from facedistill.signals import end_with_parent, stop_on_signals
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,7 +30,7 @@ def main(words: Sequence[str]) -> int:
         return 0 if words else 2
     stop_on_signals()
     if not is_first():
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent(os.getppid())
     elif SWEEPER in os.environ:
         threading.Thread(target=end_with, args=(int(os.environ[SWEEPER]),), daemon=True).start()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -57,14 +56,6 @@ def main(words: Sequence[str]) -> int:
 def is_first() -> bool:
     """Whether this is rank 0, by what Lightning, torchrun and Slurm tell a process of itself."""
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
-
-
-def _end_with_parent() -> None:
-    """End at once when who started this rank is gone: it may wait for the first rank where no signal is heard."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

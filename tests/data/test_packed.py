@@ -17,7 +17,7 @@ import pytest
 from facedistill.compose import compose_config
 from facedistill.data.packed import Packed, pack_folder, write_pack
 from facedistill.data.source import FaceSet, Pairs, build_source
-from facedistill.data.store import Pixels, open_or_make, verify
+from facedistill.data.store import Mapped, image_of, open_or_make, verify
 from facedistill.errors import DataError, FacedistillError
 
 N, M, SIZE = 12, 6, 8
@@ -28,8 +28,8 @@ OF = {"source": "drawn", "files": "0123", "images": N, "list": [1, "a"]}
 FILES = ("images.npy", "pairs.npy", "faces.npz", "pack.json")
 
 
-def stored(images: Any, path: Path) -> Pixels:
-    return open_or_make(path, len(images), SIZE, lambda start: [(len(images), images, {})], "filling").images
+def stored(images: Any, path: Path) -> Mapped:
+    return open_or_make(path, len(images), image_of(SIZE), lambda start: [(len(images), images, {})], "filling").items
 
 
 def face_set(folder: Path) -> FaceSet:
@@ -80,7 +80,7 @@ def assert_same(found: Any, expected: Any) -> None:
             assert list(have) == list(want)
             for name in want:
                 np.testing.assert_array_equal(have[name], want[name])
-        elif isinstance(want, np.ndarray | Pixels):
+        elif isinstance(want, np.ndarray | Mapped):
             assert np.asarray(have).dtype == np.asarray(want).dtype
             np.testing.assert_array_equal(have, want)
         else:
@@ -92,7 +92,7 @@ def test_a_pack_is_the_faces_that_were_packed(pack: Path, whole: FaceSet) -> Non
     found = read(pack)
     assert_same(found, whole)
     for images in (found.images, found.pairs.images if found.pairs else None):
-        assert isinstance(images, Pixels)
+        assert isinstance(images, Mapped)
         verify(images)
 
 
@@ -137,7 +137,7 @@ def test_a_copy_that_was_cut_goes_on(tmp_path: Path, whole: FaceSet, monkeypatch
     class Cut(Exception):
         pass
 
-    def read_once(self: Pixels, index: slice) -> Any:
+    def read_once(self: Mapped, index: slice) -> Any:
         reads.append(index.start)
         if cut and len(reads) == 3:
             raise Cut
@@ -145,7 +145,7 @@ def test_a_copy_that_was_cut_goes_on(tmp_path: Path, whole: FaceSet, monkeypatch
 
     no_links(monkeypatch)
     monkeypatch.setattr("facedistill.data.packed._COPIED_AT_ONCE", 5)
-    monkeypatch.setattr(Pixels, "__getitem__", read_once)
+    monkeypatch.setattr(Mapped, "__getitem__", read_once)
     reads: list[int] = []
     cut = True
     with pytest.raises(Cut):
@@ -410,7 +410,7 @@ def test_a_mutated_pack_is_right_or_refused(
             found = read(pack)
             assert found.pairs is not None
             for images in (found.images, found.pairs.images):
-                assert isinstance(images, Pixels)
+                assert isinstance(images, Mapped)
                 verify(images)
         except FacedistillError as error:
             refusals.append(str(error))

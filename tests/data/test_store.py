@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facedistill.data.photos import store_photos
-from facedistill.data.store import Batches, Columns, Pixels, Stored, open_or_make, read_npz, verify
+from facedistill.data.store import Batches, Columns, Item, Mapped, Stored, image_of, open_or_make, read_npz, verify
 from facedistill.data.synthetic_source import SyntheticFaces
 from facedistill.errors import DataError
 
@@ -37,7 +37,7 @@ class Maker:
     """Fills a store in batches of uneven sizes, and takes note of what was asked for."""
 
     def __init__(self, images: NDArray[np.uint8] = IMAGES, fail_at: int | None = None) -> None:
-        self.images, self.fail_at = images, fail_at
+        self.items, self.fail_at = images, fail_at
         self.starts: list[int] = []
         self.made: list[int] = []
 
@@ -49,11 +49,11 @@ class Maker:
             chosen = np.array([number for number in range(start, end) if number not in LEFT_OUT], np.int64)
             self.made += range(start, end)
             columns = {"photo": chosen, "landmarks": np.stack([chosen / 8, chosen / 4], 1)}
-            yield end, self.images[chosen], columns if len(chosen) else {}
+            yield end, self.items[chosen], columns if len(chosen) else {}
             start = end
 
     def open(self, path: Path) -> Stored:
-        return open_or_make(path, COUNT, SIZE, self, "filling")
+        return open_or_make(path, COUNT, image_of(SIZE), self, "filling")
 
 
 KEPT = [number for number in range(COUNT) if number not in LEFT_OUT]
@@ -83,9 +83,9 @@ def flip(path: Path, at: int) -> None:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     stored = Maker().open(tmp_path / "new" / "store")
-    assert (stored.images.shape, len(stored.images)) == ((len(KEPT), SIZE, SIZE, 3), len(KEPT))
-    assert np.asarray(stored.images).dtype == np.uint8
-    np.testing.assert_array_equal(stored.images, IMAGES[KEPT])
+    assert (stored.items.shape, len(stored.items)) == ((len(KEPT), SIZE, SIZE, 3), len(KEPT))
+    assert np.asarray(stored.items).dtype == np.uint8
+    np.testing.assert_array_equal(stored.items, IMAGES[KEPT])
     np.testing.assert_array_equal(stored.columns["photo"], KEPT)
     np.testing.assert_array_equal(stored.columns["landmarks"], np.array(KEPT)[:, None] / [8, 4])
     assert set(stored.columns) == {"photo", "landmarks"}
@@ -101,7 +101,7 @@ def test_the_pixels_are_a_plain_npy_file(tmp_path: Path) -> None:
     "index", [2, -1, slice(1, 7, 2), [3, 0], np.arange(8) % 3 == 0, (slice(2), 1, ..., 0)], ids=str
 )
 def test_pixels_are_indexed_as_an_array(tmp_path: Path, index: Any) -> None:
-    images = Maker().open(tmp_path / "store").images
+    images = Maker().open(tmp_path / "store").items
     np.testing.assert_array_equal(images[index], IMAGES[KEPT][index])
     with pytest.raises(ValueError, match="read-only"):
         images[0][0] = 0
@@ -110,7 +110,7 @@ def test_pixels_are_indexed_as_an_array(tmp_path: Path, index: Any) -> None:
 def test_the_second_open_makes_nothing(tmp_path: Path) -> None:
     Maker().open(tmp_path / "store")
     other = Maker()
-    np.testing.assert_array_equal(other.open(tmp_path / "store").images, IMAGES[KEPT])
+    np.testing.assert_array_equal(other.open(tmp_path / "store").items, IMAGES[KEPT])
     assert other.starts == []
 
 
@@ -119,7 +119,7 @@ def test_no_image_at_all_is_an_error_and_no_store(tmp_path: Path) -> None:
         yield COUNT, IMAGES[:0], {}
 
     with pytest.raises(DataError, match="no image"):
-        open_or_make(tmp_path / "store", COUNT, SIZE, nothing, "filling")
+        open_or_make(tmp_path / "store", COUNT, image_of(SIZE), nothing, "filling")
     assert names(tmp_path) == set()
 
 
@@ -152,9 +152,9 @@ def test_a_half_written_store_is_made_again(tmp_path: Path, damage: Damage) -> N
         os.truncate(hurt, damage.size)
     maker = Maker()
     stored = maker.open(tmp_path / "store")
-    np.testing.assert_array_equal(stored.images, IMAGES[KEPT])
+    np.testing.assert_array_equal(stored.items, IMAGES[KEPT])
     assert maker.starts == [0]
-    verify(stored.images)
+    verify(stored.items)
 
 
 def test_a_store_that_the_disk_does_not_show_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,14 +167,14 @@ def test_a_store_that_the_disk_does_not_show_is_not_made_again(tmp_path: Path, m
         patch.setattr("facedistill.data.store.ZipFile", fail)
         with pytest.raises(DataError, match=r"store\.npz: Input/output error"):
             again.open(tmp_path / "store")
-    np.testing.assert_array_equal(again.open(tmp_path / "store").images, IMAGES[KEPT])
+    np.testing.assert_array_equal(again.open(tmp_path / "store").items, IMAGES[KEPT])
     assert again.starts == []
 
 
 def test_a_store_without_checksums_as_it_was_before_is_made_again(tmp_path: Path) -> None:
     np.save(tmp_path / "store.npy", IMAGES)
     np.savez(tmp_path / "store.npz", sha256=np.str_("0" * 64), shape=np.array(IMAGES.shape))
-    np.testing.assert_array_equal(Maker().open(tmp_path / "store").images, IMAGES[KEPT])
+    np.testing.assert_array_equal(Maker().open(tmp_path / "store").items, IMAGES[KEPT])
 
 
 @pytest.mark.parametrize("fail_at", ENDS)
@@ -225,7 +225,7 @@ def test_killed_anywhere_it_is_gone_on_from(tmp_path: Path, when: str, uninterru
     (tmp_path / "made").unlink()
     assert "store.npz" not in names(tmp_path)
     maker = Maker()
-    np.testing.assert_array_equal(maker.open(tmp_path / "store").images, IMAGES[KEPT])
+    np.testing.assert_array_equal(maker.open(tmp_path / "store").items, IMAGES[KEPT])
     assert maker.starts == [max(journalled, default=0)]
     assert bytes_of(tmp_path / "store") == uninterrupted
     assert names(tmp_path) == {"store.npy", "store.npz"}
@@ -247,7 +247,7 @@ class Interrupted(NamedTuple):
 
     def goes_on_from(self) -> int:
         maker = Maker()
-        np.testing.assert_array_equal(maker.open(self.path).images, IMAGES[KEPT])
+        np.testing.assert_array_equal(maker.open(self.path).items, IMAGES[KEPT])
         assert maker.made == list(range(maker.starts[0], COUNT))
         return maker.starts[0]
 
@@ -310,7 +310,7 @@ def test_the_journal_of_more_items_than_there_are_is_not_believed(interrupted: I
         yield 2, IMAGES[:2], {}
 
     starts: list[int] = []
-    np.testing.assert_array_equal(open_or_make(interrupted.path, 2, SIZE, make, "filling").images, IMAGES[:2])
+    np.testing.assert_array_equal(open_or_make(interrupted.path, 2, image_of(SIZE), make, "filling").items, IMAGES[:2])
     assert starts == [0]
 
 
@@ -327,7 +327,7 @@ def test_a_disk_that_gives_back_something_else_makes_no_store(tmp_path: Path, mo
     assert "store.npz" not in names(tmp_path)
     monkeypatch.undo()
     maker = Maker()
-    verify(maker.open(tmp_path / "store").images)
+    verify(maker.open(tmp_path / "store").items)
     assert maker.starts == [6]
 
 
@@ -335,23 +335,23 @@ def test_checksums_are_of_the_images_and_a_flipped_bit_is_found(tmp_path: Path) 
     stored = Maker().open(tmp_path / "store")
     with np.load(tmp_path / "store.npz") as index:
         assert index["crc32"].tolist() == [zlib.crc32(IMAGES[number].tobytes()) for number in KEPT]
-    verify(stored.images)
+    verify(stored.items)
     flip(tmp_path / "store.npy", 128 + 6 * IMAGE_BYTES - 1)
     again = Maker()
     with pytest.raises(DataError) as refusal:
-        verify(again.open(tmp_path / "store").images)
+        verify(again.open(tmp_path / "store").items)
     assert again.starts == []  # opening alone does not read all pixels
     for said in (f"{tmp_path}/store.npy", "image 5 ", f"byte {128 + 5 * IMAGE_BYTES}", "Delete the file"):
         assert said in str(refusal.value)
     (tmp_path / "store.npy").unlink()
-    verify(again.open(tmp_path / "store").images)
+    verify(again.open(tmp_path / "store").items)
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     stored = Maker().open(tmp_path / "store")
     (tmp_path / "store.npy").unlink()
     with pytest.raises(DataError, match=rf"{tmp_path}/store\.npy: No such file"):
-        verify(stored.images)
+        verify(stored.items)
 
 
 @pytest.mark.parametrize("broken", [set(), {5, 6, 7, 8}])
@@ -381,13 +381,13 @@ def test_photographs_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(decoded) - broken == {8, 9} - broken
     assert stored.columns["photo"].tolist() == kept
     np.testing.assert_array_equal(stored.columns["landmarks"][:, 0, 0], kept)
-    np.testing.assert_array_equal(stored.images, IMAGES[kept])
+    np.testing.assert_array_equal(stored.items, IMAGES[kept])
 
 
 class Inline:
     """A pool without processes."""
 
-    def __init__(self, workers: int, mp_context: Any) -> None:
+    def __init__(self, workers: int, **_: Any) -> None:
         pass
 
     def __enter__(self) -> "Inline":
@@ -465,7 +465,7 @@ def test_threads_that_want_the_same_store_make_it_once(tmp_path: Path) -> None:
 def test_stores_whose_names_have_dots_are_two(tmp_path: Path) -> None:
     Maker().open(tmp_path / "my.faces-1")
     other = Maker(IMAGES[::-1].copy())
-    np.testing.assert_array_equal(other.open(tmp_path / "my.faces-2").images, IMAGES[::-1][KEPT])
+    np.testing.assert_array_equal(other.open(tmp_path / "my.faces-2").items, IMAGES[::-1][KEPT])
     assert other.starts == [0]
 
 
@@ -476,18 +476,18 @@ def test_the_bar_starts_where_it_goes_on(interrupted: Interrupted, monkeypatch: 
     assert calls == [{"description": "filling", "completed": 6}]
 
 
-def checksum_in_another_process(images: Pixels) -> int:
+def checksum_in_another_process(images: Mapped) -> int:
     return zlib.crc32(images[3:].tobytes())
 
 
 def test_another_process_gets_the_path_and_maps_the_same_file(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (COUNT, 64, 64, 3), dtype=np.uint8)
-    stored = open_or_make(tmp_path / "store", COUNT, 64, lambda start: [(COUNT, images, {})], "filling")
-    assert len(pickle.dumps(stored.images)) < 400 + len(str(tmp_path)) < images.nbytes
-    again = pickle.loads(pickle.dumps(stored.images))
+    stored = open_or_make(tmp_path / "store", COUNT, image_of(64), lambda start: [(COUNT, images, {})], "filling")
+    assert len(pickle.dumps(stored.items)) < 400 + len(str(tmp_path)) < images.nbytes
+    again = pickle.loads(pickle.dumps(stored.items))
     np.testing.assert_array_equal(again, images)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(checksum_in_another_process, (stored.images,)) == zlib.crc32(images[3:].tobytes())
+        assert pool.apply(checksum_in_another_process, (stored.items,)) == zlib.crc32(images[3:].tobytes())
 
 
 def another_header(content: bytes) -> bytes:
@@ -506,9 +506,9 @@ def test_pixels_that_are_not_what_they_should_be_are_not_mapped(
     path = tmp_path / "store.npy"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"store\.npy holds something else than 8 images of 6 pixels"):
-        Pixels(path, (8, SIZE, SIZE, 3))
+        Mapped(path, 8, image_of(SIZE))
     with pytest.raises(DataError, match="No such file"):
-        Pixels(tmp_path / "nowhere.npy", (8, SIZE, SIZE, 3))
+        Mapped(tmp_path / "nowhere.npy", 8, image_of(SIZE))
 
 
 def npz(**arrays: Any) -> bytes:

@@ -1,5 +1,8 @@
 """The embedded faces as a source: labels, split, pairs of strangers, rendered once."""
 
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -93,3 +96,22 @@ def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest
     before = SOURCE.identity()
     monkeypatch.setattr(synthetic_source, "RENDERER_VERSION", synthetic_source.RENDERER_VERSION + 1)
     assert SOURCE.identity() != before
+
+
+def test_renderers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    """They have its output: it ends when the last of them does."""
+    path = tmp_path / "render.py"
+    path.write_text(
+        "from pathlib import Path\n"
+        "from facedistill.data.synthetic_source import SyntheticFaces\n"
+        "if __name__ == '__main__':\n"
+        f"    SyntheticFaces('synthetic', 500, 100, 8, 0).faces(200, Path({str(tmp_path)!r}))\n"
+    )
+    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        end = time.monotonic() + 60
+        while not [part for part in tmp_path.glob("*.part") if part.stat().st_size > 128]:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.kill()
+        process.communicate(timeout=30)

@@ -30,7 +30,7 @@ from facedistill.data.doctor import (
 from facedistill.data.packed import Packed, pack_folder, write_pack
 from facedistill.data.photo_source import PhotoSource
 from facedistill.data.source import Source, build_source
-from facedistill.data.store import Pixels, verify
+from facedistill.data.store import Mapped, verify
 from facedistill.data.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.files import write_aside
@@ -109,7 +109,7 @@ def _survey_decoded(source: Source, size: int, cache: Path, check_all: bool) -> 
         checked = "not looked for; check=all compares checksums"
         if check_all:
             for images in (faces.images, faces.pairs.images if faces.pairs else None):
-                if isinstance(images, Pixels):
+                if isinstance(images, Mapped):
                     verify(images)
             checked = "all checksums agree"
     return survey_faces(faces, f"{source.identity()['source']} faces", checked)

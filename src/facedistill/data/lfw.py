@@ -92,7 +92,7 @@ class Lfw(IdentityImages):
         place = {number: i for i, number in enumerate(numbers)}
         people = [form.identities[label] for label in form.labels]
         return Pairs(
-            stored.images,
+            stored.items,
             np.array([place[pair.left] for pair in self._protocol]),
             np.array([place[pair.right] for pair in self._protocol]),
             np.array([pair.same for pair in self._protocol]),

@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from facedistill.data.photos import data_folder
 from facedistill.data.source import LANDMARKS, FaceSet, Pairs, Source
-from facedistill.data.store import Columns, Pixels, open_or_make, read_npz, verify
+from facedistill.data.store import Columns, Mapped, image_of, open_or_make, read_npz, verify
 from facedistill.errors import DataError
 from facedistill.files import hash_of, sha256, write_aside, write_json
 
@@ -136,10 +136,10 @@ def write_pack(faces: FaceSet, about: Mapping[str, Any], folder: Path) -> None:
     write_json(folder / ABOUT, {"format": _FORMAT, **asdict(said)})
 
 
-def _put(images: NDArray[np.uint8] | Pixels, path: Path) -> NDArray[np.uint32]:
+def _put(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
     """Have images at ``path``, checked against their checksums, which are given back."""
     linked = False
-    if isinstance(images, Pixels):
+    if isinstance(images, Mapped):
         assert images.checksums is not None
         checksums = images.checksums
         with suppress(OSError):  # another disk, a disk without links, or there is a file
@@ -148,7 +148,7 @@ def _put(images: NDArray[np.uint8] | Pixels, path: Path) -> NDArray[np.uint32]:
     else:
         checksums = np.array([zlib.crc32(image.tobytes()) for image in images], np.uint32)
     try:
-        verify(Pixels(path, images.shape, checksums))
+        verify(Mapped(path, len(images), image_of(images.shape[1]), checksums))
     except DataError:
         if linked:
             raise
@@ -156,7 +156,7 @@ def _put(images: NDArray[np.uint8] | Pixels, path: Path) -> NDArray[np.uint32]:
     return checksums
 
 
-def _copy(images: NDArray[np.uint8] | Pixels, checksums: NDArray[np.uint32], path: Path) -> None:
+def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], path: Path) -> None:
     """Copy images as a store is filled: gone on from after a kill, and read back."""
 
     def batches(start: int) -> Iterator[tuple[int, NDArray[np.uint8], Columns]]:
@@ -169,12 +169,12 @@ def _copy(images: NDArray[np.uint8] | Pixels, checksums: NDArray[np.uint32], pat
     for other in path.parent.glob(f".{path.stem}-*"):
         if not other.name.startswith(aside.name):
             other.unlink()  # of a pack that was never finished
-    stored = open_or_make(aside, len(images), images.shape[1], batches, f"copying to {path}")
-    assert stored.images.checksums is not None
-    if isinstance(images, Pixels) and (stored.images.checksums != checksums).any():
+    stored = open_or_make(aside, len(images), image_of(images.shape[1]), batches, f"copying to {path}")
+    assert stored.items.checksums is not None
+    if isinstance(images, Mapped) and (stored.items.checksums != checksums).any():
         verify(images)  # says where
         raise DataError(f"{images.path} was read differently twice. Is its disk sound?")
-    stored.images.path.replace(path)
+    stored.items.path.replace(path)
     for suffix in (".npz", ".lock"):
         aside.with_name(aside.name + suffix).unlink(missing_ok=True)
 
@@ -262,7 +262,7 @@ def _face_set(folder: Path, about: _About) -> FaceSet:
     for name, number in (("images", count), ("identities", len(identities))):
         arrays.check(about.counts.get(name, number) == number, f"{number} {name}, {ABOUT} counts others")
     faces = FaceSet(
-        Pixels(folder / IMAGES, (count, *square), checksums),
+        Mapped(folder / IMAGES, count, image_of(square[0]), checksums),
         labels=arrays.indices("labels", max(1, len(identities)), count),
         is_test=is_test,
         identities=identities,
@@ -283,7 +283,7 @@ def _pairs(arrays: _Arrays, path: Path, square: tuple[int, ...]) -> Pairs:
     fold = arrays.indices("pairs_fold", count, count)
     arrays.check(count and np.bincount(fold).all(), "folds of pairs that are empty")
     return Pairs(
-        Pixels(path, (len(checksums), *square), checksums),
+        Mapped(path, len(checksums), image_of(square[0]), checksums),
         left=arrays.indices("pairs_left", len(checksums), count),
         right=arrays.indices("pairs_right", len(checksums), count),
         same=same,

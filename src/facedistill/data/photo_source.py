@@ -97,7 +97,7 @@ class PhotoSource(Source):
             raise DataError(f"{found.path}: {sides}: it takes more")
         given = {name: column.astype(np.float32) for name, column in stored.columns.items() if name != "photo"}
         return FaceSet(
-            stored.images,
+            stored.items,
             labels=labels.astype(np.int64),
             is_test=tests,
             identities=[found.identities[person] for person in people] if found.identities else [],

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from facedistill.data.alignment import likeness
 from facedistill.data.faults import refusal
 from facedistill.data.source import LANDMARKS
-from facedistill.data.store import Batches, Stored, open_or_make
+from facedistill.data.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 
 ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -144,7 +144,7 @@ def store_photos(
                 columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
                 yield numbers.stop, np.stack(images), columns | {"photo": np.array(kept)}
 
-    stored = open_or_make(path, count, size, read, description)
+    stored = open_or_make(path, count, image_of(size), read, description)
     left_out = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))
     if left_out:
         attempt(left_out[0])  # a store that was filled with skip is no excuse for raise

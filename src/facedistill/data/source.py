@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.build import build
-from facedistill.data.store import Pixels
+from facedistill.data.store import Mapped
 from facedistill.errors import DataError
 
 # "left" is left in the image; a mirrored face swaps left and right
@@ -33,7 +33,7 @@ class Pairs:
         trained_on: bool [P], pairs with a person who is among the set's identities.
     """
 
-    images: NDArray[np.uint8] | Pixels
+    images: NDArray[np.uint8] | Mapped
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     same: NDArray[np.bool_]
@@ -59,7 +59,7 @@ class FaceSet:
         counts: what was found and what was left out, for the run's record.
     """
 
-    images: NDArray[np.uint8] | Pixels
+    images: NDArray[np.uint8] | Mapped
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     identities: list[str]

@@ -1,7 +1,7 @@
-"""Decoded images kept in one uint8 file, mapped into memory by every process that reads it.
+"""Items of one shape, decoded images above all, kept in one file that every process which reads it maps into memory.
 
-Two files a store: ``<name>-<key>.npy`` (the pixels) and ``<name>-<key>.npz`` (columns, and the CRC-32 of every image).
-The second is written last and by rename: without it the store does not exist. Until then the pixels grow in ``….part``,
+Two files a store: ``<name>-<key>.npy`` (the items) and ``<name>-<key>.npz`` (columns, and the CRC-32 of every item).
+The second is written last and by rename: without it the store does not exist. Until then the items grow in ``….part``,
 and ``….journal`` says batch by batch what is there: a process that was killed, or stopped at a bad image, is gone on
 from.
 """
@@ -19,22 +19,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facedistill.errors import DataError
+from facedistill.errors import BusyError, DataError
 from facedistill.files import write_aside
 
 Columns = dict[str, NDArray[Any]]
-Batches = Iterable[tuple[int, NDArray[np.uint8], Columns]]
-HEADER = 128  # bytes of an npy file before its pixels
+Batches = Iterable[tuple[int, NDArray[Any], Columns]]
+HEADER = 128  # bytes of an npy file before its items
 _CHECKED_AT_ONCE = 256
 _FRAME = struct.Struct("<QI")  # before a batch in the journal, which is an npz: its length and its CRC-32
 # How NumPy begins an array of booleans, numbers or texts: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
@@ -45,114 +45,143 @@ _ARRAY = re.compile(
 )
 
 
-class Pixels:
-    """Images uint8 [N, size, size, 3] in an npy file, mapped into memory and read by index, as an array is.
+class Item(NamedTuple):
+    """What there are N of in a store: the shape and dtype of one, and a word for one and for many."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    one: str
+    many: str
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def image_of(size: int) -> Item:
+    """An RGB image of ``size`` × ``size`` pixels."""
+    return Item((size, size, 3), "|u1", "image", f"images of {size} pixels")
+
+
+class Mapped:
+    """N items in an npy file, mapped into memory and read by index, as an array [N, …] is.
 
     Pickled it is its path: a DataLoader's worker maps the same file, where a mapped array would be sent as a copy.
 
     Attributes:
-        checksums: uint32 [N], the CRC-32 of every image; None once it was pickled.
+        checksums: uint32 [N], the CRC-32 of every item; None once it was pickled.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], checksums: NDArray[np.uint32] | None = None) -> None:
+    def __init__(self, path: Path, count: int, item: Item, checksums: NDArray[np.uint32] | None = None) -> None:
         """Map a file.
 
         Raises:
-            DataError: it is not there, or is not an npy file of this shape to the byte.
+            DataError: it is not there, or is not an npy file of so many items to the byte.
         """
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if file.read(HEADER) != _header(shape) or not HEADER < size == HEADER + math.prod(shape):
-                    raise DataError(
-                        f"{path} holds something else than {shape[0]} images of {shape[1]} pixels. Get it again"
-                    )
+                if file.read(HEADER) != _header(count, item) or not HEADER < size == HEADER + count * item.bytes:
+                    raise DataError(f"{path} holds something else than {count} {item.many}. Get it again")
                 # as a plain array: indexing a memmap takes longer
-                self._array = np.asarray(np.memmap(file, np.uint8, "r", HEADER, shape))
+                self._array = np.asarray(np.memmap(file, item.dtype, "r", HEADER, (count, *item.shape)))
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from error
-        self.path, self.shape, self.checksums = path, shape, checksums
+        self.path, self.item, self.checksums = path, item, checksums
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self._array)
 
-    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = self._array[index]
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        found: NDArray[Any] = self._array[index]
         return found
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self._array, dtype, copy=copy)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Pixels, (self.path, self.shape)
+        return Mapped, (self.path, len(self), self.item)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Images and columns of N values, in the same order."""
+    """Items and columns of N values, in the same order."""
 
-    images: Pixels
+    items: Mapped
     columns: Columns
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """How many items are dealt with after a batch; CRC-32 uint32 [n] and columns of its images."""
+    """How many items are dealt with after a batch; CRC-32 uint32 [n] and columns of its items."""
 
     done: int
     checksums: NDArray[np.uint32]
     columns: Columns
 
 
-def open_or_make(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> Stored:
+def open_or_make(
+    path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str, wait: bool = True
+) -> Stored:
     """Open the store at ``path`` (without suffix); fill it from ``make`` if it is not there or not whole.
 
     ``make(start)`` deals with the items ``start`` … ``count`` − 1. A batch is how many of the ``count`` are dealt with
-    after it, images uint8 [n, size, size, 3] and their columns: items may be left out, n may be 0. Several processes
-    may call this at once: one fills, the others wait.
+    after it, items [n, …] and their columns: some may be left out, n may be 0. Several processes may call this at
+    once: one fills, the others wait.
 
     Raises:
-        DataError: the disk has no room for it, no item has an image, or the disk can't read what was written.
+        DataError: the disk has no room for it, nothing could be read, or the disk can't read what was written.
+        BusyError: another process has it, and ``wait`` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(_beside(path, ".lock")):
-        try:
-            stored = _open(path, size)
-        except DataError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
-                raise  # a disk in trouble may still have it whole; a broken zip has places that are no valid arguments
-            _fill(path, count, size, make, description)
-            stored = _open(path, size)
-        for suffix in (".part", ".journal"):
-            _beside(path, suffix).unlink(missing_ok=True)
+    try:
+        with FileLock(_beside(path, ".lock"), timeout=-1 if wait else 0):
+            stored = _opened(path, count, item, make, description)
+            for suffix in (".part", ".journal"):
+                _beside(path, suffix).unlink(missing_ok=True)
+    except Timeout as error:
+        raise BusyError(f"another process has {path}") from error
     return stored
 
 
-def verify(images: Pixels) -> None:
-    """Read every image from the disk and compare its checksum.
+def _opened(path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str) -> Stored:
+    try:
+        return _open(path, item)
+    except DataError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
+            raise  # a disk in trouble may still have it whole; a broken zip has places that are no valid arguments
+        _fill(path, count, item, make, description)
+        return _open(path, item)
+
+
+def verify(items: Mapped) -> None:
+    """Read every item from the disk and compare its checksum.
 
     Raises:
-        DataError: names the file, the first image that is not as it was written, and its first byte.
+        DataError: names the file, the first one that is not as it was written, and its first byte.
     """
-    assert images.checksums is not None
-    image_bytes = math.prod(images.shape[1:])
+    assert items.checksums is not None
     try:
-        with images.path.open("rb") as file, progress_bar() as progress:
+        with items.path.open("rb") as file, progress_bar() as progress:
             file.seek(HEADER)
-            bar = progress.add_task(f"checking {images.path.name}", total=len(images))
-            for first in range(0, len(images), _CHECKED_AT_ONCE):
-                expected = images.checksums[first : first + _CHECKED_AT_ONCE]
-                wrong = np.flatnonzero(_read_checksums(file, len(expected), image_bytes) != expected)
+            bar = progress.add_task(f"checking {items.path.name}", total=len(items))
+            for first in range(0, len(items), _CHECKED_AT_ONCE):
+                expected = items.checksums[first : first + _CHECKED_AT_ONCE]
+                wrong = np.flatnonzero(_read_checksums(file, len(expected), items.item.bytes) != expected)
                 if len(wrong):
                     number = first + int(wrong[0])
                     raise DataError(
-                        f"{images.path}: image {number} (from 0; at byte {HEADER + number * image_bytes}) is not what "
+                        f"{items.path}: {items.item.one} {number} (from 0; at byte {HEADER + number * items.item.bytes}) is not what "
                         "was written. Delete the file: in the cache it is made again, another copy of a pack has it"
                     )
                 progress.advance(bar, len(expected))
     except OSError as error:
-        raise DataError(f"{images.path}: {error.strerror}") from error
+        raise DataError(f"{items.path}: {error.strerror}") from error
 
 
 def progress_bar() -> Progress:
@@ -205,36 +234,37 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)  # not with_suffix: a data set's name may hold a dot
 
 
-def _open(path: Path, size: int) -> Stored:
+def _open(path: Path, item: Item) -> Stored:
     columns = read_npz(_beside(path, ".npz"))
     if "crc32" not in columns:
         raise DataError(f"{path}.npz has no checksums")
     checksums = columns.pop("crc32")
-    return Stored(Pixels(_beside(path, ".npy"), (len(checksums), size, size, 3), checksums), columns)
+    return Stored(Mapped(_beside(path, ".npy"), len(checksums), item, checksums), columns)
 
 
-def _fill(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> None:
+def _fill(path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str) -> None:
     part, journal, whole = (_beside(path, suffix) for suffix in (".part", ".journal", ".npy"))
     if whole.exists() and journal.exists() and not part.exists():
         whole.replace(part)  # killed between the last two renames
     whole.unlink(missing_ok=True)  # nothing without an index, and large
     part.touch()
     journal.touch()
-    with part.open("r+b") as pixels, journal.open("r+b") as log, progress_bar() as progress:
+    with part.open("r+b") as grown, journal.open("r+b") as log, progress_bar() as progress:
         bar = progress.add_task(f"{description}: checking what is there", total=count)
         batches = []
-        for batch in _resume(pixels, log, count, size):
+        for batch in _resume(grown, log, count, item):
             batches.append(batch)
             progress.update(bar, completed=batch.done)
         start = batches[-1].done if batches else 0
-        _check_room(path.parent, count - start, size)
+        _check_room(path.parent, count - start, item)
         progress.reset(bar, description=description, completed=start)
-        for done, images, columns in make(start):
-            assert images.shape[1:] == (size, size, 3)
-            checksums = np.array([zlib.crc32(image.tobytes()) for image in images], np.uint32)
+        for done, items, columns in make(start):
+            assert items.shape[1:] == item.shape
+            assert items.dtype == item.dtype
+            checksums = np.array([zlib.crc32(one.tobytes()) for one in items], np.uint32)
             batches.append(_Batch(done, checksums, columns))
-            pixels.write(images.tobytes())
-            pixels.flush()  # before the journal says that they are there
+            grown.write(items.tobytes())
+            grown.flush()  # before the journal says that they are there
             log.write(_entry(batches[-1]))
             log.flush()
             progress.update(bar, completed=done)
@@ -242,31 +272,30 @@ def _fill(path: Path, count: int, size: int, make: Callable[[int], Batches], des
         if not filled:
             journal.unlink()  # what was left out is looked at again
             part.unlink()
-            raise DataError(f"{description}: no image could be read")
+            raise DataError(f"{description}: no {item.one} could be read")
         checksums = np.concatenate([batch.checksums for batch in filled])
-        shape = (len(checksums), size, size, 3)
-        pixels.seek(0)
-        pixels.write(_header(shape))
-        pixels.flush()
-        os.fsync(pixels.fileno())
-    verify(Pixels(part, shape, checksums))
+        grown.seek(0)
+        grown.write(_header(len(checksums), item))
+        grown.flush()
+        os.fsync(grown.fileno())
+    verify(Mapped(part, len(checksums), item, checksums))
     part.replace(whole)
     merged = {name: np.concatenate([batch.columns[name] for batch in filled]) for name in filled[0].columns}
     with write_aside(_beside(path, ".npz")) as index, index.open("wb") as file:
         np.savez(file, crc32=checksums, **merged)  # type: ignore[arg-type]
 
 
-def _resume(pixels: BinaryIO, log: BinaryIO, count: int, size: int) -> Iterator[_Batch]:
+def _resume(grown: BinaryIO, log: BinaryIO, count: int, item: Item) -> Iterator[_Batch]:
     """The batches that are whole in both files, which are then cut behind them."""
-    image_bytes, images, end = size * size * 3, 0, 0
-    pixels.seek(HEADER)
+    items, end = 0, 0
+    grown.seek(HEADER)
     for batch, batch_end in _journalled(log.read()):
-        found = _read_checksums(pixels, len(batch.checksums), image_bytes)
+        found = _read_checksums(grown, len(batch.checksums), item.bytes)
         if batch.done > count or (found != batch.checksums).any():
             break
         yield batch
-        images, end = images + len(found), batch_end
-    for file, length in ((pixels, HEADER + images * image_bytes), (log, end)):
+        items, end = items + len(found), batch_end
+    for file, length in ((grown, HEADER + items * item.bytes), (log, end)):
         file.truncate(length)
         file.seek(length)
 
@@ -290,20 +319,20 @@ def _entry(batch: _Batch) -> bytes:
     return _FRAME.pack(len(entry), zlib.crc32(entry)) + entry
 
 
-def _read_checksums(file: BinaryIO, count: int, image_bytes: int) -> NDArray[np.uint32]:
-    return np.array([zlib.crc32(file.read(image_bytes)) for _ in range(count)], np.uint32)
+def _read_checksums(file: BinaryIO, count: int, item_bytes: int) -> NDArray[np.uint32]:
+    return np.array([zlib.crc32(file.read(item_bytes)) for _ in range(count)], np.uint32)
 
 
-def _check_room(folder: Path, count: int, size: int) -> None:
-    needed, free = count * size * size * 3, shutil.disk_usage(folder).free
+def _check_room(folder: Path, count: int, item: Item) -> None:
+    needed, free = count * item.bytes, shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{folder}: {count} images of {size} pixels need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
-            "free. Name a folder on another disk (the cache is cache_dir=…), or keep smaller images: image.resize=…"
+            f"{folder}: {count} {item.many} need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
+            "free. Name a folder on another disk (the cache is cache_dir=…), or keep smaller ones (image.resize=…)"
         )
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Of an npy file of bytes, always ``HEADER`` long: it is written when all images are there."""
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(HEADER - 11) + "\n"
+def _header(count: int, item: Item) -> bytes:
+    """Of an npy file, always ``HEADER`` long: it is written when all images are there."""
+    text = f"{{'descr': '{item.dtype}', 'fortran_order': False, 'shape': {(count, *item.shape)}}}".ljust(HEADER - 11) + "\n"
     return npy.magic(1, 0) + struct.pack("<H", len(text)) + text.encode()

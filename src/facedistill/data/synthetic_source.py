@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.source import FaceSet, Pairs, Source, is_test_sample
-from facedistill.data.store import Batches, Stored, open_or_make
+from facedistill.data.store import Batches, Stored, image_of, open_or_make
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
 from facedistill.errors import DataError
 from facedistill.files import hash_of
+from facedistill.signals import end_with_parent
 
 FOLDS = 10
 # People of the pair protocol are numbered from here: none of them is ever trained on.
@@ -65,7 +66,7 @@ class SyntheticFaces(Source):
         pairs = self.protocol(size, cache_dir, set(names))
         landmarks = stored.columns["landmarks"].astype(np.float32)
         frames = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # rendered at this size: nothing was cut
-        return FaceSet(stored.images, people, np.array(tests), names, pairs, landmarks, frames, counts=counts)
+        return FaceSet(stored.items, people, np.array(tests), names, pairs, landmarks, frames, counts=counts)
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)
@@ -73,7 +74,7 @@ class SyntheticFaces(Source):
         stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
         chosen = [pair for fold in range(FOLDS) for pair in self._pairs_of(fold)]
         left, right, same, fold = (np.array(column) for column in zip(*chosen, strict=True))
-        return Pairs(stored.images, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
+        return Pairs(stored.items, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
 
     def _pairs_of(self, fold: int) -> list[tuple[int, int, bool, int]]:
         draw = np.random.Generator(np.random.Philox(key=[self.seed, fold]))
@@ -95,7 +96,9 @@ class SyntheticFaces(Source):
         def render(start: int) -> Batches:
             ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
             spawn = multiprocessing.get_context("spawn")  # forking a process that has started torch's threads hangs
-            with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+            with ProcessPoolExecutor(
+                os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
+            ) as pool:
                 rendering = [
                     pool.submit(render_faces, self.seed, people[first:end], samples[first:end], size)
                     for first, end in pairwise([start, *ends])
@@ -105,4 +108,4 @@ class SyntheticFaces(Source):
                     yield end, faces.images, {"landmarks": faces.landmarks}
 
         path = cache_dir / f"synthetic-{what}-{key}"
-        return open_or_make(path, len(people), size, render, f"rendering {len(people)} {what} of {size} px")
+        return open_or_make(path, len(people), image_of(size), render, f"rendering {len(people)} {what} of {size} px")

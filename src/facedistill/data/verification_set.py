@@ -86,4 +86,4 @@ class VerificationSet(Source):
         stored = store_photos(path, len(images), size, decode, None, f"reading {file}")
         numbers = np.arange(len(same))
         fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(numbers, FOLDS)])
-        return Pairs(stored.images, 2 * numbers, 2 * numbers + 1, same, fold, np.zeros(len(same), np.bool_))
+        return Pairs(stored.items, 2 * numbers, 2 * numbers + 1, same, fold, np.zeros(len(same), np.bool_))
