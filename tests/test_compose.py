@@ -45,6 +45,9 @@ REFUSED = [
     ("task=verify rate=1 init=teacher target=soft", ["init=teacher", "rate=1 target=none"]),
     ("task=align task.softmax=true", ["task.softmax", "task=verify"]),
     ("task=classify task.softmax=false", ["task.softmax", "task=verify"]),
+    ("target=soft target.views=0", ["target.views=0", "live", "all", "at least 1"]),
+    ("target=soft target.views=some", ["target.views=some", "live", "all"]),
+    ("target=soft target.bank=int8", ["target.bank=int8", "float16", "float32"]),
     ("task=verify target=soft target.soft_teacher=me", ["soft_teacher=me", "auto", "task", "classification"]),
     ("task=verify target=soft target.soft_teacher=task", ["soft_teacher=task", "no output layer"]),
     (

@@ -180,7 +180,7 @@ def test_a_sweep_survives_three_faults(undisturbed: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
 def test_a_sweep_survives_thirty_faults(undisturbed: Path, tmp_path: Path) -> None:
-    """In as many sweeps as that takes: a sweep that is done has nobody left to kill. Every kind of victim is among them."""
+    """In as many sweeps as that takes, for one that is done has nobody left to kill. Every kind is among them."""
     victims: list[str] = []
     sweeps = 0
     while len(victims) < 30:

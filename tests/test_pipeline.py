@@ -470,6 +470,14 @@ def test_weights_of_a_target_do_not_reach_the_classification_student(planned: Pl
     assert parent(run, "init").config.target.alpha == 1.0
 
 
+def test_how_teachers_answer_is_one_choice_for_a_chain(planned: Planner) -> None:
+    run = planned("task=verify", "init=distill", "target=soft", "rate=8", "target.views=live", "target.bank=float32")
+    student = run.parents["init"]
+    assert isinstance(student, Run)
+    assert (student.config.target.name, student.config.banked_views) == ("soft", None)
+    assert student.identity == planned("rate=8", "init=full", "target=soft", "target.views=live").identity
+
+
 def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
     own = ("data=synthetic", "data.num_identities=7")
     other = ("data@recognition=synthetic_large", "recognition.num_identities=9")

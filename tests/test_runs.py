@@ -40,6 +40,7 @@ UNUSED = [
     "target.terms.hidden.reduction=sum",  # of a term that does not count
     "task.learning_rates.initialized=[0.5]",  # of a schedule that is not used
     "batch_sizes.alignment=7",
+    "target.views=10",  # as many as there are epochs: each has its own, as with all
 ]
 
 
@@ -63,6 +64,9 @@ CHANGES = [
     "target.tau=4",
     "target.beta=0.5",
     "target.terms.soft.tau_squared=false",
+    "target.views=live",
+    "target.views=2",
+    "target.bank=float32",
     "task.learning_rates.random=[0.05]",
     "schedule.epochs=2",
     "schedule.momentum=0.5",
@@ -94,6 +98,15 @@ def test_each_thing_that_changes_the_result_changes_the_identity_to_another(base
 def test_the_temperature_counts_only_with_the_soft_target(target: str) -> None:
     words = ["rate=4", f"target={target}"]
     assert plan([*words, "target.tau=7"]).identity == plan(words).identity
+
+
+def test_the_bank_counts_only_where_a_teacher_is_asked_from_it() -> None:
+    for target, word in (("none", "target.views=2"), ("none", "target.bank=float32")):
+        words = ["rate=4", f"target={target}"]
+        assert plan([*words, word]).identity == plan(words).identity
+    live = ["rate=4", "target=soft", "target.views=live"]
+    assert plan([*live, "target.bank=float32"]).identity == plan(live).identity
+    assert "bank" not in plan(live).recipe
 
 
 def test_the_teacher_counts_only_for_those_who_have_one() -> None:

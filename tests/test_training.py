@@ -147,6 +147,20 @@ def test_the_numbers_do_not_depend_on_workers(made: Run, tmp_path: Path) -> None
     assert same(tensors(again), tensors(made))
 
 
+def test_a_banked_teacher_teaches_what_a_live_one_does(made: Run, tmp_path: Path) -> None:
+    """The same pixels in the same order; its hidden layer is rounded to float16, or not at all."""
+    banked = curve(made)
+    exact, live = (
+        make(tmp_path, "rate=8", "init=full", "target=soft", word)
+        for word in ("target.bank=float32", "target.views=live")
+    )
+    assert len({made.identity, exact.identity, live.identity}) == 3
+    for row, more_exact, expected in zip(banked, curve(exact), curve(live), strict=True):
+        assert more_exact["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-5)
+        assert row["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-3)
+        assert row["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
+
+
 def test_evaluate_gives_the_recorded_numbers(made: Run) -> None:
     assert evaluate_run(made.directory, []) == pytest.approx(made.record["metrics"])
     done = command("facedistill.evaluate", f"run={made.directory}")

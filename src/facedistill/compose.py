@@ -32,6 +32,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
 _PLAIN = re.compile(r"""[\w./@%+:, ?-]*|'.*'|".*"|.*\$\{.*""", re.ASCII)
 SOFT_TEACHERS = ("auto", "task", "classification")
+BANKS = ("float16", "float32")
 
 
 def quoted(word: str) -> str:
@@ -131,6 +132,10 @@ def _complaints(config: Config) -> list[str]:
     if config.rate not in rates:
         choices = ", ".join(f"rate={rate}" for rate in rates)
         said.append(f"rate={config.rate} is no compression rate of model={config.network['name']}. Choices: {choices}")
+    if not (target.views in ("all", "live") or (isinstance(target.views, int) and target.views >= 1)):
+        said.append(f"target.views={target.views}: choices are live, all, or a number of views, at least 1")
+    if target.bank not in BANKS:
+        said.append(f"target.bank={target.bank}: choices are {', '.join(BANKS)}")
     if target.name == "none" and target.active():
         said.append("target=none has no weights. Use target=soft for alpha, target=hidden for beta")
     if target.name != "none" and not target.active():

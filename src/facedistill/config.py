@@ -61,6 +61,8 @@ class TargetConfig:
     """What is learnt from the teacher: the terms of the loss and their weights.
 
     A term ``compares`` the hidden layers (``features``) or what is said of identities (``logits``).
+    ``views``: of every training image that the teacher answers once for all students, and its bank keeps as ``bank``
+    (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
     """
 
     name: str = MISSING
@@ -68,6 +70,8 @@ class TargetConfig:
     beta: float = 0.0
     tau: float = MISSING
     soft_teacher: str = MISSING
+    views: int | str = MISSING
+    bank: str = MISSING
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def active(self) -> dict[str, dict[str, Any]]:
@@ -186,6 +190,15 @@ class Config:
             return "teacher"
         auto = "teacher" if self.task.classifies else "recognizer"
         return {"auto": auto, "task": "teacher", "classification": "recognizer"}[self.target.soft_teacher]
+
+    @property
+    def banked_views(self) -> int | None:
+        """How many views of every training image the teachers' banks hold; None: there is no bank."""
+        views = self.target.views
+        if views == "live" or not self.target.active():
+            return None
+        epochs = len(self.epoch_rates)
+        return epochs if isinstance(views, str) else min(views, epochs)
 
     @property
     def epoch_rates(self) -> list[float]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,6 +26,7 @@ from facedistill.callbacks.history import Epoch, History
 from facedistill.callbacks.progress import RunProgress
 from facedistill.config import Config
 from facedistill.data.module import FaceData, read_faces
+from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
 from facedistill.evaluate import device_for, final_scores, measured
@@ -55,7 +57,7 @@ def make(run: Run, title: str) -> None:
     data = FaceData.of(config)
     network = training_network(config, count_identities(config, config.identities_data))
     initialize(network, run)
-    teachers = load_teachers(run)
+    teachers = load_teachers(run, data)
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     with WandbRun(run) as dashboard:
         history = History(run.directory / "metrics.csv", dashboard)
@@ -127,19 +129,43 @@ def initialize(network: Network, run: Run) -> None:
     load_into(network, {**new, **given}, parent.weights)
 
 
-def load_teachers(run: Run) -> dict[str, FrozenTeacher]:
-    """The frozen teachers that the run stands on, once each has shown that it does what its file says."""
-    return {role: _load_teacher(parent) for role, parent in run.parents.items() if role != "init"}
+def load_teachers(run: Run, data: FaceData) -> dict[str, FrozenTeacher]:
+    """The frozen teachers that the run stands on, each once it has shown that it does what its file says.
+
+    Where the run has banks, its training batches bring what they hold.
+    """
+    config, views = run.config, run.config.banked_views
+    teachers: dict[str, FrozenTeacher] = {}
+    banks: list[Bank] = []
+    for role, parent in run.parents.items():
+        if role == "init":
+            continue
+        assert parent.config is not None
+        parents_data = FaceData.of(parent.config)
+        count = len(parents_data.faces.identities)
+        teacher = FrozenTeacher.load(parent.weights, published_network(parent.config, count))
+        device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
+        maker = BankMaker(teacher, data, device, cache, config.target.bank, about_bank(run, parent, device))
+        if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown it
+            teacher.check(probe(build_module(parent.config, teacher.network), parents_data, device), parent.weights)
+        if views is not None:
+            banks.append(maker.open(views))
+        teachers[role] = teacher
+    data.recall(banks)
+    return teachers
 
 
-def _load_teacher(parent: Run | WeightsFile) -> FrozenTeacher:
-    config = parent.config
-    assert config is not None
-    data = FaceData.of(config)
-    teacher = FrozenTeacher.load(parent.weights, published_network(config, len(data.faces.identities)))
-    device = device_for(config.trainer.accelerator)
-    teacher.check(probe(build_module(config, teacher.network), data, device), parent.weights)
-    return teacher
+def about_bank(run: Run, teacher: Run | WeightsFile, device: torch.device) -> dict[str, Any]:
+    """Everything that decides what the bank of a run's teacher holds."""
+    config = run.config
+    return {
+        "teacher": sha256(teacher.weights),
+        "data": dict(run.data),
+        "image": asdict(config.image),
+        "seed": config.seed,
+        "device": device.type,
+        "threads": config.trainer.threads,
+    }
 
 
 def probe(module: ScheduledModule, data: FaceData, device: torch.device) -> Probe:

@@ -28,6 +28,7 @@ TELL_EVERY = 60.0  # seconds
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # Words that describe one run of a chain, not all of it: they go to an ancestor only where it makes the same choice.
 _OWN = ("task", "init", "target")
+_OF_ALL = ("target.views", "target.bank")  # how teachers answer is one choice for a chain
 
 
 def plan(words: Sequence[str], composed: Config | None = None) -> Run:
@@ -94,7 +95,8 @@ def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, 
     for word in words:
         key = _key(word)
         group = key.split(".", 1)[0]
-        foreign = group in _OWN and (choices.get(group, own[group]) != own[group] or (group == "target" and other_task))
+        own_word = group in _OWN and key not in _OF_ALL
+        foreign = own_word and (choices.get(group, own[group]) != own[group] or (group == "target" and other_task))
         if key not in choices and not foreign:
             kept.append(word)
     return (*kept, *(f"{key}={value}" for key, value in choices.items()))

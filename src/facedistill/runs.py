@@ -23,7 +23,7 @@ from facedistill.errors import WeightsError
 from facedistill.files import hash_of, remove_parts, sha256, write_json
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 MAKER = "maker.json"  # in a run's directory: who makes it, or began to
 
 
@@ -87,6 +87,7 @@ class Run:
             "rate": config.rate,
             "init": config.init.name,
             "target": config.target.active(),
+            **({"bank": [config.banked_views, config.target.bank]} if config.banked_views else {}),
             "teacher_model": config.teacher.model if self.parents.keys() & {"teacher", "recognizer"} else None,
             "learning_rates": config.epoch_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},

@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facedistill.data.photos import store_photos
-from facedistill.data.store import Batches, Columns, Item, Mapped, Stored, image_of, open_or_make, read_npz, verify
+from facedistill.data.store import Batches, Columns, Mapped, Stored, image_of, open_or_make, read_npz, verify
 from facedistill.data.synthetic_source import SyntheticFaces
 from facedistill.errors import DataError
 

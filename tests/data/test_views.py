@@ -172,6 +172,19 @@ def people(*counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.arange(1, len(labels)), labels
 
 
+@pytest.mark.parametrize(("views", "expected"), [(None, [0, 1, 2, 3, 4]), (1, [0] * 5), (2, [0, 1, 0, 1, 0])])
+def test_an_epoch_has_a_view_of_its_own_or_views_take_turns(views: int | None, expected: list[int]) -> None:
+    indices, labels = np.arange(24), np.arange(24) % 3
+    samplers = [
+        TrainBatches(indices, 6, seed=0, views=views),
+        IdentityBatches(indices, labels, 6, 2, seed=0, views=views),
+    ]
+    for sampler in samplers:
+        for epoch, view in enumerate(expected):
+            sampler.set_epoch(epoch)
+            assert {seen for batch in sampler for _, seen in batch} == {view}
+
+
 @pytest.mark.parametrize("counts", [(8,) * 6, (5, 6, 7, 8, 9, 10), (2, 3, 4, 5), (40, 4, 4, 4, 4)], ids=str)
 def test_identity_batches_hold_p_identities_times_k_images(counts: tuple[int, ...]) -> None:
     indices, labels = people(*counts)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.distill.hidden import HiddenTarget
+from facedistill.distill.target import Taught
 from facedistill.errors import ConfigError
 from facedistill.models.network import Answer
 
@@ -15,6 +16,10 @@ def features(seed: int, width: int, count: int = 6) -> Tensor:
 
 def answer(values: Tensor) -> Answer:
     return Answer(values, torch.full((len(values), 3), 1e9, dtype=values.dtype), torch.empty(0))
+
+
+def taught(values: Tensor) -> Taught:
+    return Taught(values, nn.Identity())
 
 
 def hidden(student: int, teacher: int, reduction: str) -> HiddenTarget:
@@ -36,7 +41,7 @@ def by_hand(target: HiddenTarget, student: Tensor, teacher: Tensor, reduction: s
 def test_the_formula(reduction: str, student: int, teacher: int) -> None:
     target = hidden(student, teacher, reduction)
     one, other = features(0, student), features(1, teacher)
-    found = target(answer(one), answer(other))
+    found = target(answer(one), taught(other))
     assert found.shape == ()
     assert found.item() == pytest.approx(by_hand(target, one, other, reduction), rel=1e-6)
     assert found.item() > 0
@@ -47,18 +52,18 @@ def test_it_is_zero_where_the_map_reaches_the_teacher_and_only_there(reduction: 
     target = hidden(3, 5, reduction)
     student = features(0, 3)
     reached = target.map(student).detach()
-    loss = target(answer(student), answer(reached))
+    loss = target(answer(student), taught(reached))
     assert loss.item() == 0
     for place in range(5):
         near = reached.clone()
         near[0, place] += 1e-3
-        assert target(answer(student), answer(near)).item() > 0
+        assert target(answer(student), taught(near)).item() > 0
 
 
 def test_student_and_map_are_trained_and_the_answer_of_the_output_layer_does_not_count() -> None:
     target = hidden(3, 5, "mean")
     student = features(0, 3).requires_grad_()
-    target(answer(student), answer(features(1, 5))).backward()
+    target(answer(student), taught(features(1, 5))).backward()
     assert {name for name, _ in target.named_parameters()} == {"map.weight", "map.bias"}
     for tensor in (student, *target.parameters()):
         assert tensor.grad is not None

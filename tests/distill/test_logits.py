@@ -2,11 +2,18 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from facedistill.distill import rows
 from facedistill.distill.logits import LogitsTarget
+from facedistill.distill.target import Taught
 from facedistill.errors import ConfigError
 from facedistill.models.network import Answer
+
+
+@pytest.fixture(autouse=True, params=[rows.MOST, 14], ids=["at once", "two rows at a time"])
+def _rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST", request.param)
 
 
 def logits(seed: int, count: int = 5, classes: int = 7) -> Tensor:
@@ -15,6 +22,10 @@ def logits(seed: int, count: int = 5, classes: int = 7) -> Tensor:
 
 def answer(values: Tensor) -> Answer:
     return Answer(torch.full((len(values), 2), 1e9, dtype=values.dtype), values, torch.empty(0))
+
+
+def taught(values: Tensor) -> Taught:
+    return Taught(values, nn.Identity())
 
 
 def target(reduction: str, weight: float = 1.0) -> LogitsTarget:
@@ -28,7 +39,7 @@ def test_the_formula_and_its_gradient(reduction: str) -> None:
     for a, b in zip(student.tolist(), teacher.tolist(), strict=True):
         squares = [(x - y) ** 2 for x, y in zip(a, b, strict=True)]
         total += sum(squares) / (7 if reduction == "mean" else 1)
-    found = target(reduction)(answer(student), answer(teacher))
+    found = target(reduction)(answer(student), taught(teacher))
     found.backward()
     assert found.shape == ()
     assert found.item() == pytest.approx(total / 5, rel=1e-6)
@@ -40,10 +51,10 @@ def test_the_formula_and_its_gradient(reduction: str) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_it_is_zero_for_equal_logits_alone_and_never_negative(reduction: str) -> None:
     teacher = logits(1)
-    assert target(reduction)(answer(teacher), answer(teacher)).item() == 0
+    assert target(reduction)(answer(teacher), taught(teacher)).item() == 0
     # unlike the soft prediction, a shift of all logits is a difference
-    assert target(reduction)(answer(teacher + 1e-3), answer(teacher)).item() > 0
-    assert all(target(reduction)(answer(logits(seed)), answer(teacher)).item() > 0 for seed in range(2, 20))
+    assert target(reduction)(answer(teacher + 1e-3), taught(teacher)).item() > 0
+    assert all(target(reduction)(answer(logits(seed)), taught(teacher)).item() > 0 for seed in range(2, 20))
 
 
 def test_nothing_is_trained_and_the_weight_is_kept_for_the_sum() -> None:

@@ -4,13 +4,20 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from facedistill.distill import rows
 from facedistill.distill.soft import SoftTarget
+from facedistill.distill.target import Taught
 from facedistill.errors import ConfigError
 from facedistill.models.network import Answer
 
 TAUS = [0.5, 1.0, 3.0, 20.0]
+
+
+@pytest.fixture(autouse=True, params=[rows.MOST, 14], ids=["at once", "two rows at a time"])
+def _rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST", request.param)
 
 
 def logits(seed: int, count: int = 5, classes: int = 7, spread: float = 4.0) -> Tensor:
@@ -19,6 +26,10 @@ def logits(seed: int, count: int = 5, classes: int = 7, spread: float = 4.0) -> 
 
 def answer(values: Tensor) -> Answer:
     return Answer(torch.zeros(len(values), 2, dtype=values.dtype), values, torch.empty(0))
+
+
+def taught(values: Tensor) -> Taught:
+    return Taught(values, nn.Identity())
 
 
 def soft(tau: float, tau_squared: bool, weight: float = 1.0) -> SoftTarget:
@@ -42,10 +53,10 @@ def cross_entropy(student: Tensor, teacher: Tensor, tau: float) -> float:
 def test_the_formula(tau: float, tau_squared: bool) -> None:
     student, teacher = logits(0), logits(1)
     expected = cross_entropy(student, teacher, tau) * (tau * tau if tau_squared else 1)
-    found = soft(tau, tau_squared)(answer(student), answer(teacher))
+    found = soft(tau, tau_squared)(answer(student), taught(teacher))
     assert found.shape == ()
     assert found.item() == pytest.approx(expected, rel=1e-6)
-    in_float32 = soft(tau, tau_squared)(answer(student.float()), answer(teacher.float()))
+    in_float32 = soft(tau, tau_squared)(answer(student.float()), taught(teacher.float()))
     assert in_float32.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -53,7 +64,7 @@ def test_the_formula(tau: float, tau_squared: bool) -> None:
 @pytest.mark.parametrize("tau_squared", [True, False])
 def test_the_gradient_is_the_difference_of_the_predictions(tau: float, tau_squared: bool) -> None:
     student, teacher = logits(0).requires_grad_(), logits(1)
-    soft(tau, tau_squared)(answer(student), answer(teacher)).backward()
+    soft(tau, tau_squared)(answer(student), taught(teacher)).backward()
     assert student.grad is not None
     scale = (tau if tau_squared else 1 / tau) / len(student)
     for i, (a, b) in enumerate(zip(student.tolist(), teacher.tolist(), strict=True)):
@@ -65,7 +76,7 @@ def test_the_gradient_is_the_difference_of_the_predictions(tau: float, tau_squar
 def test_a_student_that_agrees_gets_no_gradient_and_pays_the_teachers_entropy(tau: float) -> None:
     teacher = logits(1)
     student = (teacher + 5).requires_grad_()  # a prediction does not change with a shift of its logits
-    loss = soft(tau, tau_squared=False)(answer(student), answer(teacher))
+    loss = soft(tau, tau_squared=False)(answer(student), taught(teacher))
     loss.backward()
     assert student.grad is not None
     assert student.grad.abs().max() < 1e-12
@@ -76,15 +87,15 @@ def test_a_student_that_agrees_gets_no_gradient_and_pays_the_teachers_entropy(ta
 @pytest.mark.parametrize("tau", TAUS)
 def test_it_is_never_below_the_entropy_of_the_teacher(tau: float) -> None:
     teacher = logits(99)
-    least = soft(tau, True)(answer(teacher), answer(teacher)).item()
+    least = soft(tau, True)(answer(teacher), taught(teacher)).item()
     assert least >= 0
     for seed in range(30):
-        assert soft(tau, True)(answer(logits(seed)), answer(teacher)).item() > least
+        assert soft(tau, True)(answer(logits(seed)), taught(teacher)).item() > least
 
 
 def test_extreme_logits_stay_finite() -> None:
     student = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
-    loss = soft(1.0, True)(answer(student), answer(torch.tensor([[-1e4, 1e4, 0.0]])))
+    loss = soft(1.0, True)(answer(student), taught(torch.tensor([[-1e4, 1e4, 0.0]])))
     loss.backward()
     assert student.grad is not None
     assert torch.isfinite(loss)
@@ -99,7 +110,7 @@ def test_a_temperature_that_is_none_is_refused(tau: float) -> None:
 
 
 def test_the_weight_is_kept_for_the_sum_and_nothing_is_trained() -> None:
-    student, teacher = answer(logits(0)), answer(logits(1))
+    student, teacher = answer(logits(0)), taught(logits(1))
     light, heavy = soft(3.0, True, weight=0.25), soft(3.0, True, weight=7.0)
     assert (light.weight, heavy.weight) == (0.25, 7.0)
     assert light(student, teacher).item() == heavy(student, teacher).item()

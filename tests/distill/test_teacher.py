@@ -107,7 +107,7 @@ def test_it_answers_in_eval_mode_without_a_gradient(compose: Compose) -> None:
     network = trained(config.teacher.model)
     teacher = FrozenTeacher(network.train(), {"x": 1})
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
-    features, logits, _ = teacher(images)
+    features, logits = teacher(images).features, teacher(images).logits
     assert not features.requires_grad
     assert not logits.requires_grad
     assert not teacher.middle(images).requires_grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from facedistill.config import Config
 from facedistill.data.augment import Augmentation
 from facedistill.data.source import FaceSet, Pairs, build_source
-from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
+from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, Recalled, TrainBatches, Views
 from facedistill.errors import DataError
 
 EVAL_BATCH = 128
@@ -42,8 +43,9 @@ class FaceData(pl.LightningDataModule):
         self.faces = faces
         self._config = config
         self._workers = config.trainer.num_workers
-        shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, frames=None)
-        self._views = Views(shown, Augmentation(config.image.crop, config.seed))
+        self._shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, frames=None)
+        self._augmentation = Augmentation(config.image.crop, config.seed)
+        self._views = Views(self._shown, self._augmentation)
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
@@ -63,17 +65,21 @@ class FaceData(pl.LightningDataModule):
             )
         return cls(config, faces)
 
+    def recall(self, banks: Sequence[Recalled]) -> None:
+        """From now on training batches bring what teachers say of them."""
+        self._views = Views(self._shown, self._augmentation, banks)
+
     @cached_property
     def train_batches(self) -> TrainBatches:
         """The sampler of the task: every sample once, or P identities × K images."""
-        task, seed, faces = self._config.task, self._config.seed, self.faces
+        task, seed, faces, views = self._config.task, self._config.seed, self.faces, self._config.banked_views
         if task.images_per_identity is None:
-            return TrainBatches(faces.train, task.batch_size, seed)
-        return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed)
+            return TrainBatches(faces.train, task.batch_size, seed, views)
+        return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         """Shuffled, augmented, every sample once."""
-        return self._loader(self._views, self.train_batches)
+        return self.loader(self.train_batches)
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
         """The test split: the paper has no third one, and nothing is chosen by it here either."""
@@ -81,11 +87,12 @@ class FaceData(pl.LightningDataModule):
 
     def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
         """Centre crops of the given samples, in order."""
-        return self._loader(self._views, EvalBatches(indices, EVAL_BATCH))
+        return self.loader(EvalBatches(indices, EVAL_BATCH))
 
-    def _loader(self, views: Dataset[FaceBatch], batches: Sampler[Keys]) -> DataLoader[FaceBatch]:
+    def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
+        """Batches of the keys that a sampler gives."""
         return DataLoader(
-            views,
+            self._views,
             batch_size=None,  # the sampler gives whole batches
             sampler=batches,
             num_workers=self._workers,

@@ -175,9 +175,10 @@ def verify(items: Mapped) -> None:
                 wrong = np.flatnonzero(_read_checksums(file, len(expected), items.item.bytes) != expected)
                 if len(wrong):
                     number = first + int(wrong[0])
+                    place = f"from 0; at byte {HEADER + number * items.item.bytes}"
                     raise DataError(
-                        f"{items.path}: {items.item.one} {number} (from 0; at byte {HEADER + number * items.item.bytes}) is not what "
-                        "was written. Delete the file: in the cache it is made again, another copy of a pack has it"
+                        f"{items.path}: {items.item.one} {number} ({place}) is not what was written. Delete the "
+                        "file: in the cache it is made again, another copy of a pack has it"
                     )
                 progress.advance(bar, len(expected))
     except OSError as error:
@@ -334,5 +335,8 @@ def _check_room(folder: Path, count: int, item: Item) -> None:
 
 def _header(count: int, item: Item) -> bytes:
     """Of an npy file, always ``HEADER`` long: it is written when all images are there."""
-    text = f"{{'descr': '{item.dtype}', 'fortran_order': False, 'shape': {(count, *item.shape)}}}".ljust(HEADER - 11) + "\n"
+    text = (
+        f"{{'descr': '{item.dtype}', 'fortran_order': False, 'shape': {(count, *item.shape)}}}".ljust(HEADER - 11)
+        + "\n"
+    )
     return npy.magic(1, 0) + struct.pack("<H", len(text)) + text.encode()

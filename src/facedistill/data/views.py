@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from facedistill.data.source import FaceSet
 from facedistill.errors import DataError
 
 Keys = list[tuple[int, int]]
+Recalled = Callable[[Keys], NDArray[Any]]
 
 
 class FaceBatch(NamedTuple):
@@ -28,6 +29,7 @@ class FaceBatch(NamedTuple):
         landmarks: float32 [B, 5, 2], (x, y) from −1 to 1: (−1, −1) is the top left corner of the crop, (1, 1) the
             bottom right one. [B, 0, 2] where the FaceSet has none.
         frames: float32 [B, 3], see FaceSet; [B, 0] where it has none.
+        hidden: [B, R, width], K_T of R teachers as their banks have it; [B, 0, 0] where nothing is banked.
     """
 
     images: torch.Tensor
@@ -35,14 +37,15 @@ class FaceBatch(NamedTuple):
     indices: torch.Tensor
     landmarks: torch.Tensor
     frames: torch.Tensor
+    hidden: torch.Tensor
 
     def to(self, device: torch.device) -> FaceBatch:
         """The batch on a device."""
         return FaceBatch(*(part.to(device) for part in self))
 
     def without_images(self) -> FaceBatch:
-        """What a loss asks of a batch; the pixels, the most of it, stay where they are."""
-        return self._replace(images=self.images[:, :0])
+        """What a task's own loss asks of a batch; the most of it stays where it is."""
+        return self._replace(images=self.images[:, :0], hidden=self.hidden[:, :0])
 
     def pixels(self) -> NDArray[np.uint8]:
         """The images as [B, crop, crop, 3], as they are drawn."""
@@ -55,11 +58,15 @@ def to_units(points: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
 
 
 class Views(Dataset[FaceBatch]):
-    """Batches of views. ``views[[(index, view), …]]`` is a FaceBatch, the same on every call."""
+    """Batches of views. ``views[[(index, view), …]]`` is a FaceBatch, the same on every call.
 
-    def __init__(self, faces: FaceSet, augmentation: Augmentation) -> None:
+    ``banks``: what teachers say of such keys, [B, width] each, all of one width.
+    """
+
+    def __init__(self, faces: FaceSet, augmentation: Augmentation, banks: Sequence[Recalled] = ()) -> None:
         self._faces = faces
         self._augmentation = augmentation
+        self._banks = banks
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]
@@ -73,7 +80,13 @@ class Views(Dataset[FaceBatch]):
             torch.tensor(indices),
             torch.from_numpy(np.stack([to_units(points, images.shape[1]) for _, points in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if frames is None else frames[indices]),
+            torch.from_numpy(self._hidden(keys)),
         )
+
+    def _hidden(self, keys: Keys) -> NDArray[Any]:
+        if not self._banks or keys[0][1] == EVAL_VIEW:
+            return np.empty((len(keys), 0, 0), np.float16)
+        return np.stack([bank(keys) for bank in self._banks], 1)
 
     def view(self, index: int, view: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One view of one image, uint8 [crop, crop, 3], and its landmarks [5 or 0, 2] in pixels of the crop."""
@@ -92,14 +105,15 @@ class TrainBatches(Sampler[Keys]):
     """Every training sample once an epoch, in an order and with views that depend on (seed, epoch) alone.
 
     All samples are used and no batch is much smaller than another: sizes differ by one at most, so that
-    BatchNorm never meets a batch of one. Several processes share every batch.
+    BatchNorm never meets a batch of one. Several processes share every batch. There is a view an epoch, or the same
+    ``views`` take turns.
 
     Raises:
         DataError: iterated in several processes, a batch has fewer than two samples for each.
     """
 
-    def __init__(self, indices: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self._indices, self._batch_size, self._seed = indices, batch_size, seed
+    def __init__(self, indices: NDArray[np.int64], batch_size: int, seed: int, views: int | None = None) -> None:
+        self._indices, self._batch_size, self._seed, self._views = indices, batch_size, seed, views
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,8 +125,9 @@ class TrainBatches(Sampler[Keys]):
 
     def __iter__(self) -> Iterator[Keys]:
         rank, processes = place()
+        view = self.epoch % (self._views or self.epoch + 1)
         for batch in self.batches(self.epoch):
-            yield [(int(index), self.epoch) for index in self._share(batch, rank, processes)]
+            yield [(int(index), view) for index in self._share(batch, rank, processes)]
 
     def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
         if processes > 1 and len(batch) < 2 * processes:
@@ -143,9 +158,15 @@ class IdentityBatches(TrainBatches):
     """
 
     def __init__(
-        self, indices: NDArray[np.int64], labels: NDArray[np.int64], batch_size: int, per_identity: int, seed: int
+        self,
+        indices: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        batch_size: int,
+        per_identity: int,
+        seed: int,
+        views: int | None = None,
     ) -> None:
-        super().__init__(indices, batch_size, seed)
+        super().__init__(indices, batch_size, seed, views)
         self._per_identity, self._people = per_identity, batch_size // per_identity
         self._images = [indices[labels[indices] == label] for label in np.unique(labels[indices])]
         single = [int(images[0]) for images in self._images if len(images) < 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from facedistill.distill.target import Target, check_reduction, reduced
+from facedistill.distill.target import Target, Taught, check_reduction, reduced
 from facedistill.models.network import Answer
 
 
@@ -17,6 +17,6 @@ class HiddenTarget(Target):
         self.map = nn.Linear(student_width, teacher_width)
         self.reduction = reduction
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Answer, teacher: Taught) -> Tensor:
         """The squared distance of the hidden layers."""
-        return reduced((self.map(student.features) - teacher.features).square(), self.reduction)
+        return reduced((self.map(student.features) - teacher.features).square(), self.reduction).mean()

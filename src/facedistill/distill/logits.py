@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from facedistill.distill.target import Target, check_reduction, reduced
+from facedistill.distill.rows import mean_over_rows
+from facedistill.distill.target import Target, Taught, check_reduction, reduced
 from facedistill.models.network import Answer
 
 
@@ -16,6 +17,10 @@ class LogitsTarget(Target):
         check_reduction(reduction)
         self.reduction = reduction
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Answer, teacher: Taught) -> Tensor:
         """The squared distance of the logits."""
-        return reduced((student.logits - teacher.logits).square(), self.reduction)
+
+        def distance(logits: Tensor, hidden: Tensor) -> Tensor:
+            return reduced((logits - teacher.output(hidden)).square(), self.reduction)
+
+        return mean_over_rows(distance, student.logits, teacher.features)

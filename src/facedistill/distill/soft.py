@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.distill.target import Target
+from facedistill.distill.rows import mean_over_rows
+from facedistill.distill.target import Target, Taught
 from facedistill.errors import ConfigError
 from facedistill.models.network import Answer
 
@@ -23,7 +24,11 @@ class SoftTarget(Target):
         self.tau = tau
         self.scale = tau**2 if tau_squared else 1.0
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Answer, teacher: Taught) -> Tensor:
         """The cross-entropy of the softened predictions."""
-        soft_prediction = F.softmax(teacher.logits / self.tau, dim=1)
-        return self.scale * F.cross_entropy(student.logits / self.tau, soft_prediction)
+
+        def cross_entropy(logits: Tensor, hidden: Tensor) -> Tensor:
+            soft_prediction = F.softmax(teacher.output(hidden) / self.tau, dim=1)
+            return F.cross_entropy(logits / self.tau, soft_prediction, reduction="none")
+
+        return self.scale * mean_over_rows(cross_entropy, student.logits, teacher.features)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.network import Answer
+
+
+class Taught(NamedTuple):
+    """What a teacher says of a batch: K_T [B, width], and the output layer that makes logits of any rows of it."""
+
+    features: Tensor
+    output: Callable[[Tensor], Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """a_T [B, C]."""
+        return self.output(self.features)
 
 
 class Target(nn.Module, abc.ABC):
@@ -22,7 +36,7 @@ class Target(nn.Module, abc.ABC):
         self.weight = weight
 
     @abc.abstractmethod
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Answer, teacher: Taught) -> Tensor:
         """The distance, a scalar, before it is weighed."""
 
 
@@ -33,6 +47,5 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduced(squares: Tensor, reduction: str) -> Tensor:
-    """Squares [B, D] → their ``sum`` (‖·‖²) or ``mean`` over D, averaged over the batch."""
-    per_sample = squares.sum(1) if reduction == "sum" else squares.mean(1)
-    return per_sample.mean()
+    """Squares [B, D] → their ``sum`` (‖·‖²) or ``mean`` over D, [B]."""
+    return squares.sum(1) if reduction == "sum" else squares.mean(1)

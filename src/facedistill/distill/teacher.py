@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from facedistill.distill.target import Taught
 from facedistill.errors import WeightsError
-from facedistill.models.network import Answer, Network
+from facedistill.models.network import Network
 from facedistill.models.weights import load_into, read_weights
 
 PROBE_SAMPLES = 512  # of the test split: enough to notice wrong weights or wrong data, cheap at any size
@@ -52,9 +53,20 @@ class FrozenTeacher:
         self.network.to(device)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Answer:
+    def __call__(self, images: Tensor) -> Taught:
         """What the teacher says of images [B, 3, H, W]."""
-        return self.network(images)  # type: ignore[no-any-return]
+        return self.recall(self.network.backbone(images))
+
+    def recall(self, features: Tensor) -> Taught:
+        """What the teacher says where its K_T [B, width] is known already."""
+        return Taught(features, self._logits)
+
+    @torch.no_grad()
+    def _logits(self, features: Tensor) -> Tensor:
+        classifier = self.network.classifier
+        assert classifier is not None, "no output layer of identities"
+        logits: Tensor = classifier(features)
+        return logits
 
     @torch.no_grad()
     def middle(self, images: Tensor) -> Tensor:

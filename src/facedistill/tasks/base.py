@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,11 +18,12 @@ from torchmetrics import Metric
 from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
-from facedistill.distill.target import Target
+from facedistill.distill.rows import mean_over_rows
+from facedistill.distill.target import Target, Taught
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Answer, Network
 from facedistill.signals import stop_on_signals
-from facedistill.tasks.ranks import sizes_of, whole
+from facedistill.tasks.ranks import sizes_of, whole, whole_part
 
 Scores = dict[str, float]
 
@@ -95,6 +98,11 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
 
+def identity_loss(student: Answer, batch: FaceBatch) -> Tensor:
+    """H(P, y), averaged over the batch."""
+    return mean_over_rows(partial(F.cross_entropy, reduction="none"), student.logits, batch.labels)
+
+
 class TaskModule(ScheduledModule):
     """Trains on a task's own loss Φ and on the terms of its target. A task supplies Φ and its test metrics."""
 
@@ -106,11 +114,20 @@ class TaskModule(ScheduledModule):
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
         sizes = sizes_of(len(batch.labels))
         student: Answer = whole(self.network(batch.images), sizes)
-        answers = {role: whole(teacher(batch.images), sizes) for role, teacher in self.teachers.items()}
+        taught = {role: self._taught(role, batch, sizes) for role in self.teachers}
         loss = self.task_loss(student, whole(batch.without_images(), sizes))
         terms = {"task": loss.detach()}
         for name, target in self.targets.items():
-            distance = target(student, answers[self.config.teacher_of(name)])
+            distance = target(student, taught[self.config.teacher_of(name)])
             terms[name] = distance.detach()
             loss = loss + target.weight * distance
         return {"loss": loss, **terms}
+
+    def _taught(self, role: str, batch: FaceBatch, sizes: list[int]) -> Taught:
+        """What a teacher says of the whole batch: from its bank, or now."""
+        teacher = self.teachers[role]
+        if batch.hidden.numel():
+            features = batch.hidden[:, list(self.teachers).index(role)].float()
+        else:
+            features = teacher(batch.images).features
+        return teacher.recall(whole_part(features, sizes))

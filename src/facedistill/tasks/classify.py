@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
@@ -14,7 +13,7 @@ from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
 from facedistill.models.network import Answer
 from facedistill.reporting.pictures import identified, spread
-from facedistill.tasks.base import Scores, TaskModule
+from facedistill.tasks.base import Scores, TaskModule, identity_loss
 
 
 class Classify(TaskModule):
@@ -28,7 +27,7 @@ class Classify(TaskModule):
 
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """H(P, y)."""
-        return F.cross_entropy(student.logits, batch.labels)
+        return identity_loss(student, batch)
 
     def measure(self, batch: FaceBatch) -> None:
         """Count right answers."""

@@ -40,9 +40,7 @@ def whole(parts: Parts, sizes: list[int]) -> Parts:
     Args:
         sizes: of every rank's share, see ``sizes_of``.
     """
-    if len(sizes) == 1:
-        return parts
-    return type(parts)(*(_whole(part, sizes) for part in parts))
+    return type(parts)(*(whole_part(part, sizes) for part in parts))
 
 
 def whole_mean(mean: Tensor, sizes: list[int]) -> Tensor:
@@ -63,7 +61,10 @@ def sizes_of(share: int) -> list[int]:
     return sizes
 
 
-def _whole(part: Tensor, sizes: list[int]) -> Tensor:
+def whole_part(part: Tensor, sizes: list[int]) -> Tensor:
+    """A tensor [B, …] of this rank's share → of the whole batch; see ``whole``."""
+    if len(sizes) == 1:
+        return part
     longest = max(sizes)
     filled = torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])])
     if not part.numel():  # what a network has no output layer for

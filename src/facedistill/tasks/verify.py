@@ -23,7 +23,7 @@ from facedistill.errors import ConfigError
 from facedistill.metrics.retrieval import NearestNeighbour
 from facedistill.models.network import Answer
 from facedistill.reporting.pictures import COLUMNS, nearest, spread
-from facedistill.tasks.base import TaskModule
+from facedistill.tasks.base import TaskModule, identity_loss
 
 MINING = ("hard", "semihard", "all")
 
@@ -77,7 +77,7 @@ class Verify(TaskModule):
         triplets = None if self.miner is None else self.miner(student.features, batch.labels)
         loss: Tensor = self.triplet(student.features, batch.labels, triplets)
         if self.config.task.softmax:
-            loss = loss + F.cross_entropy(student.logits, batch.labels)
+            loss = loss + identity_loss(student, batch)
         return loss
 
     def measure(self, batch: FaceBatch) -> None:

@@ -1,0 +1,165 @@
+"""The bank: K_T of every training sample in every view, answered once for all students of a teacher and a data source.
+
+A view is a store of its own (see ``data.store``), so that a longer schedule adds to what is there, and several
+processes, each making a view that nobody has, share the work. Logits are not kept: the teacher's own output layer
+makes them from K_T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from facedistill.data.module import EVAL_BATCH, FaceData
+from facedistill.data.store import Batches, Item, Mapped, open_or_make
+from facedistill.data.views import Keys
+from facedistill.distill.teacher import FrozenTeacher
+from facedistill.errors import BusyError, DataError
+from facedistill.files import hash_of, write_json
+from facedistill.runs import read_object
+
+VERSION = 1  # raised whenever a change of the code changes what a bank holds
+SPOTS = 8  # samples of every view that are answered again when a bank is opened
+TOLERANCE = 0.02  # of the length of K_T, by which they may differ: another device, or another number of threads, rounds
+_KINDS = {"float16": "<f2", "float32": "<f4"}
+
+
+@dataclass(frozen=True)
+class Bank:
+    """K_T by sample and view.
+
+    Attributes:
+        samples: int64 [N], ascending, the samples it knows.
+        views: each the K_T [N, width] of one view, float16 or float32.
+    """
+
+    samples: NDArray[np.int64]
+    views: list[Mapped]
+
+    def __call__(self, keys: Keys) -> NDArray[Any]:
+        """K_T [B, width] of (index, view) pairs."""
+        indices, views = np.array(keys).T
+        rows = np.searchsorted(self.samples, indices)
+        first = self.views[views[0]]
+        found = np.empty((len(keys), *first.item.shape), first.item.dtype)
+        for view in np.unique(views):  # of a training batch there is one
+            found[views == view] = self.views[view][rows[views == view]]
+        return found
+
+
+@dataclass(frozen=True)
+class BankMaker:
+    """Opens the bank of a teacher, and fills it where it is not there.
+
+    ``about``: everything that decides what the bank holds; ``kind``: float16 or float32.
+    """
+
+    teacher: FrozenTeacher
+    data: FaceData
+    device: torch.device
+    cache_dir: Path
+    kind: str
+    about: Mapping[str, Any]
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where it lies: another teacher, source, alignment, crop or seed is another bank."""
+        return self.cache_dir / f"bank-{hash_of(self._said)}"
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        samples = hash_of(self.data.faces.train.tolist())
+        return {**self.about, "version": VERSION, "kind": self.kind, "width": self._width, "samples": samples}
+
+    @property
+    def _width(self) -> int:
+        return self.teacher.network.backbone.width
+
+    def is_there(self, count: int) -> bool:
+        """Whether the first ``count`` views have been made."""
+        return not self._missing(count)
+
+    def open(self, count: int) -> Bank:
+        """The bank with its first ``count`` views, which are made where they are missing.
+
+        Raises:
+            DataError: it is of something else than its name says, or the teacher says something else today; the disk
+                has no room; a value of K_T is beyond float16.
+        """
+        about = self.folder / "about.json"
+        if not about.exists():
+            write_json(about, self._said)
+        if read_object(about) != self._said:
+            raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")
+        if missing := self._missing(count):
+            self._tell(len(missing))
+        made: dict[int, Mapped] = {}
+        for wait in (False, True):  # first what nobody is making, then what others have made
+            for view in range(count):
+                if view not in made:
+                    with suppress(BusyError):
+                        made[view] = self._view(view, wait)
+        bank = Bank(self.data.faces.train, [made[view] for view in range(count)])
+        self._check(bank)
+        return bank
+
+    def _path(self, view: int) -> Path:
+        return self.folder / f"view-{view:04d}"
+
+    def _missing(self, count: int) -> list[int]:
+        return [view for view in range(count) if not self._path(view).with_suffix(".npz").exists()]
+
+    def _tell(self, views: int) -> None:
+        count = len(self.data.faces.train)
+        size = views * count * self._width * np.dtype(_KINDS[self.kind]).itemsize
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"bank of the teacher's hidden layer: {views} views × {count:,} samples × {self._width} values, "
+            f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times",
+            markup=False,
+        )
+
+    def _view(self, view: int, wait: bool) -> Mapped:
+        samples = self.data.faces.train
+        item = Item((self._width,), _KINDS[self.kind], "hidden layer", f"hidden layers of {self._width} values")
+
+        def answers(start: int) -> Batches:
+            for first, features in self._answered([(int(index), view) for index in samples[start:]]):
+                yield start + first + len(features), features, {}
+
+        return open_or_make(self._path(view), len(samples), item, answers, f"bank, view {view}", wait).items
+
+    def _answered(self, keys: Keys) -> Iterator[tuple[int, NDArray[Any]]]:
+        """K_T of keys in their order, batch by batch, and where each batch begins."""
+        starts = range(0, len(keys), EVAL_BATCH)
+        batches = self.data.loader([keys[start : start + EVAL_BATCH] for start in starts])
+        self.teacher.to(self.device)
+        for start, batch in zip(starts, batches, strict=True):
+            hidden = self.teacher(batch.images.to(self.device)).features.float().cpu().numpy()
+            with np.errstate(over="ignore"):
+                kept = hidden.astype(_KINDS[self.kind])
+            if np.isinf(kept).any():
+                raise DataError("a value of the teacher's hidden layer is beyond float16: target.bank=float32 holds it")
+            yield start, kept
+
+    def _check(self, bank: Bank) -> None:
+        """Let the teacher answer some samples of every view again."""
+        spots = bank.samples[np.linspace(0, len(bank.samples) - 1, SPOTS).astype(int)]
+        keys = [(int(index), view) for view in range(len(bank.views)) for index in spots]
+        banked = bank(keys).astype(np.float64)
+        live = np.concatenate([features for _, features in self._answered(keys)]).astype(np.float64)
+        off = np.linalg.norm(banked - live, axis=1) > TOLERANCE * np.linalg.norm(live, axis=1)
+        if off.any():
+            index, view = keys[int(np.flatnonzero(off)[0])]
+            raise DataError(
+                f"{self.folder}: the teacher says something else of sample {index}, view {view}, than its bank. "
+                "Delete this folder: it is made again"
+            )
