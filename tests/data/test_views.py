@@ -250,14 +250,16 @@ def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_processes_share_every_batch_and_repeat_no_sample(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
     indices, labels = people(6, 6, 6, 6, 6, 6)
-    samplers = (TrainBatches(indices, 12, 3), IdentityBatches(indices, labels, 12, 2, 3))
+    samplers = (TrainBatches(indices, 12, 3), IdentityBatches(indices, labels, 12, 2, 3), TrainBatches(indices, 8, 3))
     for sampler in samplers:
         sampler.set_epoch(2)
         shares = []
         for rank in range(processes):
             as_rank(monkeypatch, rank, processes)
             shares.append([[index for index, _ in batch] for batch in sampler])
-        for whole, parts in zip(sampler.batches(2), zip(*shares, strict=True), strict=True):
+        batches = zip(sampler.batches(2), zip(*shares, strict=True), strict=True)
+        for number, (whole, parts) in enumerate(batches):
+            assert sampler.shares(number, processes) == [len(part) for part in parts]
             assert sorted(itertools.chain(*parts)) == sorted(whole.tolist())
             assert max(map(len, parts)) - min(map(len, parts)) <= 2
     as_rank(monkeypatch, 0, 2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from facedistill.data.module import FaceData
 from facedistill.errors import RunError
 
-LOOK_EVERY = 50  # batches; between looks the first bad one is remembered on the device
+LOOK_EVERY = 50  # batches; between looks nothing is computed
 
 
 class FiniteLoss(pl.Callback):
@@ -19,17 +19,15 @@ class FiniteLoss(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Forget."""
-        self._first_bad: Tensor | None = None
+        self._losses: list[Tensor] = []
+        self._seen = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the first bad batch; look at times."""
-        none = torch.tensor(-1, device=outputs["loss"].device)
-        first = none if self._first_bad is None else self._first_bad
-        bad = ~torch.isfinite(outputs["loss"])
-        self._first_bad = torch.where(bad & (first < 0), torch.full_like(first, batch_idx), first)
-        if batch_idx % LOOK_EVERY == 0:
+        """Remember the loss; look at times."""
+        self._losses.append(outputs["loss"])
+        if len(self._losses) == LOOK_EVERY:
             self._look(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -37,9 +35,12 @@ class FiniteLoss(pl.Callback):
         self._look(trainer)
 
     def _look(self, trainer: pl.Trainer) -> None:
-        first = -1 if self._first_bad is None else int(self._first_bad)
-        if first < 0:
+        finite = torch.isfinite(torch.stack(self._losses)).tolist() if self._losses else []
+        first, self._losses = self._seen, []
+        self._seen += len(finite)
+        if all(finite):
             return
+        first += finite.index(False)
         data: FaceData = trainer.datamodule  # type: ignore[attr-defined]
         samples = data.train_batches.batches(trainer.current_epoch)[first]
         shown = ", ".join(str(index) for index in samples[:8]) + (", …" if len(samples) > 8 else "")

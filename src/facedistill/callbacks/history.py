@@ -15,6 +15,7 @@ from facedistill.files import write_aside
 from facedistill.reporting.wandb_run import WandbRun
 
 Epoch = dict[str, float]
+ADD_UP_EVERY = 50  # batches; between them nothing is computed
 
 
 class History(pl.Callback):
@@ -33,6 +34,7 @@ class History(pl.Callback):
         """Start the clock and the sums."""
         # now: at the epoch's end the scheduler has already moved on
         self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._sums: dict[str, Tensor] = {}
         self._images = 0
         self._training = 0.0
@@ -41,17 +43,25 @@ class History(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up; nothing is brought to the host."""
+        """Remember the losses; they are added up at times, and nothing is brought to the host."""
         if trainer.is_global_zero:
             self._dashboard.open()
-        count = len(batch.labels)
-        self._images += count
-        for name, value in outputs.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach() * count
+        self._pending.append((len(batch.labels), outputs))
+        if len(self._pending) == ADD_UP_EVERY:
+            self._add_up()
         self._training = time.perf_counter() - self._started
+
+    def _add_up(self) -> None:
+        counts = [count for count, _ in self._pending]
+        for name in self._pending[0][1] if self._pending else ():
+            values = torch.stack([outputs[name].detach() for _, outputs in self._pending])
+            self._sums[name] = self._sums.get(name, 0) + values @ values.new_tensor(counts)
+        self._images += sum(counts)
+        self._pending = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Complete the row, after the test metrics are in."""
+        self._add_up()
         row: Epoch = {"epoch": trainer.current_epoch, "lr": self._learning_rate}
         sums, images = torch.stack(list(self._sums.values())), torch.tensor(self._images, device=module.device)
         if trainer.world_size > 1:  # a term has the mean over the whole batch, or over the rank's share of it

@@ -137,6 +137,11 @@ class TrainBatches(Sampler[Keys]):
             )
         return batch[rank::processes]
 
+    def shares(self, number: int, processes: int) -> list[int]:
+        """How many samples of a batch each process has; the same in every epoch."""
+        size, larger = divmod(len(self._indices), len(self))
+        return [len(range(rank, size + (number < larger), processes)) for rank in range(processes)]
+
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The sample indices of every batch of an epoch."""
         return np.array_split(self._generator(epoch).permutation(self._indices), len(self))
@@ -183,6 +188,9 @@ class IdentityBatches(TrainBatches):
 
     def __len__(self) -> int:
         return len(self._dealt(np.array([self._groups(images) for images in self._images])))
+
+    def shares(self, number: int, processes: int) -> list[int]:
+        return [self._per_identity * len(range(rank, self._people, processes)) for rank in range(processes)]
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The sample indices of every batch of an epoch, [P · K]: K of an identity, then K of the next."""

@@ -17,13 +17,13 @@ from torchmetrics import Metric
 
 from facedistill.config import Config
 from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch
+from facedistill.data.views import FaceBatch, place
 from facedistill.distill.rows import mean_over_rows
 from facedistill.distill.target import Target, Taught
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.models.network import Answer, Network
 from facedistill.signals import stop_on_signals
-from facedistill.tasks.ranks import sizes_of, whole, whole_part
+from facedistill.tasks.ranks import whole, whole_part
 
 Scores = dict[str, float]
 
@@ -61,6 +61,14 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def pictures(self, data: FaceData) -> dict[str, Figure]:
         """What a person looks at to believe the scores, by name; after the test split has been measured, on a CPU."""
         return {}
+
+    def shares(self, batch: FaceBatch, batch_index: int) -> list[int]:
+        """How many samples of a training batch each rank has; by arithmetic, since asking them takes time."""
+        _, ranks = place()
+        if ranks == 1:
+            return [len(batch.labels)]
+        data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.train_batches.shares(batch_index, ranks)
 
     def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
         """Measure."""
@@ -112,7 +120,7 @@ class TaskModule(ScheduledModule):
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
-        sizes = sizes_of(len(batch.labels))
+        sizes = self.shares(batch, batch_index)
         student: Answer = whole(self.network(batch.images), sizes)
         taught = {role: self._taught(role, batch, sizes) for role in self.teachers}
         loss = self.task_loss(student, whole(batch.without_images(), sizes))

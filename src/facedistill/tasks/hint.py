@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 
 from facedistill.data.views import FaceBatch
 from facedistill.tasks.base import ScheduledModule, Scores
-from facedistill.tasks.ranks import sizes_of, whole_mean
+from facedistill.tasks.ranks import whole_mean
 
 
 class Hint(ScheduledModule):
@@ -35,7 +35,7 @@ class Hint(ScheduledModule):
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
-        loss = whole_mean(self._error(batch), sizes_of(len(batch.labels)))
+        loss = whole_mean(self._error(batch), self.shares(batch, batch_index))
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:

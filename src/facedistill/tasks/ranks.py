@@ -38,7 +38,7 @@ def whole(parts: Parts, sizes: list[int]) -> Parts:
     DDP takes, is the gradient of that loss.
 
     Args:
-        sizes: of every rank's share, see ``sizes_of``.
+        sizes: of every rank's share.
     """
     return type(parts)(*(whole_part(part, sizes) for part in parts))
 
@@ -49,16 +49,6 @@ def whole_mean(mean: Tensor, sizes: list[int]) -> Tensor:
         return mean
     means: Tensor = _Gathered.apply(mean[None])
     return (means * means.new_tensor(sizes)).sum() / sum(sizes)
-
-
-def sizes_of(share: int) -> list[int]:
-    """How many samples of the batch each rank has."""
-    _, ranks = place()
-    if ranks == 1:
-        return [share]
-    sizes: list[Any] = [None] * ranks
-    distributed.all_gather_object(sizes, share)
-    return sizes
 
 
 def whole_part(part: Tensor, sizes: list[int]) -> Tensor:
