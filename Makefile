@@ -3,6 +3,7 @@ PYTHON ?= python3
 SEEDS ?= 1
 TABLES ?= 1 2 3 4 5
 JOBS ?= null
+QUESTIONS ?= step torchdistill_epoch sweep startup growth packed recordio
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -11,7 +12,7 @@ comma := ,
 seeds := $(subst $() ,$(comma),$(strip $(shell seq 0 $$(($(SEEDS) - 1)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce demo test test-all test-slurm lint format clean
+.PHONY: help setup reproduce demo test test-all test-slurm bench lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ test-all: setup ## every test
 
 test-slurm: setup ## what needs a Slurm, on one that is brought up for it on this machine (as root; it says what to install)
 	tests/slurm/cluster.sh $(RUN) pytest -m slurm tests/slurm $(ARGS)
+
+bench: setup ## what is fast and what it costs, as tables: under 20 minutes, on a machine that does nothing else
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for question in $(QUESTIONS); do echo "## $$question"; $(VENV)/bin/python benchmarks/$$question.py || exit; done
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
