@@ -11,6 +11,7 @@ in memory, and runs and faces are in a temporary folder. Two minutes on two core
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 from functools import partial
@@ -39,6 +40,7 @@ train.main()
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as top:
+        os.environ["TMPDIR"] = top  # a process that ends early leaves temporary files
         paths = [f"runs_dir={top}/runs", f"cache_dir={top}/cache", "logger=csv"]
         chain = ["task=verify", "rate=8", "init=distill", "target=soft"]
         student = ["rate=8", "target=none", "schedule.epochs=1"]

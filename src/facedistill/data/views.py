@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,7 +174,8 @@ class IdentityBatches(TrainBatches):
     ) -> None:
         super().__init__(indices, batch_size, seed, views)
         self._per_identity, self._people = per_identity, batch_size // per_identity
-        self._images = [indices[labels[indices] == label] for label in np.unique(labels[indices])]
+        by_identity = indices[np.argsort(labels[indices], kind="stable")]
+        self._images = np.split(by_identity, np.flatnonzero(np.diff(labels[by_identity])) + 1)
         single = [int(images[0]) for images in self._images if len(images) < 2]
         if single:
             raise DataError(
@@ -187,6 +189,10 @@ class IdentityBatches(TrainBatches):
             )
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         return len(self._dealt(np.array([self._groups(images) for images in self._images])))
 
     def shares(self, number: int, processes: int) -> list[int]:

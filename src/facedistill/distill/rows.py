@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST = 2**21  # logits at a time, 8 MB: fewer keep the cores no busier, more keep more memory
+MOST = 2**21  # logits at a time, 8 MB: more take more memory, fewer read the teacher's output layer more often
 
 RowLosses = Callable[..., Tensor]
 
