@@ -232,6 +232,23 @@ def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(
     assert all(torch.equal(other[2][name], tensor) for name, tensor in one[2].items())
 
 
+@pytest.mark.slow
+def test_two_ranks_make_a_bank_together_and_learn_from_it(tmp_path: Path) -> None:
+    """The first epoch starts from equal weights: its soft loss is that of a live teacher, but for rounding."""
+    runs = {}
+    for views in ("all", "live"):
+        folder = tmp_path / views
+        folder.mkdir()
+        (folder / "cache").symlink_to(tmp_path / "cache")
+        status, said = finish(start(folder / "runs", "target=soft", f"target.views={views}"))
+        assert status == 0, said
+        [runs[views]] = [record for record in all_records(folder / "runs") if record["name"].startswith("classify")]
+    banked, live = (runs[views]["history"][0]["train/soft"] for views in ("all", "live"))
+    assert banked == pytest.approx(live, rel=1e-3)
+    epochs = len(runs["all"]["history"])
+    assert len(list((tmp_path / "cache").glob("bank-*/view-*.npz"))) == epochs
+
+
 def test_a_rank_that_fails_ends_the_run_and_nothing_hangs(tmp_path: Path) -> None:
     fail = tmp_path / "sitecustomize.py"
     fail.write_text(

@@ -26,7 +26,9 @@ def record() -> Callable[..., Record]:
     def made(words: str, top1: float, pairs: float | None = None) -> Record:
         run = run_of(words)
         metrics = {"top1": top1} | ({} if pairs is None else {"pairs": pairs})
-        return {"config": asdict(run.config), "recipe": run.recipe, "metrics": metrics, "role": run.role}
+        parents = {role: parent.name for role, parent in run.parents.items()}
+        told = {"config": asdict(run.config), "recipe": run.recipe, "metrics": metrics, "role": run.role}
+        return {**told, "parents": parents}
 
     return made
 
@@ -137,6 +139,18 @@ def test_runs_of_another_setting_are_no_repetitions(record: Callable[..., Record
     assert kept == ours
     assert left_out == 1
     assert lines(table_of(SOFT), kept)[2][2] == "60.00 ± 0.00"
+
+
+@pytest.mark.parametrize("word", ["target.views=live", "target.views=2", "target.bank=float32"])
+def test_runs_whose_teachers_answered_in_another_way_are_no_repetitions(
+    record: Callable[..., Record], word: str
+) -> None:
+    chain = "task=verify rate=8 init=distill target=none"  # stands on a student that had a teacher
+    for cell in ("rate=8 target=soft", chain):
+        ours = [record(f"{cell} seed={seed}", 60.0) for seed in range(2)]
+        assert of_one_setting([*ours, record(f"{cell} seed=2 {word}", 0.0)], "synthetic") == (ours, 1)
+    alone = [record("rate=8 target=none", 60.0), record(f"rate=8 target=none seed=1 {word}", 0.0)]
+    assert of_one_setting(alone, "synthetic") == (alone, 0)
 
 
 def test_every_cell_of_one_setting_stands_in_one_table(record: Callable[..., Record]) -> None:

@@ -54,14 +54,15 @@ class Backbone(nn.Module):
 def _memory_format(net: nn.Module) -> torch.memory_format:
     """channels_last, in which batches come and convolutions are faster, on CPUs too; except for narrow networks.
 
-    With fewer than 8 channels, the gradient of a strided 1 × 1 convolution in channels_last writes beyond its memory
-    (torch 2.14.1 on a CPU): other numbers in every process, or a crash.
+    With fewer than 16 channels, the gradient of a strided 1 × 1 convolution in channels_last writes beyond its memory
+    (torch 2.14.1 on a CPU; with 8 to 15 where several threads share an uneven batch): other numbers in every process,
+    or a crash.
     """
     narrow = any(
         isinstance(layer, nn.Conv2d)
         and layer.kernel_size == (1, 1)
         and layer.stride != (1, 1)
-        and min(layer.in_channels, layer.out_channels) < 8
+        and min(layer.in_channels, layer.out_channels) < 16
         for layer in net.modules()
     )
     return torch.contiguous_format if narrow else torch.channels_last

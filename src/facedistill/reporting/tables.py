@@ -202,8 +202,13 @@ def _cell(record: Record) -> Cell:
 
 
 def _own(record: Record) -> str:
-    """What a cell may have of its own beside its axes: weights and temperature of the target, rates, batch, options."""
-    return hash_of([record["recipe"][key] for key in ("target", "task", "learning_rates")])
+    """What a cell may have of its own beside its axes: weights and temperature of the target, rates, batch, options.
+
+    And how its teachers, or those of the runs it stands on, answered: from a bank, of how many views, or live.
+    """
+    target = record["config"]["target"]
+    answered = [target.get("views"), target.get("bank")] if record["parents"] else None
+    return hash_of([answered, *(record["recipe"][key] for key in ("target", "task", "learning_rates"))])
 
 
 def _setting(record: Record) -> str:
