@@ -199,10 +199,11 @@ FIT = """
 import hashlib, torch
 from facedistill.models.backbone import resnet
 torch.manual_seed(0)
-net = resnet("basic", [1, 1, 1, 1], 16, rate=4)
+torch.set_num_threads(THREADS)
+net = resnet("basic", [1, 1, 1, 1], WIDTH, rate=4)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 for _ in range(12):
-    images = torch.randint(0, 256, (32, 40, 40, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    images = torch.randint(0, 256, (31, 40, 40, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     optimizer.zero_grad()
     net(images).square().mean().backward()
     optimizer.step()
@@ -210,14 +211,17 @@ print(hashlib.sha256(b"".join(p.detach().contiguous().numpy().tobytes() for p in
 """
 
 
-def test_a_narrow_network_trains_the_same_in_every_process() -> None:
+@pytest.mark.parametrize(("width", "threads"), [(16, 1), (32, 2)])
+def test_a_narrow_network_trains_the_same_in_every_process(width: int, threads: int) -> None:
     # in channels_last the gradients of its strided 1 × 1 convolutions overran their memory
-    done = [subprocess.run([sys.executable, "-c", FIT], capture_output=True, text=True) for _ in range(3)]
+    program = FIT.replace("WIDTH", f"{width}").replace("THREADS", f"{threads}")
+    done = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True) for _ in range(3)]
     assert [process.returncode for process in done] == [0, 0, 0], done[0].stderr
     assert len({process.stdout for process in done}) == 1
 
 
 def test_the_memory_layout_is_channels_last_unless_a_strided_projection_is_narrow() -> None:
-    assert resnet("basic", [1, 1, 1, 1], 32, rate=4).memory_format == torch.channels_last
+    assert resnet("basic", [1, 1, 1, 1], 32, rate=2).memory_format == torch.channels_last
+    assert resnet("basic", [1, 1, 1, 1], 32, rate=4).memory_format == torch.contiguous_format
     assert resnet("basic", [1, 1, 1, 1], 32, rate=8).memory_format == torch.contiguous_format
     assert resnet("bottleneck", [3, 4, 6, 3], 64, rate=8).memory_format == torch.channels_last
