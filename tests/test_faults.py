@@ -135,7 +135,7 @@ def holds_a_lock(process: int) -> bool:
     return any(f" {process} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
-def gone(mark: str, seconds: float = 40) -> bool:
+def gone(mark: str, seconds: float = 90) -> bool:
     """Whether every marked process ends."""
     end = time.monotonic() + seconds
     while marked(mark) and time.monotonic() < end:
