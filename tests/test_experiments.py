@@ -23,7 +23,8 @@ Cell = tuple[str, int, str, str]
 def runs(name: str) -> list[Run]:
     """The plan of every cell, composed from the very words that a sweep gives it."""
     content: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "experiments" / f"{name}.yaml").read_text())
-    grids = [{key: str(value) for key, value in grid.items()} for grid in content["hydra"]["sweeper"]["grids"]]
+    unions = content["hydra"]["sweeper"]["grids"]
+    grids = {group: [{k: str(v) for k, v in grid.items()} for grid in union] for group, union in unions.items()}
     overrides = OverridesParser.create().parse_overrides([f"experiments={name}"])
     Plugins.instance()  # loads our module anew, so it is imported after that
     from hydra_plugins.facedistill_hydra.sweeper import GridsSweeper

@@ -349,7 +349,7 @@ def test_every_fault_is_found(made: Run, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_verify_knows_every_key_of_a_record(made: Run) -> None:
-    assert made.record.keys() - RECORD.keys() == {"weights_sha256", "group", "teacher_score"}
+    assert made.record.keys() - RECORD.keys() == {"weights_sha256", "group", "teacher_score", "latency_ms"}
     assert RECORD.keys() <= made.record.keys()
 
 

@@ -33,7 +33,7 @@ from facedistill.data.source import Pairs
 from facedistill.data.verification_set import VerificationSet, protocol_source
 from facedistill.data.views import FaceBatch
 from facedistill.errors import ConfigError, FacedistillError, RunError
-from facedistill.metrics.pairs import roc, verification_metrics
+from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.backbone import Backbone
 from facedistill.models.network import build_network
 from facedistill.models.weights import load_backbone, load_into, read_weights
@@ -92,10 +92,14 @@ def pair_similarity(embedded: NDArray[np.float32], pairs: Pairs) -> NDArray[np.f
 
 
 class Scored(NamedTuple):
-    """Final metrics by name (%; None: too few pairs to tell), and false and true accept rates where there are pairs."""
+    """Final metrics by name (%; None: too few pairs to tell).
+
+    And of every pair its similarity and whether it is of one person [P], empty where there are no pairs.
+    """
 
     metrics: Metrics
-    roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    similarity: NDArray[np.float64] = np.zeros(0)
+    same: NDArray[np.bool_] = np.zeros(0, bool)
 
 
 def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) -> Scored:
@@ -113,14 +117,14 @@ def final_scores(module: ScheduledModule, data: FaceData, device: torch.device) 
     metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
     pairs = faces.pairs
     if pairs is None or module.config.task.needs != "identities":
-        return Scored(metrics, None)
+        return Scored(metrics)
     new = ~pairs.trained_on
     if len(np.unique(pairs.same[new])) < 2:
-        return Scored(metrics, None)
+        return Scored(metrics)
     batches = pair_batches(pairs, module.config)
-    similarity = pair_similarity(embeddings(module.network.backbone, batches, device), pairs)
-    far, tar, _ = roc(similarity[new], pairs.same[new])
-    return Scored({**metrics, **verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])}, (far, tar))
+    similarity = pair_similarity(embeddings(module.network.backbone, batches, device), pairs)[new]
+    same = pairs.same[new]
+    return Scored({**metrics, **verification_metrics(similarity, same, pairs.fold[new])}, similarity, same)
 
 
 class FinishedRun(NamedTuple):

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import distributed
-from torch.utils.flop_counter import FlopCounterMode
 
 from facedistill import __version__
 from facedistill.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_checkpoint
@@ -31,8 +31,11 @@ from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
 from facedistill.evaluate import device_for, final_scores, measured
 from facedistill.files import sha256
+from facedistill.metrics.pairs import roc
+from facedistill.models.cost import latency, multiply_adds
 from facedistill.models.network import Network
 from facedistill.models.weights import load_backbone, load_into, read_weights, save_weights
+from facedistill.outcomes import Outcomes
 from facedistill.reporting.pictures import curves, roc_curve, save_pictures
 from facedistill.reporting.wandb_run import WandbRun
 from facedistill.runs import Run, WeightsFile
@@ -93,11 +96,14 @@ def publish(run: Run, module: ScheduledModule, rows: Sequence[Epoch], data: Face
         "probe": probe(module, data, device)._asdict(),
     }
     scored = final_scores(module, data, device)
+    outcomes = Outcomes(module.outcomes(data), scored.similarity.astype(np.float32), scored.same)
+    outcomes.save(run.directory)
     module.cpu().eval()
     save_weights(run.weights, network, about)
     pictures = {"curves": curves(rows, config.task.metric, run.name), **module.pictures(data)}
-    if scored.roc is not None:
-        pictures["roc"] = roc_curve(*scored.roc, "pairs of people who were not trained on")
+    if len(scored.same):
+        far, tar, _ = roc(scored.similarity, scored.same)
+        pictures["roc"] = roc_curve(far, tar, "pairs of people who were not trained on")
     save_pictures(pictures, run.directory)
     return describe(run, network, rows, scored.metrics, data)
 
@@ -238,9 +244,6 @@ def describe(
 ) -> dict[str, Any]:
     """The record: everything a table or a figure will ever ask of this run."""
     config = run.config
-    crop = config.image.crop
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.backbone.eval()(torch.zeros(1, 3, crop, crop))
     seconds = sum(row["seconds"] for row in rows)
     teacher = run.parents.get("teacher")
     taught = teacher.record["metrics"][teacher.config.task.metric] if isinstance(teacher, Run) else None
@@ -259,9 +262,10 @@ def describe(
         "data": {**data.faces.counts, "train": len(data.faces.train), "test": len(data.faces.test)},
         "params": sum(p.numel() for p in network.backbone.parameters()),
         "params_with_classifier": sum(p.numel() for p in network.parameters()),
-        "macs": counter.get_total_flops() // 2,
+        "macs": multiply_adds(network.backbone, config.image.crop),
         "weights_bytes": run.weights.stat().st_size,
         "weights_sha256": sha256(run.weights),
+        "latency_ms": latency(network.backbone, config.image.crop),
         "seconds": seconds,
         "images_per_second": len(rows) * len(data.faces.train) / seconds,
         "versions": {"facedistill": __version__, "python": platform.python_version()}

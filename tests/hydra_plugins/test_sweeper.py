@@ -9,8 +9,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
+Cell = dict[str, str]
 
-def cells(grids: Sequence[Mapping[str, str]], line: str, batch: int | None = None) -> list[list[dict[str, str]]]:
+
+def cells(grids: Mapping[str, Sequence[Mapping[str, str]]], line: str, batch: int | None = None) -> list[list[Cell]]:
     """What a sweep runs, as Hydra reads it: of a key that is given twice the last word counts."""
     overrides = OverridesParser.create().parse_overrides(line.split())
     Plugins.instance()  # loads our module anew, so it is imported after that
@@ -21,7 +23,8 @@ def cells(grids: Sequence[Mapping[str, str]], line: str, batch: int | None = Non
 
 
 def found(grids: Sequence[Mapping[str, str]], line: str) -> set[tuple[tuple[str, str], ...]]:
-    (chunk,) = cells(grids, line)
+    (chunk,) = cells({"a": grids} if grids else {}, line)
+    assert {cell.pop("group", None) for cell in chunk} == ({"a"} if grids else {None})
     count = {cell.pop("cells") for cell in chunk}
     assert count == {str(len(chunk))}
     unique = {tuple(sorted(cell.items())) for cell in chunk}
@@ -60,9 +63,19 @@ def test_a_cell_is_there_once_whatever_the_order_of_its_words() -> None:
 
 
 def test_cells_are_counted_in_every_chunk() -> None:
-    chunks = cells([{"rate": "2,4,8"}], "seed=0", batch=2)
+    chunks = cells({"a": [{"rate": "2,4,8"}]}, "seed=0", batch=2)
     assert [[cell["rate"] for cell in chunk] for chunk in chunks] == [["2", "4"], ["8"]]
     assert {cell["cells"] for chunk in chunks for cell in chunk} == {"3"}
+
+
+def test_a_cell_of_two_groups_is_there_once_and_of_the_first() -> None:
+    (chunk,) = cells({"b": [{"rate": "2,4"}], "a": [{"rate": "4,8"}]}, "")
+    assert [(cell["rate"], cell["group"]) for cell in chunk] == [("2", "b"), ("4", "b"), ("8", "a")]
+
+
+def test_the_command_line_names_the_group_if_it_wants_to() -> None:
+    (chunk,) = cells({"a": [{"rate": "2,4"}], "b": [{"rate": "4,8"}]}, "group=mine")
+    assert [(cell["rate"], cell["group"]) for cell in chunk] == [("2", "mine"), ("4", "mine"), ("8", "mine")]
 
 
 def test_ranges_and_lists_are_read_as_hydra_reads_them() -> None:
@@ -80,6 +93,11 @@ def test_it_is_the_sweeper_of_a_multirun_and_no_other_program_is_disturbed(tmp_p
     assert "cell 1/8" in done.stdout
     assert "cell 8/8" in done.stdout
     assert done.stdout.count("to be made") == 8 + 6  # six have a teacher
+    words = ["-m", "experiments=[table1,demo]", "plan=true", "logger=csv"]
+    both = subprocess.run(
+        [sys.executable, "-m", "facedistill.train", *words], capture_output=True, text=True, cwd=tmp_path, timeout=100
+    )
+    assert "cell 6/6" in both.stdout, both.stdout + both.stderr  # three of the four of demo are of table 1
     (tmp_path / "other.py").write_text(
         "import hydra, sys\n"
         "@hydra.main(config_path=None, version_base='1.3')\n"

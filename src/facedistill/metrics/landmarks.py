@@ -27,6 +27,31 @@ def box_diagonal(side: Tensor) -> Tensor:
     return side * 2**0.5
 
 
+def error_units(predicted: Tensor, true: Tensor, normalizer: Tensor) -> Tensor:
+    """Normalized errors of faces and of their landmarks, int64 [B, 1 + 5] on the CPU, in units of 1e-7 %.
+
+    Args:
+        predicted: [B, 5, 2], pixels of the original image.
+        true: [B, 5, 2], the same.
+        normalizer: [B], pixels, > 0.
+
+    Raises:
+        DataError: a normalizer is not a positive number.
+    """
+    # on the CPU, since not every accelerator has float64
+    predicted, true, normalizer = (part.detach().cpu().double() for part in (predicted, true, normalizer))
+    bad = ~(normalizer.isfinite() & (normalizer > 0))
+    if bad.any():
+        raise DataError(
+            f"{int(bad.sum())} of {len(bad)} faces of a batch have nothing to divide their error by: both eyes are "
+            "at one point. Fix their annotation, or divide by the box: task.options.normalizer=box"
+        )
+    distance = torch.linalg.vector_norm(predicted - true, dim=2) / normalizer[:, None]
+    error = distance.square().mean(1, keepdim=True).sqrt()
+    errors = (100 * PERCENT * torch.cat([error, distance], 1)).nan_to_num(nan=CEILING).clamp(max=CEILING)
+    return errors.round().long()
+
+
 class LandmarkError(Metric):
     """Normalized root mean square error of the landmarks of every face, exact to 1e-7 %.
 
@@ -48,28 +73,8 @@ class LandmarkError(Metric):
             self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, true: Tensor, normalizer: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            predicted: [B, 5, 2], pixels of the original image.
-            true: [B, 5, 2], the same.
-            normalizer: [B], pixels, > 0.
-
-        Raises:
-            DataError: a normalizer is not a positive number.
-        """
-        # on the CPU, since not every accelerator has float64
-        predicted, true, normalizer = (part.detach().cpu().double() for part in (predicted, true, normalizer))
-        bad = ~(normalizer.isfinite() & (normalizer > 0))
-        if bad.any():
-            raise DataError(
-                f"{int(bad.sum())} of {len(bad)} faces of a batch have nothing to divide their error by: both eyes are "
-                "at one point. Fix their annotation, or divide by the box: task.options.normalizer=box"
-            )
-        distance = torch.linalg.vector_norm(predicted - true, dim=2) / normalizer[:, None]
-        error = distance.square().mean(1, keepdim=True).sqrt()
-        errors = (100 * PERCENT * torch.cat([error, distance], 1)).nan_to_num(nan=CEILING).clamp(max=CEILING)
-        units = errors.round().long()
+        """Count a batch; see ``error_units``."""
+        units = error_units(predicted, true, normalizer)
         below = torch.tensor(LIMITS) * PERCENT - units[:, :1]
         step = round(CURVE_STEP * PERCENT)
         bins = ((units[:, 0] + step - 1) // step).clamp(max=len(self.histogram) - 1)

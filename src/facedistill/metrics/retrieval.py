@@ -20,6 +20,7 @@ class NearestNeighbour(EmbeddingMetric):
     """Every sample once as the query, all others as the gallery, by Euclidean distance (arXiv 1709.02929)."""
 
     higher_is_better = True
+    first: NDArray[np.float64]  # as last computed: the rank of every query's nearest match, 1 … N - 1 or inf
 
     def compute(self) -> dict[str, Tensor]:
         """Float64; %, apart from ``unmatched``.
@@ -35,9 +36,9 @@ class NearestNeighbour(EmbeddingMetric):
         embeddings, labels, _ = self.in_order()
         if len(labels) < 2:
             raise DataError("retrieval compares every sample with the others: the split has 1")
-        first, precision = score_queries(embeddings, labels)
-        metrics = {name: 100 * np.mean(first <= k) for name, k in (("top1", 1), ("rank5", 5), ("rank10", 10))}
-        metrics |= {"map": 100 * precision.mean(), "unmatched": np.isinf(first).sum()}
+        self.first, precision = score_queries(embeddings, labels)
+        metrics = {name: 100 * np.mean(self.first <= k) for name, k in (("top1", 1), ("rank5", 5), ("rank10", 10))}
+        metrics |= {"map": 100 * precision.mean(), "unmatched": np.isinf(self.first).sum()}
         return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in metrics.items()}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facedistill.build import build
@@ -14,7 +16,7 @@ from facedistill.config import Config
 from facedistill.data.module import FaceData
 from facedistill.data.views import FaceBatch
 from facedistill.errors import ConfigError
-from facedistill.metrics.landmarks import LandmarkError, box_diagonal, eye_distance
+from facedistill.metrics.landmarks import PERCENT, LandmarkError, box_diagonal, error_units, eye_distance
 from facedistill.models.network import Answer
 from facedistill.reporting.pictures import error_curve, landmarks, spread
 from facedistill.tasks.base import TaskModule
@@ -53,10 +55,20 @@ class Align(TaskModule):
 
     def measure(self, batch: FaceBatch) -> None:
         """Compare landmarks in pixels of the original image."""
+        self.metric.update(*self._compared(batch))
+
+    def _compared(self, batch: FaceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Found and true landmarks in pixels of the original image, and what their distance is divided by."""
         found = in_original(self.network(batch.images).landmarks, batch, self.config)
         true = in_original(batch.landmarks, batch, self.config)
-        sizes = eye_distance(true) if self.normalizer == "eyes" else box_diagonal(batch.frames[:, 2])
-        self.metric.update(found, true, sizes)
+        return found, true, eye_distance(true) if self.normalizer == "eyes" else box_diagonal(batch.frames[:, 2])
+
+    @torch.no_grad()
+    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+        """The NRMSE of every face."""
+        batches = (batch.to(self.device) for batch in data.val_dataloader())
+        errors = [error_units(*self._compared(batch))[:, 0] for batch in batches]
+        return (torch.cat(errors).double() / PERCENT).float().numpy()
 
     @torch.no_grad()
     def pictures(self, data: FaceData) -> dict[str, Figure]:

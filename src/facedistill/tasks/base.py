@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
@@ -57,6 +59,13 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def scores(self) -> Scores:
         """The metric's values by name, of all batches measured since it was reset."""
         return {name: float(value) for name, value in self.metric.compute().items()}
+
+    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+        """What the score is the mean of: a value for every test sample [N], in order, %; none where nobody asks.
+
+        After the test split has been measured.
+        """
+        return np.zeros(0, np.float32)
 
     def pictures(self, data: FaceData) -> dict[str, Figure]:
         """What a person looks at to believe the scores, by name; after the test split has been measured, on a CPU."""

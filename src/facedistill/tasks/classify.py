@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -36,6 +38,13 @@ class Classify(TaskModule):
     def scores(self) -> Scores:
         """``top1``, %."""
         return {"top1": 100 * float(self.metric.compute())}
+
+    @torch.no_grad()
+    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+        """100 where the network is right, 0 where it is not."""
+        batches = (batch.to(self.device) for batch in data.val_dataloader())
+        right = [self.network(batch.images).logits.argmax(1) == batch.labels for batch in batches]
+        return 100 * torch.cat(right).float().cpu().numpy()
 
     @torch.no_grad()
     def pictures(self, data: FaceData) -> dict[str, Figure]:

@@ -4,6 +4,7 @@
 # dataclass below could not resolve them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,25 +15,32 @@ from hydra.core.override_parser.types import Override
 
 @dataclass
 class GridsSweeperConf:
-    """``grids``: each a mapping from key to sweep (``rate: 2,4,8``); none: one grid, the command line's."""
+    """``grids``: by the name of the group, each a mapping from key to sweep (``rate: 2,4,8``).
+
+    None: one grid, the command line's.
+    """
 
     _target_: str = "hydra_plugins.facedistill_hydra.sweeper.GridsSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
-    grids: list[dict[str, Any]] = field(default_factory=list)
+    grids: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
-    """Every grid times the sweep of the command line, whose words win over a grid's. Each cell once."""
+    """Every grid times the sweep of the command line, whose words win over a grid's.
+
+    Each cell once, in the first group that has it: several tables are one sweep.
+    """
 
     def __init__(
         self,
         max_batch_size: int | None,
         params: dict[str, str] | None = None,
-        grids: Sequence[Mapping[str, Any]] = (),
+        grids: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.grids = list(grids) or [{}]
+        named = [{"group": group, **grid} for group, union in grids.items() for grid in union]
+        self.grids: list[dict[str, Any]] = named or [{}]
 
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
@@ -43,7 +51,7 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
         for grid in self.grids:
             words = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()])
             for cell in BasicSweeper.split_arguments(words + overrides, None)[0]:
-                cells.setdefault(tuple(sorted(cell)), cell)
+                cells.setdefault(tuple(sorted(word for word in cell if not word.startswith("group="))), cell)
         counted = [[*cell, f"cells={len(cells)}"] for cell in cells.values()]
         return list(self.split_overrides_to_chunks(counted, max_batch_size))
 

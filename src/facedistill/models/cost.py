@@ -1,0 +1,33 @@
+"""What a backbone costs: multiply-adds, and milliseconds on the processor at hand."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from facedistill.models.backbone import Backbone
+
+WARM, TIMED = 3, 21
+
+
+@torch.no_grad()
+def multiply_adds(backbone: Backbone, crop: int) -> int:
+    """Of one face of ``crop`` × ``crop`` pixels."""
+    with FlopCounterMode(display=False) as counter:
+        backbone.eval()(torch.zeros(1, 3, crop, crop))
+    return counter.get_total_flops() // 2
+
+
+@torch.no_grad()
+def latency(backbone: Backbone, crop: int) -> float:
+    """Milliseconds for one face of ``crop`` × ``crop`` pixels on the CPU, with torch's threads: the median of some."""
+    face, seconds = torch.zeros(1, 3, crop, crop), []
+    backbone.eval()
+    for _ in range(WARM + TIMED):
+        start = time.perf_counter()
+        backbone(face)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * median(seconds[WARM:])
