@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ def faults(run: Found, runs: Sequence[Found]) -> list[str]:
 
     record = run.record
     assert record is not None
-    if improper := [key for key, kind in RECORD.items() if not isinstance(record.get(key), kind)]:
-        return [f"record.json has no proper {', '.join(improper)}"]
+    if bad := improper(record):
+        return [f"record.json has no proper {', '.join(bad)}"]
     found = []
     if not _is_hash(record["identity"], record["recipe"]):
         found.append("its identity is not the hash of its recipe: record.json was changed")
@@ -54,6 +54,11 @@ def faults(run: Found, runs: Sequence[Found]) -> list[str]:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         found.append("weights.safetensors holds a number that is not finite")
     return found
+
+
+def improper(record: Mapping[str, Any]) -> list[str]:
+    """The keys that a record lacks, or whose values are of a wrong type."""
+    return [key for key, kind in RECORD.items() if not isinstance(record.get(key), kind)]
 
 
 def _is_hash(identity: str, recipe: dict[str, Any]) -> bool:

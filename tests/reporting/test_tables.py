@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from facedistill.pipeline import plan
-from facedistill.reporting.tables import Row, Table, markdown, of_one_setting, shown, tables, values
+from facedistill.reporting.statistics import shown
+from facedistill.reporting.tables import Row, Table, markdown, of_one_setting, tables, values
 from facedistill.runs import Run
 
 Record = dict[str, Any]

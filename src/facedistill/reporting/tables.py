@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from facedistill.files import hash_of
+from facedistill.reporting.statistics import shown
 
 Record = Mapping[str, Any]
 Cell = tuple[str, bool, int, str, str]  # task, softmax, rate, init, target
@@ -49,13 +50,27 @@ class Table:
         """The rows of students."""
         return [row for row in self.rows if row.rate != 1]
 
+    @property
+    def teacher(self) -> Row:
+        """The row of the teacher."""
+        return next(row for row in self.rows if row.rate == 1)
+
+    @property
+    def errors(self) -> bool:
+        """Whether less is better."""
+        return self.metric == "nrmse"
+
+    def row(self, rate: int, init: str, target: str) -> Row:
+        """The row of a student."""
+        return next(row for row in self.cells if (row.rate, row.init, row.target) == (rate, init, target))
+
     def of(self, records: Sequence[Record]) -> list[Record]:
         """The records of the cells of this table."""
         return [record for record in records if any(row.fits(record) for row in self.rows)]
 
     def of_teacher(self, records: Sequence[Record]) -> list[float]:
         """The metric of every run of the teacher."""
-        return [value for row in self.rows if row.rate == 1 for value in values(records, row, self.metric)]
+        return values(records, self.teacher, self.metric)
 
 
 def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
@@ -220,17 +235,10 @@ def _setting(record: Record) -> str:
 
 def values(records: Sequence[Record], row: Row, metric: str) -> list[float]:
     """A metric of every run of a cell, by seed."""
-    fitting = sorted((r for r in records if row.fits(r) and metric in r["metrics"]), key=lambda r: r["config"]["seed"])
+    fitting = sorted(
+        (r for r in records if row.fits(r) and r["metrics"].get(metric) is not None), key=lambda r: r["config"]["seed"]
+    )
     return [float(record["metrics"][metric]) for record in fitting]
-
-
-def shown(numbers: Sequence[float]) -> str:
-    """Mean ± standard deviation; without a spread where there is one run, a dash where there is none."""
-    if not numbers:
-        return "—"
-    if len(numbers) == 1:
-        return f"{numbers[0]:.2f}"
-    return f"{mean(numbers):.2f} ± {stdev(numbers):.2f}"
 
 
 def markdown(table: Table, records: Sequence[Record]) -> str:

@@ -1,0 +1,107 @@
+"""What the report reads: the finished runs of a folder, and those of each table of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facedistill.outcomes import Outcomes
+from facedistill.reporting.statistics import Result
+from facedistill.reporting.tables import Record, Row, Table, of_one_setting, tables
+from facedistill.run_faults import improper
+from facedistill.run_folders import COMPLETE, find_runs
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table of the paper, and the runs that stand in it.
+
+    Attributes:
+        records: one setting's.
+        left_out: how many runs of its cells are of other settings.
+        runs_dir: where the runs are.
+    """
+
+    table: Table
+    records: Sequence[Record]
+    left_out: int
+    runs_dir: Path
+    _outcomes: dict[str, Outcomes | None] = field(default_factory=dict, repr=False)
+
+    def outcomes(self, name: str) -> Outcomes | None:
+        """What a run said of every test sample and pair, where it kept it."""
+        if name not in self._outcomes:
+            self._outcomes[name] = Outcomes.read(self.runs_dir / name)
+        return self._outcomes[name]
+
+    def of(self, row: Row) -> list[Record]:
+        """The records of a row that have the table's metric, by seed."""
+        fitting = [
+            record
+            for record in self.records
+            if row.fits(record) and record["metrics"].get(self.table.metric) is not None
+        ]
+        return sorted(fitting, key=lambda record: (record["config"]["seed"], record["name"]))
+
+    def results(self, row: Row) -> dict[int, Result]:
+        """The scores of a row's runs in the table's metric, by seed."""
+        found = {}
+        for record in self.of(row):
+            kept = self.outcomes(record["name"])
+            value = float(record["metrics"][self.table.metric])
+            found[record["config"]["seed"]] = Result(record["name"], value, None if kept is None else kept.score)
+        return found
+
+    @property
+    def missing(self) -> list[Row]:
+        """The rows without a run."""
+        return [row for row in self.table.rows if not self.of(row)]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of all its runs."""
+        return sorted({record["config"]["seed"] for record in self.records})
+
+
+@dataclass(frozen=True)
+class Study:
+    """The finished runs of a folder.
+
+    Attributes:
+        records: of all runs that are whole, FitNet's first stages included.
+        tables: those of the paper, filled.
+        faults: records that can't be read, with the reason, by the name of the run.
+        unfinished: names of runs that are being made, or were cut.
+    """
+
+    runs_dir: Path
+    records: Sequence[Record]
+    tables: Sequence[Filled]
+    faults: Mapping[str, str]
+    unfinished: Sequence[str]
+
+    @classmethod
+    def of(cls, runs_dir: Path, data: Sequence[str], alignment: str) -> Study:
+        """Read a folder of runs; one that is not there has none.
+
+        Args:
+            data: what takes the place of CASIA-WebFace and, where there is a second, of MS-Celeb-1M.
+            alignment: what takes the place of CelebA.
+        """
+        runs = find_runs(runs_dir) if runs_dir.is_dir() else []
+        records, faults = [], {}
+        for run in runs:
+            if run.record is None:
+                if (run.directory / "record.json").exists():
+                    faults[run.name] = "record.json is no whole JSON object"
+            elif bad := improper(run.record):
+                faults[run.name] = f"record.json has no proper {', '.join(bad)}"
+            else:
+                records.append({**run.record, "name": run.name})
+        unfinished = [run.name for run in runs if run.state != COMPLETE]
+        filled = []
+        for table in tables(data, alignment):
+            ours, left_out = of_one_setting(table.of(records), table.data)
+            filled.append(Filled(table, ours, left_out, runs_dir))
+        return cls(runs_dir, records, filled, faults, unfinished)
