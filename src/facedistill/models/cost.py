@@ -18,7 +18,7 @@ def multiply_adds(backbone: Backbone, crop: int) -> int:
     """Of one face of ``crop`` × ``crop`` pixels."""
     with FlopCounterMode(display=False) as counter:
         backbone.eval()(torch.zeros(1, 3, crop, crop))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 @torch.no_grad()

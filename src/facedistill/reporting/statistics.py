@@ -109,4 +109,5 @@ def _by_sample(
     sizes = {len(part) for pair in found for part in pair}
     if len(found) < len(pairs) or len(sizes) != 1 or 0 in sizes:
         return None
-    return np.mean([one.astype(np.float64) - other for one, other in found], axis=0)
+    over_seeds: NDArray[np.float64] = np.mean([one.astype(np.float64) - other for one, other in found], axis=0)
+    return over_seeds

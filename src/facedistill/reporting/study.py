@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facedistill.outcomes import Outcomes
 from facedistill.reporting.statistics import Result
-from facedistill.reporting.tables import Record, Row, Table, of_one_setting, tables
+from facedistill.reporting.tables import Record, Row, Table, of_one_setting, of_row, tables
 from facedistill.run_faults import improper
 from facedistill.run_folders import COMPLETE, find_runs
 
@@ -37,12 +37,7 @@ class Filled:
 
     def of(self, row: Row) -> list[Record]:
         """The records of a row that have the table's metric, by seed."""
-        fitting = [
-            record
-            for record in self.records
-            if row.fits(record) and record["metrics"].get(self.table.metric) is not None
-        ]
-        return sorted(fitting, key=lambda record: (record["config"]["seed"], record["name"]))
+        return of_row(self.records, row, self.table.metric)
 
     def results(self, row: Row) -> dict[int, Result]:
         """The scores of a row's runs in the table's metric, by seed."""

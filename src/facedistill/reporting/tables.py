@@ -235,10 +235,13 @@ def _setting(record: Record) -> str:
 
 def values(records: Sequence[Record], row: Row, metric: str) -> list[float]:
     """A metric of every run of a cell, by seed."""
-    fitting = sorted(
-        (r for r in records if row.fits(r) and r["metrics"].get(metric) is not None), key=lambda r: r["config"]["seed"]
-    )
-    return [float(record["metrics"][metric]) for record in fitting]
+    return [float(record["metrics"][metric]) for record in of_row(records, row, metric)]
+
+
+def of_row(records: Sequence[Record], row: Row, metric: str) -> list[Record]:
+    """The runs of a cell that have a metric, by seed."""
+    fitting = [record for record in records if row.fits(record) and record["metrics"].get(metric) is not None]
+    return sorted(fitting, key=lambda record: (record["config"]["seed"], record.get("name", "")))
 
 
 def markdown(table: Table, records: Sequence[Record]) -> str:

@@ -89,7 +89,7 @@ class Verify(TaskModule):
 
     def outcomes(self, data: FaceData) -> NDArray[np.float32]:
         """100 where the nearest other test sample is of the same person, 0 where it is not."""
-        return 100 * (self.metric.first == 1).astype(np.float32)
+        return np.where(self.metric.first == 1, np.float32(100), np.float32(0))
 
     @torch.no_grad()
     def pictures(self, data: FaceData) -> dict[str, Figure]:
