@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Outcomes(NamedTuple):
         try:
             with np.load(directory / OUTCOMES, allow_pickle=False) as stored:
                 found = cls(*(stored[name] for name in cls._fields))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         shaped = all(part.ndim == 1 for part in found) and len(found.similarity) == len(found.same)
         typed = found.score.dtype == found.similarity.dtype == np.float32 and found.same.dtype == np.bool_

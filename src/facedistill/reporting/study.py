@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facedistill.outcomes import Outcomes
 from facedistill.reporting.statistics import Result
 from facedistill.reporting.tables import Record, Row, Table, of_one_setting, of_row, tables
 from facedistill.run_faults import improper
 from facedistill.run_folders import COMPLETE, find_runs
+
+# What tables and figures ask of a record.
+_PARTS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("config.task.name", "config.task.metric", "config.init.name", "config.target.name"), str),
+    **dict.fromkeys(("config.data.name", "config.model.name"), str),
+    **dict.fromkeys(("config.rate", "config.seed", "recipe.version", "recipe.threads"), int),
+    **dict.fromkeys(("config.schedule", "config.learning_rates", "config.batch_sizes", "config.teacher.model"), dict),
+    **dict.fromkeys(("recipe.target", "recipe.task", "recipe.data", "recipe.image", "recipe.optimizer"), dict),
+    **dict.fromkeys(("recipe.learning_rates",), list),
+    **dict.fromkeys(("recipe.precision",), str),
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Study:
             if run.record is None:
                 if (run.directory / "record.json").exists():
                     faults[run.name] = "record.json is no whole JSON object"
-            elif bad := improper(run.record):
+            elif bad := improper(run.record) or _lacking(run.record):
                 faults[run.name] = f"record.json has no proper {', '.join(bad)}"
             else:
                 records.append({**run.record, "name": run.name})
@@ -100,3 +112,18 @@ class Study:
             ours, left_out = of_one_setting(table.of(records), table.data)
             filled.append(Filled(table, ours, left_out, runs_dir))
         return cls(runs_dir, records, filled, faults, unfinished)
+
+
+def _lacking(record: Record) -> list[str]:
+    """The parts that a record lacks, or that are of a wrong type."""
+    metrics = {f"metrics.{name}": value for name, value in record["metrics"].items() if value is not None}
+    parts = [path for path, kind in _PARTS.items() if not isinstance(_at(record, path), kind)]
+    return [*parts, *(path for path, value in metrics.items() if not isinstance(value, int | float))]
+
+
+def _at(record: Record, path: str) -> Any:
+    """The value at a path of keys; None where there is none."""
+    found: Any = record
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found

@@ -213,7 +213,7 @@ def _most_alike(records: Sequence[Record], key: Callable[[Record], str]) -> list
 def _cell(record: Record) -> Cell:
     config = record["config"]
     task = config["task"]
-    return task["name"], bool(task["softmax"]), config["rate"], config["init"]["name"], config["target"]["name"]
+    return task["name"], bool(task.get("softmax")), config["rate"], config["init"]["name"], config["target"]["name"]
 
 
 def _own(record: Record) -> str:
