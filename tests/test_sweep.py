@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
 
 from conftest import Planner
 from facedistill import sweep
-from facedistill.board import Board, progress_of
+from facedistill.board import Board, Forecast, progress_of
 from facedistill.errors import ConfigError
 from facedistill.jobs import BUSY, available_gpus
 from facedistill.runs import Run
@@ -33,6 +35,7 @@ class FakeJob:
         for parent in run.parents.values():
             assert parent.is_complete
         self.run, self.gpus, self._looks = run, gpus, 3
+        self.started = time.monotonic()
         self._fate: int | None = None
         run.directory.mkdir(parents=True, exist_ok=True)
         self.made.append(run.name)
@@ -205,3 +208,38 @@ def test_the_table_says_how_far_a_run_is(cells: list[Run]) -> None:
     assert told[2][0] == f"2/{epochs}"
     assert told[3][0] == "top1 12.50"
     assert table.caption == "0 of 6 runs complete · 1 being made · 1 by other processes · 4 to come"
+
+
+class Working(NamedTuple):
+    run: Run
+    started: float
+
+
+def test_the_time_left_is_foretold_by_runs_of_the_same_kind(cells: list[Run]) -> None:
+    small = cells[0]
+    large = next(run for run in cells if run.config.rate != small.config.rate)
+    forecast = Forecast()
+    assert forecast.left([], cells) is None
+    forecast.made(small, 10.0)
+    forecast.made(small, 20.0)
+    assert forecast.left([], [small, large]) == pytest.approx(15 + 15)  # of its kind nothing is known
+    forecast.made(large, 100.0)
+    assert forecast.left([], [small, large, large]) == pytest.approx(15 + 200)
+    now = time.monotonic()
+    jobs = [Working(large, now - 40), Working(small, now - 60)]
+    assert forecast.left(jobs, [large]) == pytest.approx((60 + 0 + 100) / 2, abs=1)  # type: ignore[arg-type]
+
+
+def test_lines_of_a_log_say_how_far_a_sweep_is(cells: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board(cells, Sweep.of(cells).runs)
+    run = cells[3]
+    run.directory.mkdir(parents=True)
+    run.complete({"metrics": METRICS})
+    board.ended(run)
+    board.ended(run, 10.0)
+    board.show([], cells[:2], set(), 0)
+    board.ended(run, 10.0)
+    plain, first, second = capsys.readouterr().out.splitlines()
+    assert plain.endswith("top1 1.00")
+    assert first.endswith("top1 1.00 (2 of 6 runs)")
+    assert second.endswith("top1 1.00 (3 of 6 runs, about 0:20 left)")

@@ -155,7 +155,7 @@ def _next(sweep: Sweep, board: Board) -> Run | None:
 
 def _ended(sweep: Sweep, job: Job, board: Board) -> None:
     if job.run.is_complete:
-        board.ended(job.run)
+        board.ended(job.run, time.monotonic() - job.started)
     elif job.status == BUSY:
         sweep.to_come.append(job.run)
     else:
