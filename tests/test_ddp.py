@@ -236,6 +236,7 @@ def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(
 def test_two_ranks_make_a_bank_together_and_learn_from_it(tmp_path: Path) -> None:
     """The first epoch starts from equal weights: its soft loss is that of a live teacher, but for rounding."""
     runs = {}
+    (tmp_path / "cache").mkdir()
     for views in ("all", "live"):
         folder = tmp_path / views
         folder.mkdir()

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
+from PIL import Image
+from wandb_file import read_offline
 
-from facedistill.reporting.wandb_run import WandbRun, flat, has_key
+from facedistill.reporting.wandb_run import WandbRun, artifact_name, flat, has_key
 from facedistill.runs import Run
 
 Planner = Callable[..., Run]
@@ -27,8 +30,10 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def _finished(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()  # its service keeps the settings that it saw first
     yield
     wandb.finish()
+    wandb.teardown()
 
 
 def test_without_anything_there_is_no_key(nobody: Path) -> None:
@@ -83,6 +88,14 @@ def test_what_people_sort_by_is_at_the_top_and_plain(planned: Planner) -> None:
         "beta": 0.0,
         "tau": 4.0,
         "batch_size": 7,
+        "softmax": False,
+        "epochs": 5,
+        "learning_rate": 0.01,
+        "crop": 40,
+        "role": "student",
+        "cell": "/8 full, soft",
+        "parent/teacher": run.parents["teacher"].name,
+        "parent/init": run.parents["init"].name,
     }
     assert json.loads(json.dumps(found["recipe"])) == run.recipe
 
@@ -108,9 +121,9 @@ def test_it_is_offline_if_asked_for_or_without_a_key(
     monkeypatch.setenv("WANDB_API_KEY", key)
     given: list[dict[str, Any]] = []
 
-    def init(**settings: Any) -> object:
+    def init(**settings: Any) -> SimpleNamespace:
         given.append(settings)
-        return object()
+        return SimpleNamespace(dir=str(nobody / "files"))
 
     monkeypatch.setattr(wandb, "init", init)
     run = planned(*ONLINE, f"logger.mode={mode}", "logger.project=p", "logger.entity=e", "group=table9")
@@ -152,6 +165,40 @@ def test_a_real_run_is_offline_finished_and_followed_by_a_run_of_its_own(planned
         (file,) = run.directory.glob("wandb/offline-run-*/*.wandb")
         assert run.identity in file.name
         assert file.stat().st_size > 0
+
+
+@pytest.mark.usefixtures("_finished")
+@pytest.mark.parametrize("group", ["null", '"a <b>\\"|`\\u2028 ü"'])
+def test_an_offline_run_is_complete(planned: Planner, nobody: Path, group: str) -> None:
+    run = planned(*ONLINE, f"group={group}")
+    run.directory.mkdir(parents=True)
+    run.weights.write_bytes(b"weights")
+    Image.new("RGB", (8, 8)).save(run.directory / "samples.png")
+    rows = [{"epoch": float(epoch), "lr": 0.01, "test/top1": 10.0 + epoch, "train/loss": 1.5} for epoch in range(3)]
+    costs = {"params": 10, "macs": 20, "weights_bytes": 30, "seconds": 1.5, "images_per_second": 100.0}
+    with WandbRun(run) as dashboard:
+        for row in rows:
+            dashboard.log(row)
+        dashboard.summarize({"metrics": {"top1": 12.5, "pairs": None}, "teacher_score": 75.0, **costs})
+    wandb.teardown()  # the file is whole once the service has ended
+    found = read_offline(run.directory)
+    assert (found.run.run_id, found.run.display_name, found.exit_code) == (run.identity, run.name, 0)
+    assert found.run.job_type == "classify-student"
+    assert found.run.run_group.isprintable()
+    assert {"classify", "full", "soft", "rate-8", "synthetic", "student"} == set(found.run.tags)
+    plain = {key: value for key, value in flat(run).items() if key != "recipe"}
+    assert {key: found.config[key] for key in plain} == plain
+    assert found.config["params"] == 10
+    told = [line for line in found.history if "lr" in line]
+    assert [{key: line[key] for key in row} for line, row in zip(told, rows, strict=True)] == rows
+    assert [line["classify/top1"] for line in told] == [10.0, 11.0, 12.0]
+    expected = {"final/top1": 12.5, "classify/top1": 12.5, "final/top1_minus_teacher": -62.5, **costs}
+    assert {key: found.summary[key] for key in expected} == expected
+    assert "final/pairs" not in found.summary
+    assert found.media("classify/samples").read_bytes() == (run.directory / "samples.png").read_bytes()
+    (weights,) = found.artifacts
+    assert (weights.name, weights.type) == (artifact_name(run.name), "model")
+    assert weights.manifest.contents[0].path == "weights.safetensors"
 
 
 @pytest.mark.usefixtures("_finished")
