@@ -35,10 +35,26 @@ def main(words: Sequence[str]) -> int:
         page = write_report(study, answered, Path(options["out"]))
         print(verdicts(answered))
         print(f"\n{len(study.records)} runs; open {page}")
+        if "wandb" in given:
+            _publish(given["wandb"], study, page.parent)
     except (FacedistillError, OSError) as error:
         print(f"facedistill: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _publish(target: str, study: Study, out: Path) -> None:
+    """Show the runs and the tables in a workspace of Weights & Biases, and say where it is."""
+    import pandas as pd  # late, as W&B: they take seconds
+
+    from facedistill.reporting.workspace import publish
+
+    tables = {path.stem: pd.read_csv(path) for path in sorted(out.glob("tables/*.csv"))}
+    published = publish(target, study.records, tables)
+    print(f"The workspace is {published.url}")
+    if published.absent:
+        folders = study.runs_dir / "*" / "wandb" / "offline-run-*"
+        print(f"{len(published.absent)} runs are not there yet: wandb sync {folders}")
 
 
 def _given(words: Sequence[str]) -> dict[str, str]:
