@@ -23,6 +23,7 @@ from facedistill.evaluate import evaluate_run
 from facedistill.models.backbone import resnet
 from facedistill.models.network import Network, build_network
 from facedistill.models.weights import read_weights, save_weights
+from facedistill.outcomes import Outcomes
 from facedistill.pipeline import ensure, plan
 from facedistill.runs import Run, all_records
 
@@ -159,6 +160,27 @@ def test_a_banked_teacher_teaches_what_a_live_one_does(made: Run, tmp_path: Path
         assert more_exact["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-5)
         assert row["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-3)
         assert row["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
+
+
+def test_whether_a_bank_was_there_changes_nothing(tmp_path: Path) -> None:
+    """The map of the hidden target draws its weights after the teacher was asked."""
+    cell = ["rate=8", "target=hidden", "seed=4", f"cache_dir={tmp_path}/cache"]
+    first = make(tmp_path / "first", *cell)
+    assert list((tmp_path / "cache").glob("bank-*"))
+    second = make(tmp_path / "second", *cell)
+    assert curve(first) == curve(second)
+    assert same(tensors(first), tensors(second))
+
+
+def test_a_run_keeps_what_its_score_is_the_mean_of(tmp_path: Path) -> None:
+    for task, metric in (("classify", "top1"), ("align", "nrmse"), ("verify", "top1")):
+        run = make(tmp_path, f"task={task}", "rate=8", "init=scratch", "target=none")
+        kept = Outcomes.read(run.directory)
+        assert kept is not None
+        assert len(kept.score) == run.record["data"]["test"]
+        assert kept.score.mean(dtype=float) == pytest.approx(run.record["metrics"][metric], rel=1e-6)
+        assert len(kept.same) == (0 if task == "align" else 20)
+        assert run.record["latency_ms"] > 0
 
 
 def test_evaluate_gives_the_recorded_numbers(made: Run) -> None:

@@ -60,7 +60,8 @@ def make(run: Run, title: str) -> None:
     data = FaceData.of(config)
     network = training_network(config, count_identities(config, config.identities_data))
     initialize(network, run)
-    teachers = load_teachers(run, data)
+    with torch.random.fork_rng(devices=[]):  # a teacher that is asked draws numbers, and one with a bank may not be
+        teachers = load_teachers(run, data)
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     with WandbRun(run) as dashboard:
         history = History(run.directory / "metrics.csv", dashboard)

@@ -23,7 +23,7 @@ from facedistill.errors import WeightsError
 from facedistill.files import hash_of, remove_parts, sha256, write_json
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 MAKER = "maker.json"  # in a run's directory: who makes it, or began to
 
 
