@@ -260,7 +260,7 @@ def test_a_name_is_whole_however_narrow_the_terminal(
     [
         (["list"], "choices are stale, remove NAME"),
         (["remove"], "name the runs to remove"),
-        (["remove", "classify-r2-scratch-none-synthetic-s1"], "Near: classify-r2-scratch-none-synthetic-s0-"),
+        (["remove", "classify-r2-scratch-none-synthetic-s1"], "classify-r2-scratch-none-synthetic-s0-"),
         (["verify", "nobody"], "there is no run nobody"),
         (["stale", "sort=age"], "sort=: words are"),
         (["remove", "*", "dependents=yes"], "the choice is dependents=true"),
