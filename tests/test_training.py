@@ -368,6 +368,14 @@ def test_a_sweep_goes_on_after_a_failed_cell_and_says_so(tmp_path: Path) -> None
     assert len(all_records(tmp_path)) == 1
 
 
+def test_a_sweep_with_a_word_that_does_not_exist_makes_nothing(tmp_path: Path) -> None:
+    line = words(tmp_path / "runs", "rate=8", "target=none", "init=scratch,bogus")
+    done = command("facedistill.train", "-m", *line)
+    assert done.returncode != 0
+    assert "scratch_whole" in done.stderr, "the choices"
+    assert not list((tmp_path / "runs").glob("*/*"))
+
+
 def test_a_plan_is_printed_and_makes_nothing(tmp_path: Path) -> None:
     done = command("facedistill.train", *words(tmp_path / "runs", "rate=2", "init=fitnet", "target=soft", "plan=true"))
     assert done.returncode == 0

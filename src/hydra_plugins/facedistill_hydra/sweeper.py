@@ -12,6 +12,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from hydra_plugins.facedistill_hydra.launcher import LocalLauncher
+
 
 @dataclass
 class GridsSweeperConf:
@@ -54,6 +56,11 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
                 cells.setdefault(tuple(sorted(word for word in cell if not word.startswith("group="))), cell)
         counted = [[*cell, f"cells={len(cells)}"] for cell in cells.values()]
         return list(self.split_overrides_to_chunks(counted, max_batch_size))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose every cell before any is launched, unless the launcher does: it is a third of the time of a plan."""
+        if not isinstance(self.launcher, LocalLauncher):
+            super().validate_batch_is_legal(batch)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsSweeperConf, provider="facedistill")
