@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from safetensors.torch import save_file
@@ -22,6 +23,7 @@ from facedistill import fit
 from facedistill.errors import RunError
 from facedistill.files import write_aside
 from facedistill.models.weights import read_weights
+from facedistill.outcomes import Outcomes
 from facedistill.pipeline import ensure, plan
 from facedistill.run_faults import RECORD
 from facedistill.run_folders import EMPTY, dependents, find_runs, remove
@@ -331,6 +333,11 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
     "a changed file in an ancestor's place": (
         lambda run: in_record(parents={"teacher": str(run.weights)})(run),
         "is not the one that it was made with",
+    ),
+    "no outcomes": (lambda run: (run.directory / "outcomes.npz").unlink(), "outcomes.npz is not there"),
+    "outcomes of another run": (
+        lambda run: Outcomes(np.full(9, 3, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)).save(run.directory),
+        "outcomes.npz has a mean of 3, not ",
     ),
     "renamed": (lambda run: run.directory.rename(run.directory.with_name("mine-0")), "the folder was renamed"),
 }

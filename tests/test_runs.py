@@ -77,6 +77,7 @@ CHANGES = [
     "data.seed=9",
     "data.num_identities=10",
     "trainer.precision=bf16-mixed",
+    "trainer.compile=true",
     "task.batch_size=16",
     "batch_sizes.classification=16",
     "model.width=24",

@@ -162,6 +162,25 @@ def test_a_banked_teacher_teaches_what_a_live_one_does(made: Run, tmp_path: Path
         assert row["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [["target=none"], ["target=soft"], ["task=hint", "target=none"]], ids=str)
+def test_a_compiled_run_learns_what_an_eager_one_does(tmp_path: Path, cell: list[str]) -> None:
+    """In other sums: its identity is another one. Its weights are as plain."""
+    eager, compiled = (make(tmp_path, "rate=8", *cell, f"trainer.compile={word}") for word in ("false", "true"))
+    assert compiled.identity != eager.identity
+    assert tensors(compiled).keys() == tensors(eager).keys()
+    first, expected = curve(compiled)[0], curve(eager)[0]
+    assert first["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
+    again = make(tmp_path / "again", "rate=8", *cell, "trainer.compile=true")
+    assert curve(again) == curve(compiled)
+
+
+def test_without_a_compiler_nothing_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "nothing"))
+    with pytest.raises(RunError, match=r"trainer\.compile=true needs a C\+\+ compiler.*install it, or set CXX"):
+        make(tmp_path, "rate=8", "target=none", "trainer.compile=true")
+
+
 def test_whether_a_bank_was_there_changes_nothing(tmp_path: Path) -> None:
     """The map of the hidden target draws its weights after the teacher was asked."""
     cell = ["rate=8", "target=hidden", "seed=4", f"cache_dir={tmp_path}/cache"]

@@ -108,11 +108,12 @@ class ScheduleConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how a run is executed; ``precision``, ``threads`` and ``sync_batchnorm`` alone are in its identity."""
+    """Where and how a run is executed; its identity has ``precision``, ``threads``, ``compile``, ``sync_batchnorm``."""
 
     accelerator: str = MISSING
     precision: str = MISSING
     threads: int = MISSING
+    compile: bool = MISSING
     num_workers: int = MISSING
     devices: int = MISSING
     num_nodes: int = MISSING

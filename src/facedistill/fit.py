@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 import warnings
@@ -52,9 +54,10 @@ def make(run: Run, title: str) -> None:
     Where several processes do this together, each calls it; the first alone scores the network and writes.
 
     Raises:
-        RunError: the loss is not finite, or it was interrupted; then the run is not complete.
+        RunError: the loss is not finite, or it was interrupted; then the run is not complete. Or there is no compiler.
     """
     config = run.config
+    check_compiler(config)
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
@@ -181,6 +184,17 @@ def probe(module: ScheduledModule, data: FaceData, device: torch.device) -> Prob
     metric = module.config.task.metric
     value = measured(module, data.test_loader(indices), device)[metric]
     return Probe(metric, value, len(indices), bool(module.metric.higher_is_better))
+
+
+def check_compiler(config: Config) -> None:
+    """torch.compile generates C++ or, for a GPU, code that wants a C compiler too; it would say so in a traceback.
+
+    Raises:
+        RunError: there is none.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if config.trainer.compile and not shutil.which(compiler):
+        raise RunError(f"trainer.compile=true needs a C++ compiler, and there is no {compiler}: install it, or set CXX")
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:

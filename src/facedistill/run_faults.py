@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from facedistill.errors import WeightsError
 from facedistill.files import hash_of, sha256
+from facedistill.outcomes import OUTCOMES, Outcomes
 from facedistill.run_folders import Found
 from facedistill.runs import WeightsFile
 
@@ -19,6 +21,7 @@ RECORD: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("params", "params_with_classifier", "macs", "weights_bytes"), int),
     **dict.fromkeys(("seconds", "images_per_second"), (int, float)),
 }
+ROUNDING = 1e-3  # of a mean of float32, in points
 _STATISTICS = ("running_mean", "running_var")  # of BatchNorm: in the weights, but no parameters
 
 
@@ -36,6 +39,7 @@ def faults(run: Found, runs: Sequence[Found]) -> list[str]:
     if record["name"] != run.name or not run.name.endswith(record["identity"]):
         found.append(f"its record is that of {record['name']}: the folder was renamed")
     found += _strange_ancestors(run, runs)
+    found += _strange_outcomes(run.directory, record)
     weights = run.directory / "weights.safetensors"
     try:
         tensors, about = read_weights(weights)
@@ -54,6 +58,21 @@ def faults(run: Found, runs: Sequence[Found]) -> list[str]:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         found.append("weights.safetensors holds a number that is not finite")
     return found
+
+
+def _strange_outcomes(directory: Path, record: Mapping[str, Any]) -> list[str]:
+    """What a run said of every test sample has the mean that its record has. Runs before ``latency_ms`` kept none."""
+    if "latency_ms" not in record:
+        return []
+    outcomes = Outcomes.read(directory)
+    if outcomes is None:
+        return [f"{OUTCOMES} is not there, or damaged: the report has no intervals over its test samples"]
+    try:
+        scored = float(record["metrics"][record["config"]["task"]["metric"]])
+    except (KeyError, TypeError, ValueError):
+        return ["record.json has no score of its task"]
+    mean = outcomes.score.mean(dtype=float) if len(outcomes.score) else scored
+    return [] if isclose(mean, scored, abs_tol=ROUNDING) else [f"{OUTCOMES} has a mean of {mean:.4g}, not {scored:.4g}"]
 
 
 def improper(record: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ class Run:
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
             "precision": config.trainer.precision,
             "threads": config.trainer.threads,
-            **({"sync_batchnorm": True} if config.trainer.sync_batchnorm else {}),
+            **{name: True for name in ("compile", "sync_batchnorm") if getattr(config.trainer, name)},
             "seed": config.seed,
             "parents": {role: parent.identity for role, parent in self.parents.items()},
         }

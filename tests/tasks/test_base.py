@@ -103,6 +103,29 @@ def test_the_temperature_is_that_of_the_configuration(compose: Compose, faces: F
     assert module.train().training_step(batch, 0)["soft"].item() == pytest.approx(expected, rel=2e-5)
 
 
+@pytest.mark.parametrize("compiles", [False, True])
+def test_training_steps_alone_are_compiled_and_only_if_asked(
+    compose: Compose, faces: FaceSet, monkeypatch: pytest.MonkeyPatch, compiles: bool
+) -> None:
+    calls: list[int] = []
+
+    def compiled(function: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+        def counted(images: torch.Tensor) -> Any:
+            calls.append(len(images))
+            return function(images)
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    config = compose(*TINY, "target=soft", f"trainer.compile={compiles}")
+    module, batch = task(config), first_batch(config, faces)
+    assert module.state_dict().keys() == task(compose(*TINY, "target=soft")).state_dict().keys()
+    expected = by_hand(module, batch)
+    assert module.train().training_step(batch, 0)["task"].item() == pytest.approx(expected["task"], rel=2e-5)
+    module.eval().measure(batch)
+    assert calls == ([len(batch.labels)] if compiles else [])
+
+
 def test_the_optimizer_has_every_trained_weight_once_and_the_papers_settings(compose: Compose) -> None:
     module = task(compose(*TINY, "target=hidden", "schedule.momentum=0.8", "schedule.weight_decay=0.003"))
     optimizer = module.configure_optimizers()["optimizer"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -28,6 +28,7 @@ from facedistill.signals import stop_on_signals
 from facedistill.tasks.ranks import whole, whole_part
 
 Scores = dict[str, float]
+T = TypeVar("T")
 
 
 class ScheduledModule(pl.LightningModule, abc.ABC):
@@ -47,6 +48,10 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.network = network
         self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
+
+    def compiled(self, forward: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+        """A forward as training steps call it; measuring stays with the network itself, as it is published."""
+        return torch.compile(forward) if self.config.trainer.compile else forward
 
     @abc.abstractmethod
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
@@ -123,6 +128,10 @@ def identity_loss(student: Answer, batch: FaceBatch) -> Tensor:
 class TaskModule(ScheduledModule):
     """Trains on a task's own loss Φ and on the terms of its target. A task supplies Φ and its test metrics."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._answer: Callable[[Tensor], Answer] = self.compiled(self.network.forward)
+
     @abc.abstractmethod
     def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
         """Φ: the loss that needs no teacher, a scalar. The batch comes without its images."""
@@ -130,7 +139,7 @@ class TaskModule(ScheduledModule):
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
         sizes = self.shares(batch, batch_index)
-        student: Answer = whole(self.network(batch.images), sizes)
+        student: Answer = whole(self._answer(batch.images), sizes)
         taught = {role: self._taught(role, batch, sizes) for role in self.teachers}
         loss = self.task_loss(student, whole(batch.without_images(), sizes))
         terms = {"task": loss.detach()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,24 +31,25 @@ class Hint(ScheduledModule):
             student = self.network.backbone.eval().middle(probe)
             teacher = self.teacher.middle(probe)
         self.network.train()
+        self._middle: Callable[[Tensor], Tensor] = self.compiled(self.network.backbone.middle)
         self.regressor = nn.Conv2d(student.shape[1], teacher.shape[1], 1)
         self.metric = MeanMetric()
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
-        loss = whole_mean(self._error(batch), self.shares(batch, batch_index))
+        loss = whole_mean(self._error(batch, self._middle), self.shares(batch, batch_index))
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:
         """Average the error."""
-        self.metric.update(self._error(batch), len(batch.labels))
+        self.metric.update(self._error(batch, self.network.backbone.middle), len(batch.labels))
 
     def scores(self) -> Scores:
         """``hint_error``, the mean over the test split."""
         return {"hint_error": float(self.metric.compute())}
 
-    def _error(self, batch: FaceBatch) -> Tensor:
-        middle = self.regressor(self.network.backbone.middle(batch.images))
+    def _error(self, batch: FaceBatch, student: Callable[[Tensor], Tensor]) -> Tensor:
+        middle = self.regressor(student(batch.images))
         hint = self.teacher.middle(batch.images)
         if middle.shape[2:] != hint.shape[2:]:
             middle = F.interpolate(middle, hint.shape[2:], mode="bilinear")  # backbones of two families
