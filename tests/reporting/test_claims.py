@@ -83,7 +83,7 @@ def answered(path: Path, scores: Mapping[tuple[int, str], float], seeds: int = 3
             for row in table.rows
             for seed in range(seeds)
         ]
-        filled.append(Filled(table, records, 0, path))
+        filled.append(Filled(table, records, 0, path, range(seeds)))
     return {answer.name: answer for answer in answers(Study(path, [], filled, {}, []))}
 
 
@@ -109,7 +109,7 @@ def test_one_seed_decides_nothing(tmp_path: Path) -> None:
 
 
 def test_no_runs_are_said_to_be_missing(tmp_path: Path) -> None:
-    filled = [Filled(table, [], 0, tmp_path) for table in tables(["synthetic"])]
+    filled = [Filled(table, [], 0, tmp_path, [0]) for table in tables(["synthetic"])]
     found = answers(Study(tmp_path, [], filled, {}, []))
     assert {answer.verdict for answer in found} == {MISSING}
 

@@ -58,8 +58,9 @@ def test_the_runs_of_a_cell_are_its_results_by_seed_with_their_outcomes(made: Ca
     assert found[0].outcomes.tolist() == [100.0, 0.0]
     assert found[1].outcomes is None
     assert table(study, 1).seeds == [0, 1]
-    assert SOFT.label not in [row.label for row in table(study, 1).missing]
-    assert "Scratch, hidden" in [row.label for row in table(study, 1).missing]
+    assert table(study, 1).missing == [row.label for row in table(study, 1).table.rows if row.label != SOFT.label]
+    assert table(study, 1).command.endswith(" experiments=table1 seed=0,1")
+    assert table(study, 4).seeds == [0, 1], "those of the study"
     assert not study.faults
 
 
@@ -67,7 +68,21 @@ def test_no_folder_and_an_empty_one_are_no_runs(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing"):
         study = Study.of(path, ["synthetic"], "synthetic")
         assert (study.records, study.faults, study.unfinished) == ([], {}, [])
-        assert all(filled.missing == list(filled.table.rows) for filled in study.tables)
+        assert all(filled.missing == [row.label for row in filled.table.rows] for filled in study.tables)
+        assert all(filled.command == filled.table.command for filled in study.tables)
+
+
+def test_a_row_that_lacks_a_seed_says_which(made: Callable[..., Path]) -> None:
+    for words in ("rate=8 target=soft", "rate=8 target=soft seed=2", "rate=8 target=hidden seed=1"):
+        made(words, 50.0)
+    study = Study.of(made("rate=8 target=hidden", 50.0).parent, ["synthetic"], "synthetic")
+    assert table(study, 1).missing[:4] == [
+        "teacher",
+        "Scratch, hidden (seed 2)",
+        "Scratch, logits",
+        f"{SOFT.label} (seed 1)",
+    ]
+    assert table(study, 1).command.endswith(" seed=0,1,2")
 
 
 def test_what_is_wrong_with_a_record_is_said_and_the_others_are_read(made: Callable[..., Path]) -> None:

@@ -23,10 +23,15 @@ from facedistill.reporting.tables import METRICS, Record, Row
 
 INK = "#1b1c1d"  # becomes currentColor
 MUTED = "#8c8c8c"
-# Okabe and Ito 2008: told apart by colour-blind people; every series has a marker of its own too
+# Okabe and Ito 2008: told apart by colour-blind people
 BLUE, VERMILION, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# A cell looks the same in every figure: its colour is the initialization, its marker and line are the target.
+INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "full": GREEN}
+INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
+TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
+TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
 ANSWERED = {
     Verdict.HOLDS: (BLUE, "o"),
     Verdict.FAILS: (VERMILION, "s"),
@@ -123,7 +128,7 @@ def rates(study: Study) -> Figure | None:
             if one.of(row):
                 series[row.label.split(" ", 1)[1]].append(row)
         for number, (label, rows) in enumerate(series.items()):
-            look = _look(number)
+            look = _look(rows[0])
             scores = [[result.value for result in one.results(row).values()] for row in rows]
             places = [(2, 4, 8).index(row.rate) + 0.05 * (number - len(series) / 2) for row in rows]
             axes.plot(places, [mean(values) for values in scores], ms=5, label=label, **look)
@@ -217,13 +222,13 @@ def pareto(study: Study) -> Figure | None:
     if not points:
         return None
     figure, panels = _panels(len(points), height=3.3, columns=3)
-    kinds = list(dict.fromkeys(_kind(row) for row in one.table.rows))
     for axes, (key, found) in zip(panels, points.items(), strict=True):
         for row, price, score in found:
-            number = kinds.index(_kind(row))
-            axes.plot(price, score, linestyle="", ms=6, label=_kind(row), **_look(number))
-            said = "T" if row.rate == 1 else f"/{row.rate}"
-            axes.annotate(said, (price, score), (4, 3), textcoords="offset points", size=7)
+            axes.plot(price, score, ms=6, label=_kind(row), **{**_look(row), "linestyle": ""})
+        for rate in {row.rate for row, *_ in found}:
+            highest = max(((price, score) for row, price, score in found if row.rate == rate), key=lambda at: at[1])
+            said = "teacher" if rate == 1 else f"/{rate}"
+            axes.annotate(said, highest, (0, 6), textcoords="offset points", size=7, ha="center")
         front = _front([(price, score) for _, price, score in found])
         axes.plot(*zip(*front, strict=True), color=INK, linewidth=0.8, zorder=0)
         if key == "latency_ms":
@@ -267,14 +272,13 @@ def learning(study: Study) -> Figure | None:
     figure, panels = _panels(len(filled), height=4.2)
     for axes, one in zip(panels, filled, strict=True):
         shown = [row for row in one.table.rows if row.rate in (1, 8) and one.of(row)]
-        for number, row in enumerate(shown):
+        for row in shown:
             key = f"test/{one.table.metric}"
             curves = [[epoch[key] for epoch in record["history"] if key in epoch] for record in one.of(row)]
             length = min(map(len, curves))
             if length:
                 means = np.mean([curve[:length] for curve in curves], axis=0)
-                style = "--" if row.rate == 1 else "-"
-                axes.plot(range(1, length + 1), means, style, ms=3, label=row.label, **_look(number))
+                axes.plot(range(1, length + 1), means, ms=3, label=row.label, **_look(row))
         axes.set_title(_title(one))
         axes.set_xlabel("epoch")
         axes.set_ylabel(METRICS[one.table.metric])
@@ -284,22 +288,21 @@ def learning(study: Study) -> Figure | None:
 
 def error_curves(study: Study) -> Figure | None:
     """Faces with at most an error, of alignment's cells."""
-    curves: list[tuple[str, NDArray[np.float32]]] = []
+    curves: list[tuple[Row, NDArray[np.float32]]] = []
     for one in (one for one in study.tables if one.table.errors):
         for row in one.table.rows:
             kept = [result.outcomes for result in one.results(row).values() if result.outcomes is not None]
             if kept:
-                curves.append((row.label, np.sort(np.concatenate(kept))))
+                curves.append((row, np.sort(np.concatenate(kept))))
     if not curves:
         return None
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     end = float(np.quantile(np.concatenate([errors for _, errors in curves]), 0.98))
     errors_at = np.linspace(0, end, 200)
-    for number, (label, errors) in enumerate(curves):
+    for number, (row, errors) in enumerate(curves):
         within = 100 * np.searchsorted(errors, errors_at, side="right") / len(errors)
-        style = "--" if number == 0 else "-"
-        axes.plot(errors_at, within, style, ms=4, markevery=(number, 25), label=label, **_look(number))
+        axes.plot(errors_at, within, ms=4, markevery=(number, 25), label=row.label, **_look(row))
     axes.set_xlabel("NRMSE of a face, %")
     axes.set_ylabel("faces, %")
     axes.legend(fontsize=7)
@@ -322,10 +325,12 @@ def rocs(study: Study) -> Figure | None:
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     lowest = 1.0
-    for number, (label, (far, tar, _)) in enumerate(curves):
+    for number, ((label, (far, tar, _)), color) in enumerate(zip(curves, COLORS, strict=False)):
         lowest = min(lowest, float(far[far > 0].min(initial=1.0)))
         style = "--" if number == 0 else "-"
-        axes.step(far, 100 * tar, style, where="post", ms=4, markevery=0.2, label=label, **_look(number))
+        axes.step(
+            far, 100 * tar, style, where="post", ms=4, markevery=0.2, label=label, color=color, marker=MARKERS[number]
+        )
     axes.set_xscale("log")
     axes.set_xlim(lowest, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -359,9 +364,12 @@ def spent(study: Study) -> dict[str, float]:
     return {f"{task} /{rate}" if rate > 1 else task: hours[task, rate] for task, rate in sorted(hours)}
 
 
-def _look(number: int) -> dict[str, Any]:
-    """The colour and the marker of a series."""
-    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
+def _look(row: Row) -> dict[str, Any]:
+    """Colour, marker and line of a cell, whatever its rate."""
+    if row.rate == 1:
+        return TEACHER
+    marker, line = TARGETS[row.target]
+    return {"color": INITIALIZATIONS[row.init], "marker": marker, "linestyle": line}
 
 
 def _panels(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:

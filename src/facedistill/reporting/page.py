@@ -300,9 +300,7 @@ def readme(study: Study, answered: Sequence[Answer], captions: Mapping[str, str]
         if one.records:
             parts.append(markdown(table, one.records))
         if one.missing:
-            parts.append(
-                f"Missing: {'; '.join(row.label for row in one.missing)}. To make them: {_code(table.command)}"
-            )
+            parts.append(f"Missing: {'; '.join(one.missing)}. To make them: {_code(one.command)}")
     parts.append("## Figures")
     parts += [f"![{caption}](figures/{name}.svg)\n\n{caption}" for name, caption in captions.items()]
     return "\n\n".join(parts) + "\n"

@@ -33,12 +33,14 @@ class Filled:
         records: one setting's.
         left_out: how many runs of its cells are of other settings.
         runs_dir: where the runs are.
+        seeds: those that every row should have: of all its records or, where there is none, of the study's.
     """
 
     table: Table
     records: Sequence[Record]
     left_out: int
     runs_dir: Path
+    seeds: Sequence[int]
     _outcomes: dict[str, Outcomes | None] = field(default_factory=dict, repr=False)
 
     def outcomes(self, name: str) -> Outcomes | None:
@@ -61,14 +63,20 @@ class Filled:
         return found
 
     @property
-    def missing(self) -> list[Row]:
-        """The rows without a run."""
-        return [row for row in self.table.rows if not self.of(row)]
+    def missing(self) -> list[str]:
+        """The rows without a run, and those that lack one at some of the seeds, with these."""
+        found = []
+        for row in self.table.rows:
+            there = seeds_of(self.of(row))
+            lacking = [seed for seed in self.seeds if seed not in there]
+            if lacking:
+                found.append(row.label + (f" (seed {', '.join(map(str, lacking))})" if there else ""))
+        return found
 
     @property
-    def seeds(self) -> list[int]:
-        """Of all its runs."""
-        return sorted({record["config"]["seed"] for record in self.records})
+    def command(self) -> str:
+        """Makes what is missing."""
+        return self.table.command + ("" if self.seeds == [0] else f" seed={','.join(map(str, self.seeds))}")
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,13 @@ class Study:
         filled = []
         for table in tables(data, alignment):
             ours, left_out = of_one_setting(table.of(records), table.data)
-            filled.append(Filled(table, ours, left_out, runs_dir))
+            filled.append(Filled(table, ours, left_out, runs_dir, seeds_of(ours) or seeds_of(records) or [0]))
         return cls(runs_dir, records, filled, faults, unfinished)
+
+
+def seeds_of(records: Sequence[Record]) -> list[int]:
+    """Every seed, once."""
+    return sorted({record["config"]["seed"] for record in records})
 
 
 def _lacking(record: Record) -> list[str]:
