@@ -58,7 +58,7 @@ def students(top: Path, words: list[str]) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)
-        swept(top, "ancestors", [f"hydra.sweeper.grids={{ancestors: [{','.join(ANCESTORS)}]}}"])
+        swept(top, "ancestors", [f"+hydra.sweeper.grids.ancestors=[{','.join(ANCESTORS)}]"])
         ways: dict[str, Callable[[], float]] = {name: partial(students, top, words) for name, words in WAYS.items()}
         found = alternating(ways, REPETITIONS)
     print(f"{STUDENTS} students, schedule.epochs={EPOCHS}, {REPETITIONS} repetitions\n")

@@ -13,7 +13,7 @@ deterministic algorithms. Its box leaves a teacher in the mode in which it comes
 it comes in eval mode, as ours is.
 
 Images/s are those of one epoch from the end of its first batch to the end of its last: start-up, evaluation and
-checkpoint are in neither. The three ways take turns; the table has medians of seven repetitions, and the median of the
+checkpoint are in neither. The three ways take turns; the table has medians of five repetitions, and the median of the
 ratios within a repetition. The bank is made before, and what that took is printed. Everything lies in a temporary
 folder. Two minutes.
 """
@@ -52,7 +52,7 @@ from facedistill.runs import Run
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 
 RATES = (8, 4)
-REPETITIONS = 7
+REPETITIONS = 5
 CHECKED = 5  # first steps whose losses are compared
 TOLERANCE = 1e-3  # of a loss: the bank rounds to float16
 RIVAL, BANK, LIVE = "torchdistill", "facedistill, bank", "facedistill, live teacher"
