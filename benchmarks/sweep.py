@@ -30,11 +30,12 @@ WAYS = {
     "banked, `target.views=all`": ["experiments=table4", "target.views=all"],
     "live, `target.views=live`": ["experiments=table4", "target.views=live"],
 }
-ANCESTORS = [
+_GRIDS = [
     "{task: verify, rate: 1, init: teacher, task.options.mining: semihard}",
     '{task: verify, rate: "2,4,8", init: scratch, task.options.mining: semihard}',
     '{task: classify, rate: "2,4,8", init: full, target: soft, target.views: "all,live"}',  # the live way's own
 ]
+ANCESTORS = f"+hydra.sweeper.grids.ancestors=[{','.join(_GRIDS)}]"
 
 
 def swept(top: Path, runs: str, words: list[str]) -> float:
@@ -58,7 +59,7 @@ def students(top: Path, words: list[str]) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)
-        swept(top, "ancestors", [f"+hydra.sweeper.grids.ancestors=[{','.join(ANCESTORS)}]"])
+        swept(top, "ancestors", [ANCESTORS])
         ways: dict[str, Callable[[], float]] = {name: partial(students, top, words) for name, words in WAYS.items()}
         found = alternating(ways, REPETITIONS)
     print(f"{STUDENTS} students, schedule.epochs={EPOCHS}, {REPETITIONS} repetitions\n")
