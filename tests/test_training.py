@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -99,6 +100,18 @@ def test_the_record_holds_what_a_table_asks(made: Run) -> None:
     assert record["teacher_score"] == made.parents["teacher"].record["metrics"]["top1"]  # type: ignore[union-attr]
     assert not made.checkpoint.exists()
     assert {"curves.png", "samples.png", "metrics.csv"} <= {path.name for path in made.directory.iterdir()}
+
+
+def test_the_record_names_the_processor(made: Run, tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(
+        "processor\t: 0\nmodel name\t: Some CPU 3000\nflags\t: a b\nprocessor\t: 1\nmodel name\t: another\n"
+    )
+    assert fit.processor(told) == f"Some CPU 3000, {os.cpu_count()} cores"
+    told.write_text("nothing\n")
+    for file in (told, tmp_path / "none"):
+        assert fit.processor(file).partition(",")[0] in (platform.processor(), platform.machine())
+    assert made.record["device"]["name"] == fit.processor() or torch.cuda.is_available()
 
 
 def test_multiply_adds_are_those_of_the_convolutions(made: Run) -> None:

@@ -254,6 +254,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The model of the CPU, where the system tells it, or its architecture; and how many cores there are."""
+    told = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return f"{next(iter(models), '') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
 def describe(
     run: Run, network: Network, rows: Sequence[Epoch], metrics: dict[str, float | None], data: FaceData
 ) -> dict[str, Any]:
@@ -287,7 +294,7 @@ def describe(
         | {name: version(name) for name in PACKAGES},
         "device": {
             "accelerator": config.trainer.accelerator,
-            "name": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+            "name": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
             "threads": torch.get_num_threads(),
         },
     }
