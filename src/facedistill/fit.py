@@ -57,7 +57,7 @@ def make(run: Run, title: str) -> None:
         RunError: the loss is not finite, or it was interrupted; then the run is not complete. Or there is no compiler.
     """
     config = run.config
-    check_compiler(config)
+    prepare_compiler(config)
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
@@ -186,15 +186,18 @@ def probe(module: ScheduledModule, data: FaceData, device: torch.device) -> Prob
     return Probe(metric, value, len(indices), bool(module.metric.higher_is_better))
 
 
-def check_compiler(config: Config) -> None:
-    """torch.compile generates C++ or, for a GPU, code that wants a C compiler too; it would say so in a traceback.
+def prepare_compiler(config: Config) -> None:
+    """Have torch.compile begin anew: what it makes depends on what the process had it compile before.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no C++ compiler, which it needs, for a GPU too; it would say so in a traceback.
     """
+    if not config.trainer.compile:
+        return
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if config.trainer.compile and not shutil.which(compiler):
+    if not shutil.which(compiler):
         raise RunError(f"trainer.compile=true needs a C++ compiler, and there is no {compiler}: install it, or set CXX")
+    torch.compiler.reset()
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:

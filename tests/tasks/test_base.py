@@ -109,7 +109,7 @@ def test_training_steps_alone_are_compiled_and_only_if_asked(
 ) -> None:
     calls: list[int] = []
 
-    def compiled(function: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+    def compiled(function: Callable[[torch.Tensor], Any], dynamic: bool) -> Callable[[torch.Tensor], Any]:
         def counted(images: torch.Tensor) -> Any:
             calls.append(len(images))
             return function(images)

@@ -50,8 +50,11 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.targets = nn.ModuleDict(dict(targets or {}))
 
     def compiled(self, forward: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
-        """A forward as training steps call it; measuring stays with the network itself, as it is published."""
-        return torch.compile(forward) if self.config.trainer.compile else forward
+        """A forward as training steps call it; measuring stays with the network itself, as it is published.
+
+        By batch size, of which there are two: code for any size would depend on which came first.
+        """
+        return torch.compile(forward, dynamic=False) if self.config.trainer.compile else forward
 
     @abc.abstractmethod
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
