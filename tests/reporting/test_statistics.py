@@ -125,11 +125,15 @@ def test_without_the_stretch_three_seeds_would_be_covered_far_too_rarely() -> No
     assert covered / 300 < 0.85
 
 
-def test_drawing_by_distinct_values_is_drawing_with_replacement() -> None:
-    values = np.repeat([-100.0, 0.0, 50.0], [7, 80, 13])
+@pytest.mark.parametrize(
+    "values", [np.repeat([-100.0, 0.0, 50.0], [7, 80, 13]), np.random.default_rng(4).normal(3, 20, 3_000)]
+)
+def test_few_distinct_values_and_many_are_drawn_with_replacement(values: NDArray[np.float64]) -> None:
     means = resampled_means(values, np.random.default_rng(5))
-    assert means.mean() == pytest.approx(values.mean(), abs=0.3)
-    assert means.std() == pytest.approx(values.std() / 10, rel=0.06)
+    error = values.std() / len(values) ** 0.5
+    assert len(means) == 2_000
+    assert means.mean() == pytest.approx(values.mean(), abs=5 * error / 2_000**0.5)
+    assert means.std() == pytest.approx(error, rel=0.06)
 
 
 def test_outcomes_of_another_split_or_of_some_runs_only_are_not_resampled() -> None:
