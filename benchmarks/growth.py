@@ -184,7 +184,7 @@ def make_views(folder: Path, count: int) -> None:
 
 def reading_views(folder: Path, count: int) -> dict[str, float]:
     """What opening the first ``count`` views takes, and as many epochs."""
-    batches = TrainBatches(np.arange(SAMPLES), 32, seed=0, views=count)
+    batches = TrainBatches(np.arange(SAMPLES), 32, seed=0, views=range(count))
     keys = []
     for epoch in range(count):
         batches.set_epoch(epoch)
@@ -192,7 +192,7 @@ def reading_views(folder: Path, count: int) -> dict[str, float]:
     trim()
     private, mapped = resident("RssAnon"), resident("RssFile")
     opening, views = timed(lambda: [open_view(folder, number) for number in range(count)])
-    bank = Bank(np.arange(SAMPLES), views)
+    bank = Bank(np.arange(SAMPLES), dict(enumerate(views)))
     seconds, _ = timed(lambda: all(len(bank(batch)) for batch in keys))
     return {
         "opening": opening,

@@ -474,7 +474,7 @@ def test_how_teachers_answer_is_one_choice_for_a_chain(planned: Planner) -> None
     run = planned("task=verify", "init=distill", "target=soft", "rate=8", "target.views=live", "target.bank=float32")
     student = run.parents["init"]
     assert isinstance(student, Run)
-    assert (student.config.target.name, student.config.banked_views) == ("soft", None)
+    assert (student.config.target.name, student.config.target.views) == ("soft", "live")
     assert student.identity == planned("rate=8", "init=full", "target=soft", "target.views=live").identity
 
 

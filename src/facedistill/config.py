@@ -193,15 +193,6 @@ class Config:
         return {"auto": auto, "task": "teacher", "classification": "recognizer"}[self.target.soft_teacher]
 
     @property
-    def banked_views(self) -> int | None:
-        """How many views of every training image the teachers' banks hold; None: there is no bank."""
-        views = self.target.views
-        if views == "live" or not self.target.active():
-            return None
-        epochs = len(self.epoch_rates)
-        return epochs if isinstance(views, str) else min(views, epochs)
-
-    @property
     def epoch_rates(self) -> list[float]:
         """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
         given = self.task.learning_rates

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.config import Config
+from facedistill.data.turns import banked_views
 from facedistill.errors import WeightsError
 from facedistill.files import hash_of, remove_parts, sha256, write_json
 
@@ -71,7 +72,7 @@ class Run:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """Everything that changes the result, as plain values."""
-        config = self.config
+        config, views = self.config, banked_views(self.config)
         task = {
             key: getattr(config.task, key)
             for key in ("name", "batch_size", "softmax", "images_per_identity", "options")
@@ -87,7 +88,7 @@ class Run:
             "rate": config.rate,
             "init": config.init.name,
             "target": config.target.active(),
-            **({"bank": [config.banked_views, config.target.bank]} if config.banked_views else {}),
+            **({"bank": [views if min(views) < 0 else len(views), config.target.bank]} if views else {}),
             "teacher_model": config.teacher.model if self.parents.keys() & {"teacher", "recognizer"} else None,
             "learning_rates": config.epoch_rates,
             "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},

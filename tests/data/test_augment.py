@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2_contingency, chisquare
 
-from facedistill.data.augment import EVAL_VIEW, NO_LANDMARKS, Augmentation
+from facedistill.data.augment import NO_LANDMARKS, Augmentation
+from facedistill.data.turns import EVAL_VIEW, mirror_of
 
 SIZE, CROP = 24, 16
 PLACES = SIZE - CROP + 1
@@ -116,6 +117,18 @@ def test_a_crop_of_the_whole_image_is_it_or_its_mirror() -> None:
     augmentation = Augmentation(SIZE, 0)
     seen = {augmentation(MAP, NO_LANDMARKS, index, 0)[0].tobytes() for index in range(40)}
     assert seen == {MAP.tobytes(), MAP[:, ::-1].tobytes()}
+
+
+def test_a_mirrored_view_is_the_view_from_left_to_right() -> None:
+    augmentation, face = Augmentation(CROP, 0), np.float32([[3, 4], [12, 5], [8, 8], [5, 12], [11, 13]])
+    for view in range(20):
+        assert mirror_of(mirror_of(view)) == view
+        image, points = augmentation(MAP, face, 7, view)
+        other, others = augmentation(MAP, face, 7, mirror_of(view))
+        np.testing.assert_array_equal(other, image[:, ::-1])
+        np.testing.assert_allclose(others[:, 0], CROP - 1 - points[[1, 0, 2, 4, 3], 0], atol=1e-4)
+        np.testing.assert_array_equal(others[:, 1], points[[1, 0, 2, 4, 3], 1])
+        np.testing.assert_array_equal(augmentation(MAP, NO_LANDMARKS, 7, mirror_of(view))[0], other)
 
 
 def dots(points: NDArray[np.float32]) -> NDArray[np.uint8]:

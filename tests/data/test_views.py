@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from facedistill.data.augment import EVAL_VIEW, Augmentation
+from facedistill.data.augment import Augmentation
 from facedistill.data.source import FaceSet
+from facedistill.data.turns import EVAL_VIEW
 from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
 from facedistill.errors import DataError
 
@@ -172,8 +173,10 @@ def people(*counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.arange(1, len(labels)), labels
 
 
-@pytest.mark.parametrize(("views", "expected"), [(None, [0, 1, 2, 3, 4]), (1, [0] * 5), (2, [0, 1, 0, 1, 0])])
-def test_an_epoch_has_a_view_of_its_own_or_views_take_turns(views: int | None, expected: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("views", "expected"), [(None, [0, 1, 2, 3, 4]), ([0], [0] * 5), ([0, -2, 1], [0, -2, 1, 0, -2])]
+)
+def test_an_epoch_has_a_view_of_its_own_or_views_take_turns(views: list[int] | None, expected: list[int]) -> None:
     indices, labels = np.arange(24), np.arange(24) % 3
     samplers = [
         TrainBatches(indices, 6, seed=0, views=views),

@@ -17,9 +17,9 @@ from filelock import FileLock
 from torch import nn
 
 from facedistill.config import Config
-from facedistill.data.augment import EVAL_VIEW
 from facedistill.data.module import FaceData
 from facedistill.data.source import FaceSet
+from facedistill.data.turns import EVAL_VIEW, mirror_of
 from facedistill.distill import bank as bank_module
 from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.soft import SoftTarget
@@ -79,7 +79,7 @@ def live(made: BankMaker, keys: list[tuple[int, int]]) -> torch.Tensor:
 
 def test_it_says_what_the_teacher_says_of_every_sample_and_view(config: Config, data: FaceData, tmp_path: Path) -> None:
     whole, half = (maker(config, data, tmp_path, kind) for kind in ("float32", "float16"))
-    exact, rounded = whole.open(3), half.open(3)
+    exact, rounded = whole.open(range(3)), half.open(range(3))
     for view in range(3):
         keys = keys_of(data, view)
         said = live(whole, keys).numpy()
@@ -96,7 +96,7 @@ def test_a_soft_loss_and_its_gradient_are_those_of_a_live_teacher(
     config: Config, data: FaceData, tmp_path: Path, kind: str, off: float, cosine: float
 ) -> None:
     made, keys = maker(config, data, tmp_path, kind), keys_of(data, 0)
-    recalled = torch.from_numpy(made.open(1)(keys)).float()
+    recalled = torch.from_numpy(made.open(range(1))(keys)).float()
     student = torch.randn(len(keys), 4, generator=torch.Generator().manual_seed(1))
     found = []
     for features in (recalled, live(made, keys)):
@@ -111,21 +111,30 @@ def test_a_soft_loss_and_its_gradient_are_those_of_a_live_teacher(
     assert F.cosine_similarity(gradient, expected, 0) >= cosine
 
 
+def test_a_view_and_its_mirror_are_two_files_of_one_bank(config: Config, data: FaceData, tmp_path: Path) -> None:
+    made = maker(config, data, tmp_path)
+    bank, plain = made.open([0, mirror_of(0)]), made.open([0])
+    assert {path.stem for path in made.folder.glob("*.npz")} == {"view-0000", "view-0000-mirrored"}
+    np.testing.assert_array_equal(bank(keys_of(data, 0)), plain(keys_of(data, 0)))
+    keys = keys_of(data, mirror_of(0))
+    np.testing.assert_array_equal(bank(keys), live(made, keys).numpy().astype(np.float16))
+
+
 def test_each_sample_and_view_is_answered_once_and_a_longer_schedule_adds(
     config: Config, data: FaceData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher, train, spots = counted(config), len(data.faces.train), bank_module.SPOTS
     made = maker(config, data, tmp_path, teacher=teacher)
-    assert not made.is_there(1)
-    made.open(2)
+    assert not made.is_there(range(1))
+    made.open(range(2))
     assert f"2 views × {train} samples × 128 values" in capsys.readouterr().err
     assert teacher.answered == 2 * train + 2 * spots
-    assert made.is_there(2)
-    assert not made.is_there(3)
-    made.open(2)
+    assert made.is_there(range(2))
+    assert not made.is_there(range(3))
+    made.open(range(2))
     assert capsys.readouterr().err == ""
     assert teacher.answered == 2 * train + 4 * spots
-    made.open(3)
+    made.open(range(3))
     assert teacher.answered == 3 * train + 7 * spots
 
 
@@ -140,7 +149,7 @@ def test_another_teacher_seed_or_kind_is_another_bank(config: Config, data: Face
 
 
 def test_who_finds_a_view_being_made_makes_another_meanwhile(config: Config, data: FaceData, tmp_path: Path) -> None:
-    made, expected = maker(config, data, tmp_path / "one"), maker(config, data, tmp_path / "other").open(3)
+    made, expected = maker(config, data, tmp_path / "one"), maker(config, data, tmp_path / "other").open(range(3))
     made.folder.mkdir(parents=True)
     begun, order = threading.Event(), []
 
@@ -154,7 +163,7 @@ def test_who_finds_a_view_being_made_makes_another_meanwhile(config: Config, dat
     other = threading.Thread(target=makes_the_first)
     other.start()
     begun.wait()
-    bank = made.open(3)
+    bank = made.open(range(3))
     other.join()
     assert order == [False]
     for view in range(3):
@@ -165,7 +174,7 @@ def test_it_goes_on_where_it_was_killed(
     config: Config, data: FaceData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bank_module, "EVAL_BATCH", 8)
-    whole = maker(config, data, tmp_path / "whole").open(1)
+    whole = maker(config, data, tmp_path / "whole").open(range(1))
 
     class Killed(Counted):
         def __call__(self, images: torch.Tensor) -> Taught:
@@ -174,45 +183,45 @@ def test_it_goes_on_where_it_was_killed(
             return super().__call__(images)
 
     with pytest.raises(KeyboardInterrupt):
-        maker(config, data, tmp_path, teacher=Killed(counted(config).network, {})).open(1)
+        maker(config, data, tmp_path, teacher=Killed(counted(config).network, {})).open(range(1))
     teacher = counted(config)
-    bank = maker(config, data, tmp_path, teacher=teacher).open(1)
+    bank = maker(config, data, tmp_path, teacher=teacher).open(range(1))
     assert teacher.answered == len(data.faces.train) - 16 + bank_module.SPOTS
     np.testing.assert_array_equal(bank(keys_of(data, 0)), whole(keys_of(data, 0)))
 
 
 def test_what_is_not_what_the_teacher_says_is_refused(config: Config, data: FaceData, tmp_path: Path) -> None:
-    maker(config, data, tmp_path).open(2)
+    maker(config, data, tmp_path).open(range(2))
     impostor = maker(config, data, tmp_path, teacher=counted(config, seed=1))  # of the same name
     with pytest.raises(DataError, match=r"the teacher says something else of sample \d+, view 0") as refusal:
-        impostor.open(2)
+        impostor.open(range(2))
     assert f"{impostor.folder}" in str(refusal.value)
     assert "Delete" in str(refusal.value)
 
 
 def test_a_bank_of_something_else_under_its_name_is_refused(config: Config, data: FaceData, tmp_path: Path) -> None:
     made = maker(config, data, tmp_path)
-    made.open(1)
+    made.open(range(1))
     about = made.folder / "about.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "seed": 7}))
     with pytest.raises(DataError, match=r"of something else\. Delete"):
-        made.open(1)
+        made.open(range(1))
 
 
 def test_a_view_that_was_cut_is_made_again(config: Config, data: FaceData, tmp_path: Path) -> None:
     made = maker(config, data, tmp_path)
-    expected = made.open(1)(keys_of(data, 0)).copy()
+    expected = made.open(range(1))(keys_of(data, 0)).copy()
     path = made.folder / "view-0000.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    np.testing.assert_array_equal(made.open(1)(keys_of(data, 0)), expected)
+    np.testing.assert_array_equal(made.open(range(1))(keys_of(data, 0)), expected)
 
 
 def test_a_value_beyond_float16_says_what_to_type(config: Config, data: FaceData, tmp_path: Path) -> None:
     teacher = counted(config)
     teacher.network.backbone.net.layer4[0].bn2.bias.fill_(1e6)
     with pytest.raises(DataError, match=r"target\.bank=float32"):
-        maker(config, data, tmp_path, teacher=teacher).open(1)
-    maker(config, data, tmp_path, "float32", teacher).open(1)
+        maker(config, data, tmp_path, teacher=teacher).open(range(1))
+    maker(config, data, tmp_path, "float32", teacher).open(range(1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -221,13 +230,14 @@ def test_training_batches_bring_what_the_banks_hold(
 ) -> None:
     config = compose(*TINY, "target.views=2", f"trainer.num_workers={workers}")
     data = FaceData(config, faces)
-    one = maker(config, data, tmp_path / "one").open(2)
-    other = maker(config, data, tmp_path / "other", teacher=counted(config, seed=1)).open(2)
+    views = [0, mirror_of(0)]
+    one = maker(config, data, tmp_path / "one").open(views)
+    other = maker(config, data, tmp_path / "other", teacher=counted(config, seed=1)).open(views)
     data.recall([one, other])
     for epoch in range(3):
         data.train_batches.set_epoch(epoch)
         for batch in data.train_dataloader():
-            keys = [(index, epoch % 2) for index in batch.indices.tolist()]
+            keys = [(index, views[epoch % 2]) for index in batch.indices.tolist()]
             assert batch.hidden.shape == (len(keys), 2, 128)
             assert batch.hidden.dtype == torch.float16
             for number, bank in enumerate((one, other)):
@@ -251,10 +261,10 @@ def test_it_is_the_same_for_faces_with_landmarks_and_without(compose: Compose, f
     for task in ("classify", "align"):
         config = compose(*small, f"task={task}", f"init={'scratch' if task == 'classify' else 'pretrain'}")
         data = FaceData(config, marked)
-        found.append(maker(config, data, tmp_path / task).open(3)(keys_of(data, 2)))
+        found.append(maker(config, data, tmp_path / task).open(range(3))(keys_of(data, 2)))
     np.testing.assert_array_equal(*found)
 
 
 def test_no_sample_is_evaluated_from_it() -> None:
-    with pytest.raises(IndexError):
-        Bank(np.arange(3), [])([(0, EVAL_VIEW)])
+    with pytest.raises(KeyError):
+        Bank(np.arange(3), {})([(0, EVAL_VIEW)])

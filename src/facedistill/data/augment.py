@@ -12,8 +12,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks t
 import albumentations as A
 
 from facedistill.data.source import MIRRORED
+from facedistill.data.turns import EVAL_VIEW, mirror_of
 
-EVAL_VIEW = -1  # the centre crop, not flipped
 NO_LANDMARKS = np.empty((0, 2), np.float32)
 _ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # where they go tells whether the image was mirrored
 
@@ -21,8 +21,8 @@ _ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # where they go tells whether the imag
 class Augmentation:
     """The paper's: a random crop, and a horizontal flip half of the time; the centre crop for ``EVAL_VIEW``.
 
-    What is drawn depends on (seed, index, view) alone. Landmarks move with the pixels; a mirrored face swaps left
-    and right.
+    What is drawn depends on (seed, index, view) alone; ``mirror_of(view)`` is that view from left to right. Landmarks
+    move with the pixels; a mirrored face swaps left and right.
     """
 
     def __init__(self, crop: int, seed: int) -> None:
@@ -41,6 +41,8 @@ class Augmentation:
         self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image uint8 [S, S, 3], landmarks [5, 2] (or none, [0, 2]) in its pixels → the same of the crop."""
+        if view < EVAL_VIEW:
+            return mirrored(*self(image, landmarks, index, mirror_of(view)))
         centred = view == EVAL_VIEW
         if not centred:
             self._rewind(self._seed, index << 32 | view)
@@ -60,3 +62,11 @@ class Augmentation:
         state["buffer_pos"], state["has_uint32"] = 4, 0  # what was drawn ahead is forgotten
         self._bits.state = state
         self._python_draw.seed(int(self._draw.integers(2**63)))
+
+
+def mirrored(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """An image [H, W, 3] from left to right, and its landmarks [5, 2] (or none), left and right swapped."""
+    if len(landmarks):
+        landmarks = landmarks[list(MIRRORED)]
+        landmarks[:, 0] = image.shape[1] - 1 - landmarks[:, 0]
+    return image[:, ::-1], landmarks

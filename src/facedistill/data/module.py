@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from facedistill.config import Config
 from facedistill.data.augment import Augmentation
 from facedistill.data.source import FaceSet, Pairs, build_source
+from facedistill.data.turns import banked_views
 from facedistill.data.views import EvalBatches, FaceBatch, IdentityBatches, Keys, Recalled, TrainBatches, Views
 from facedistill.errors import DataError
 
@@ -72,7 +73,7 @@ class FaceData(pl.LightningDataModule):
     @cached_property
     def train_batches(self) -> TrainBatches:
         """The sampler of the task: every sample once, or P identities × K images."""
-        task, seed, faces, views = self._config.task, self._config.seed, self.faces, self._config.banked_views
+        task, seed, faces, views = self._config.task, self._config.seed, self.faces, banked_views(self._config)
         if task.images_per_identity is None:
             return TrainBatches(faces.train, task.batch_size, seed, views)
         return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)

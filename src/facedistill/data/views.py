@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
-from facedistill.data.augment import EVAL_VIEW, NO_LANDMARKS, Augmentation
+from facedistill.data.augment import NO_LANDMARKS, Augmentation
 from facedistill.data.source import FaceSet
+from facedistill.data.turns import EVAL_VIEW
 from facedistill.errors import DataError
 
 Keys = list[tuple[int, int]]
@@ -106,14 +107,16 @@ class TrainBatches(Sampler[Keys]):
     """Every training sample once an epoch, in an order and with views that depend on (seed, epoch) alone.
 
     All samples are used and no batch is much smaller than another: sizes differ by one at most, so that
-    BatchNorm never meets a batch of one. Several processes share every batch. There is a view an epoch, or the same
-    ``views`` take turns.
+    BatchNorm never meets a batch of one. Several processes share every batch. There is a view an epoch, or ``views``
+    take turns.
 
     Raises:
         DataError: iterated in several processes, a batch has fewer than two samples for each.
     """
 
-    def __init__(self, indices: NDArray[np.int64], batch_size: int, seed: int, views: int | None = None) -> None:
+    def __init__(
+        self, indices: NDArray[np.int64], batch_size: int, seed: int, views: Sequence[int] | None = None
+    ) -> None:
         self._indices, self._batch_size, self._seed, self._views = indices, batch_size, seed, views
         self.epoch = 0
 
@@ -126,7 +129,7 @@ class TrainBatches(Sampler[Keys]):
 
     def __iter__(self) -> Iterator[Keys]:
         rank, processes = place()
-        view = self.epoch % (self._views or self.epoch + 1)
+        view = self._views[self.epoch % len(self._views)] if self._views else self.epoch
         for batch in self.batches(self.epoch):
             yield [(int(index), view) for index in self._share(batch, rank, processes)]
 
@@ -170,7 +173,7 @@ class IdentityBatches(TrainBatches):
         batch_size: int,
         per_identity: int,
         seed: int,
-        views: int | None = None,
+        views: Sequence[int] | None = None,
     ) -> None:
         super().__init__(indices, batch_size, seed, views)
         self._per_identity, self._people = per_identity, batch_size // per_identity

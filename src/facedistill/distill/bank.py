@@ -7,7 +7,7 @@ makes them from K_T.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ from rich.console import Console
 
 from facedistill.data.module import EVAL_BATCH, FaceData
 from facedistill.data.store import Batches, Item, Mapped, open_or_make
+from facedistill.data.turns import EVAL_VIEW, mirror_of
 from facedistill.data.views import Keys
 from facedistill.distill.teacher import FrozenTeacher
 from facedistill.errors import BusyError, DataError
@@ -39,11 +40,11 @@ class Bank:
 
     Attributes:
         samples: int64 [N], ascending, the samples it knows.
-        views: each the K_T [N, width] of one view, float16 or float32.
+        views: by the number of a view its K_T [N, width], float16 or float32.
     """
 
     samples: NDArray[np.int64]
-    views: list[Mapped]
+    views: Mapping[int, Mapped]
 
     def __call__(self, keys: Keys) -> NDArray[Any]:
         """K_T [B, width] of (index, view) pairs."""
@@ -51,7 +52,7 @@ class Bank:
         rows = np.searchsorted(self.samples, indices)
         first = self.views[views[0]]
         found = np.empty((len(keys), *first.item.shape), first.item.dtype)
-        for view in np.unique(views):  # of a training batch there is one
+        for view in np.unique(views).tolist():  # of a training batch there is one
             found[views == view] = self.views[view][rows[views == view]]
         return found
 
@@ -84,12 +85,12 @@ class BankMaker:
     def _width(self) -> int:
         return self.teacher.network.backbone.width
 
-    def is_there(self, count: int) -> bool:
-        """Whether the first ``count`` views have been made."""
-        return not self._missing(count)
+    def is_there(self, views: Sequence[int]) -> bool:
+        """Whether these views have been made."""
+        return not self._missing(views)
 
-    def open(self, count: int) -> Bank:
-        """The bank with its first ``count`` views, which are made where they are missing.
+    def open(self, views: Sequence[int]) -> Bank:
+        """The bank with these views, which are made where they are missing.
 
         Raises:
             DataError: it is of something else than its name says, or the teacher says something else today; the disk
@@ -100,23 +101,25 @@ class BankMaker:
             write_json(about, self._said)
         if read_object(about) != self._said:
             raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")
-        if missing := self._missing(count):
+        if missing := self._missing(views):
             self._tell(len(missing))
         made: dict[int, Mapped] = {}
         for wait in (False, True):  # first what nobody is making, then what others have made
-            for view in range(count):
+            for view in views:
                 if view not in made:
                     with suppress(BusyError):
                         made[view] = self._view(view, wait)
-        bank = Bank(self.data.faces.train, [made[view] for view in range(count)])
+        bank = Bank(self.data.faces.train, made)
         self._check(bank)
         return bank
 
     def _path(self, view: int) -> Path:
+        if view < EVAL_VIEW:
+            return self.folder / f"view-{mirror_of(view):04d}-mirrored"
         return self.folder / f"view-{view:04d}"
 
-    def _missing(self, count: int) -> list[int]:
-        return [view for view in range(count) if not self._path(view).with_suffix(".npz").exists()]
+    def _missing(self, views: Sequence[int]) -> list[int]:
+        return [view for view in views if not self._path(view).with_suffix(".npz").exists()]
 
     def _tell(self, views: int) -> None:
         count = len(self.data.faces.train)
@@ -135,7 +138,8 @@ class BankMaker:
             for first, features in self._answered([(int(index), view) for index in samples[start:]]):
                 yield start + first + len(features), features, {}
 
-        return open_or_make(self._path(view), len(samples), item, answers, f"bank, view {view}", wait).items
+        path = self._path(view)
+        return open_or_make(path, len(samples), item, answers, f"bank, {path.name}", wait).items
 
     def _answered(self, keys: Keys) -> Iterator[tuple[int, NDArray[Any]]]:
         """K_T of keys in their order, batch by batch, and where each batch begins."""
@@ -153,7 +157,7 @@ class BankMaker:
     def _check(self, bank: Bank) -> None:
         """Let the teacher answer some samples of every view again."""
         spots = bank.samples[np.linspace(0, len(bank.samples) - 1, SPOTS).astype(int)]
-        keys = [(int(index), view) for view in range(len(bank.views)) for index in spots]
+        keys = [(int(index), view) for view in bank.views for index in spots]
         banked = bank(keys).astype(np.float64)
         live = np.concatenate([features for _, features in self._answered(keys)]).astype(np.float64)
         off = np.linalg.norm(banked - live, axis=1) > TOLERANCE * np.linalg.norm(live, axis=1)
