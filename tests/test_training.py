@@ -194,6 +194,16 @@ def test_without_a_compiler_nothing_is_compiled(tmp_path: Path, monkeypatch: pyt
         make(tmp_path, "rate=8", "target=none", "trainer.compile=true")
 
 
+def test_hints_for_people_who_write_training_loops_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Where there is a Slurm, Lightning would say to prepend srun; here cells are submitted by the launcher."""
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fit.build_trainer(plan(words(tmp_path / "runs", "target=none")), [], "")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_whether_a_bank_was_there_changes_nothing(tmp_path: Path) -> None:
     """The map of the hidden target draws its weights after the teacher was asked."""
     cell = ["rate=8", "target=hidden", "seed=4", f"cache_dir={tmp_path}/cache"]

@@ -28,6 +28,7 @@ from facedistill.callbacks.history import Epoch, History
 from facedistill.callbacks.progress import RunProgress
 from facedistill.config import Config
 from facedistill.data.module import FaceData, read_faces
+from facedistill.data.turns import banked_views
 from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.teacher import PROBE_SAMPLES, FrozenTeacher, Probe
 from facedistill.errors import RunError
@@ -144,7 +145,7 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, FrozenTeacher]:
 
     Where the run has banks, its training batches bring what they hold.
     """
-    config, views = run.config, run.config.banked_views
+    config, views = run.config, banked_views(run.config)
     teachers: dict[str, FrozenTeacher] = {}
     banks: list[Bank] = []
     for role, parent in run.parents.items():
@@ -200,6 +201,15 @@ def prepare_compiler(config: Config) -> None:
     torch.compiler.reset()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's hints for people who write training loops are none for people who run them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+        yield
+
+
+@quiet()
 def build_trainer(run: Run, callbacks: list[pl.Callback], title: str) -> pl.Trainer:
     """A Trainer that can be cut at any moment."""
     config = run.config
@@ -247,14 +257,6 @@ def _strategy(run: Run) -> str:
         )
     # the student's layers behind the hint get no gradient
     return "ddp_find_unused_parameters_true" if config.task.name == "hint" else "ddp"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Lightning's hints for people who write training loops are none for people who run them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
-        yield
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
