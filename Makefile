@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: setup ## the five tables on the embedded faces, then the report (SEEDS=3: error bars; TABLES='1 2'; DATA=paper ROOT=…: on the paper's)
 	@failed=0; $(REPRODUCED) exit $$failed
 
-demo: setup ## under 3 minutes: a teacher, a student per target, a picture
+demo: setup ## under 3 minutes after set-up: a teacher, a student per target, a picture
 	$(RUN) facedistill.train -m experiments=demo $(ARGS)
 	$(RUN) facedistill.report runs_dir=runs/demo out=reports/demo
 
