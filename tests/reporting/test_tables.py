@@ -154,6 +154,22 @@ def test_runs_whose_teachers_answered_in_another_way_are_no_repetitions(
     assert of_one_setting(alone, "synthetic") == (alone, 0)
 
 
+def test_rows_do_not_differ_in_how_teachers_answered(record: Callable[..., Record]) -> None:
+    """A sweep whose soft and logits cells were also made live, for comparison, and more often."""
+    targets = ("hidden", "logits", "soft")
+    banked = [record(f"rate={rate} target={target}", 60.0) for rate in (4, 8) for target in targets]
+    live = [
+        record(f"rate=8 target={target} target.views=live seed={seed}", 0.0)
+        for target in targets[1:]
+        for seed in range(2)
+    ]
+    kept, left_out = of_one_setting([*live, *banked], "synthetic")
+    assert sorted(kept, key=banked.index) == banked
+    assert left_out == len(live)
+    only_live = [record("rate=2 target=soft target.views=live", 50.0)]
+    assert of_one_setting([*live, *banked, *only_live], "synthetic")[0] == [*kept, *only_live]
+
+
 def test_every_cell_of_one_setting_stands_in_one_table(record: Callable[..., Record]) -> None:
     words = [
         "task=teacher",

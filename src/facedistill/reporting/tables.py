@@ -191,15 +191,20 @@ def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], 
     """The records of a data set that may stand in one table, and how many were left out.
 
     Runs of other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the
-    setting with the most runs is taken, of equally frequent ones the one with the smaller hash.
+    setting with the most runs is taken, of equally frequent ones the one with the smaller hash. Cells whose teachers
+    answered in several ways have the way of most of the table, so that rows differ in what they are compared by.
     """
     ours = [record for record in records if record["config"]["data"]["name"] == data]
     if not ours:
         return [], 0
+    alike = _most_alike(ours, _setting)
+    usual = {_answered(record) for record in _most_alike([r for r in alike if r["parents"]], _answered)}
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
-    for record in _most_alike(ours, _setting):
+    for record in alike:
         by_cell[_cell(record)].append(record)
-    kept = [record for cell in by_cell.values() for record in _most_alike(cell, _own)]
+    kept = []
+    for cell in by_cell.values():
+        kept += _most_alike([record for record in cell if _answered(record) in usual] or cell, _own)
     return kept, len(ours) - len(kept)
 
 
@@ -219,11 +224,15 @@ def _cell(record: Record) -> Cell:
 def _own(record: Record) -> str:
     """What a cell may have of its own beside its axes: weights and temperature of the target, rates, batch, options.
 
-    And how its teachers, or those of the runs it stands on, answered: from a bank, of how many views, or live.
+    And how its teachers answered.
     """
+    return hash_of([_answered(record), *(record["recipe"][key] for key in ("target", "task", "learning_rates"))])
+
+
+def _answered(record: Record) -> str:
+    """How the teachers of a run, or of the runs it stands on, answered: from a bank, of how many views, or live."""
     target = record["config"]["target"]
-    answered = [target.get("views"), target.get("bank")] if record["parents"] else None
-    return hash_of([answered, *(record["recipe"][key] for key in ("target", "task", "learning_rates"))])
+    return f"{target.get('views')} {target.get('bank')}" if record["parents"] else ""
 
 
 def _setting(record: Record) -> str:
