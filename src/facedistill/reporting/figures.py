@@ -1,13 +1,11 @@
-"""The figures of the report, each a function of the study; as SVG they take the text colour of the page."""
+"""The figures of the report, each a function of the study."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,40 +15,11 @@ from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
-from facedistill.reporting.claims import Answer, Finding, Verdict
+from facedistill.reporting.claims import Answer, Finding
+from facedistill.reporting.look import ANSWERED, BLUE, COLORS, INK, MARKERS, STYLE, legend_below, look_of, panels_of
 from facedistill.reporting.study import Filled, Study
 from facedistill.reporting.tables import METRICS, Record, Row
 
-INK = "#1b1c1d"  # becomes currentColor
-MUTED = "#8c8c8c"
-# Okabe and Ito 2008: told apart by colour-blind people
-BLUE, VERMILION, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
-COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# A cell looks the same in every figure: its colour is the initialization, its marker and line are the target.
-INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "full": GREEN}
-INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
-TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
-TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
-ANSWERED = {
-    Verdict.HOLDS: (BLUE, "o"),
-    Verdict.FAILS: (VERMILION, "s"),
-    Verdict.UNDECIDED: (MUTED, "D"),
-}
-STYLE = {
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": MUTED,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names are people's own, and may have a $
-}
 EFFECTS = {"initialization": ("C2", "C5", "K1", "K2"), "target": ("C1", "C4", "C6", "C7")}
 
 
@@ -99,36 +68,19 @@ def figures(study: Study, answered: Sequence[Answer]) -> dict[str, tuple[str, Fi
     return found
 
 
-def as_svg(figure: Figure, name: str) -> str:
-    """An ``<svg>`` element in the colour of the text around it, the same for the same figure."""
-    file = io.StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
-
-
-def as_png(figure: Figure) -> bytes:
-    """A PNG on white, the same for the same figure."""
-    file = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
-    return file.getvalue()
-
-
 def rates(study: Study) -> Figure | None:
     """A panel for each table with several rates, a line for each initialization and target."""
     filled = [one for one in study.tables if len({row.rate for row in one.table.cells if one.of(row)}) > 1]
     if not filled:
         return None
-    figure, panels = _panels(len(filled), height=4.4)
+    figure, panels = panels_of(len(filled), height=4.4)
     for axes, one in zip(panels, filled, strict=True):
         series: dict[str, list[Row]] = defaultdict(list)
         for row in one.table.cells:
             if one.of(row):
                 series[row.label.split(" ", 1)[1]].append(row)
         for number, (label, rows) in enumerate(series.items()):
-            look = _look(rows[0])
+            look = look_of(rows[0])
             scores = [[result.value for result in one.results(row).values()] for row in rows]
             places = [(2, 4, 8).index(row.rate) + 0.05 * (number - len(series) / 2) for row in rows]
             axes.plot(places, [mean(values) for values in scores], ms=5, label=label, **look)
@@ -138,7 +90,7 @@ def rates(study: Study) -> Figure | None:
         axes.set_xticks([0, 1, 2], ["/2", "/4", "/8"])
         axes.set_title(_title(one))
         axes.set_ylabel(METRICS[one.table.metric])
-        _legend_below(axes)
+        legend_below(axes)
     return figure
 
 
@@ -221,10 +173,10 @@ def pareto(study: Study) -> Figure | None:
                 points[key].append((row, price, mean(float(record["metrics"]["top1"]) for record in records)))
     if not points:
         return None
-    figure, panels = _panels(len(points), height=3.3, columns=3)
+    figure, panels = panels_of(len(points), height=3.3, columns=3)
     for axes, (key, found) in zip(panels, points.items(), strict=True):
         for row, price, score in found:
-            axes.plot(price, score, ms=6, label=_kind(row), **{**_look(row), "linestyle": ""})
+            axes.plot(price, score, ms=6, label=_kind(row), **{**look_of(row), "linestyle": ""})
         for rate in {row.rate for row, *_ in found}:
             highest = max(((price, score) for row, price, score in found if row.rate == rate), key=lambda at: at[1])
             said = "teacher" if rate == 1 else f"/{rate}"
@@ -269,7 +221,7 @@ def learning(study: Study) -> Figure | None:
     filled = [one for one in study.tables if any(one.of(row) for row in one.table.rows)]
     if not filled:
         return None
-    figure, panels = _panels(len(filled), height=4.2)
+    figure, panels = panels_of(len(filled), height=4.2)
     for axes, one in zip(panels, filled, strict=True):
         shown = [row for row in one.table.rows if row.rate in (1, 8) and one.of(row)]
         for row in shown:
@@ -278,11 +230,11 @@ def learning(study: Study) -> Figure | None:
             length = min(map(len, curves))
             if length:
                 means = np.mean([curve[:length] for curve in curves], axis=0)
-                axes.plot(range(1, length + 1), means, ms=3, label=row.label, **_look(row))
+                axes.plot(range(1, length + 1), means, ms=3, label=row.label, **look_of(row))
         axes.set_title(_title(one))
         axes.set_xlabel("epoch")
         axes.set_ylabel(METRICS[one.table.metric])
-        _legend_below(axes)
+        legend_below(axes)
     return figure
 
 
@@ -302,7 +254,7 @@ def error_curves(study: Study) -> Figure | None:
     errors_at = np.linspace(0, end, 200)
     for number, (row, errors) in enumerate(curves):
         within = 100 * np.searchsorted(errors, errors_at, side="right") / len(errors)
-        axes.plot(errors_at, within, ms=4, markevery=(number, 25), label=row.label, **_look(row))
+        axes.plot(errors_at, within, ms=4, markevery=(number, 25), label=row.label, **look_of(row))
     axes.set_xlabel("NRMSE of a face, %")
     axes.set_ylabel("faces, %")
     axes.legend(fontsize=7)
@@ -342,7 +294,7 @@ def rocs(study: Study) -> Figure | None:
 
 def cost(study: Study) -> Figure | None:
     """Hours of training, by task and rate."""
-    hours = spent(study)
+    hours = study.hours
     if not hours:
         return None
     figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(hours)), layout="constrained")
@@ -353,37 +305,6 @@ def cost(study: Study) -> Figure | None:
     axes.set_xlabel("hours")
     axes.grid(axis="y", visible=False)
     return figure
-
-
-def spent(study: Study) -> dict[str, float]:
-    """Hours of training by task and rate."""
-    hours: dict[tuple[str, int], float] = defaultdict(float)
-    for record in study.records:
-        config = record["config"]
-        hours[config["task"]["name"], config["rate"]] += record["seconds"] / 3600
-    return {f"{task} /{rate}" if rate > 1 else task: hours[task, rate] for task, rate in sorted(hours)}
-
-
-def _look(row: Row) -> dict[str, Any]:
-    """Colour, marker and line of a cell, whatever its rate."""
-    if row.rate == 1:
-        return TEACHER
-    marker, line = TARGETS[row.target]
-    return {"color": INITIALIZATIONS[row.init], "marker": marker, "linestyle": line}
-
-
-def _panels(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(8 if columns > 1 else 5.5, height * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for spare in panels[count:]:
-        spare.remove()
-    return figure, panels[:count]
-
-
-def _legend_below(axes: Axes) -> None:
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
 
 def _teacher(axes: Axes, one: Filled, vertical: bool = False) -> None:

@@ -22,7 +22,8 @@ from PIL import Image
 
 from facedistill.files import hash_of, write_aside
 from facedistill.reporting.claims import LEAST_POINTS, LEAST_SHARE, Answer, Verdict
-from facedistill.reporting.figures import as_png, as_svg, figures, spent
+from facedistill.reporting.figures import figures
+from facedistill.reporting.look import as_png, as_svg
 from facedistill.reporting.statistics import shown
 from facedistill.reporting.study import Filled, Study
 from facedistill.reporting.tables import METRICS, Record, Row, markdown
@@ -81,7 +82,7 @@ def page(study: Study, answered: Sequence[Answer], vectors: Mapping[str, tuple[s
         tables=[Shown(one) for one in study.tables],
         figures={name: (caption, Markup(svg)) for name, (caption, svg) in vectors.items()},
         pictures=list(landmark_pictures(study)),
-        hours=spent(study),
+        hours=study.hours,
         cells=_cells(study, os.path.relpath(study.runs_dir, out)),
         reproduce=REPRODUCE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +121,15 @@ class Study:
             ours, left_out = of_one_setting(table.of(records), table.data)
             filled.append(Filled(table, ours, left_out, runs_dir, seeds_of(ours) or seeds_of(records) or [0]))
         return cls(runs_dir, records, filled, faults, unfinished)
+
+    @property
+    def hours(self) -> dict[str, float]:
+        """Of training, by task and rate."""
+        hours: dict[tuple[str, int], float] = defaultdict(float)
+        for record in self.records:
+            config = record["config"]
+            hours[config["task"]["name"], config["rate"]] += record["seconds"] / 3600
+        return {f"{task} /{rate}" if rate > 1 else task: hours[task, rate] for task, rate in sorted(hours)}
 
 
 def seeds_of(records: Sequence[Record]) -> list[int]:
