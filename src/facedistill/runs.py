@@ -88,6 +88,7 @@ class Run:
             "rate": config.rate,
             "init": config.init.name,
             "target": config.target.active(),
+            # a number where every epoch has a view of its own
             **({"bank": [views if min(views) < 0 else len(views), config.target.bank]} if views else {}),
             "teacher_model": config.teacher.model if self.parents.keys() & {"teacher", "recognizer"} else None,
             "learning_rates": config.epoch_rates,

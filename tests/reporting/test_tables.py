@@ -154,7 +154,7 @@ def test_runs_whose_teachers_answered_in_another_way_are_no_repetitions(
     assert of_one_setting(alone, "synthetic") == (alone, 0)
 
 
-def test_rows_do_not_differ_in_how_teachers_answered(record: Callable[..., Record]) -> None:
+def test_a_cell_made_in_several_ways_has_the_way_of_most_of_the_table(record: Callable[..., Record]) -> None:
     """A sweep whose soft and logits cells were also made live, for comparison, and more often."""
     targets = ("hidden", "logits", "soft")
     banked = [record(f"rate={rate} target={target}", 60.0) for rate in (4, 8) for target in targets]

@@ -320,7 +320,7 @@ def remarks(study: Study) -> list[str]:
         if one.left_out:
             found.append(
                 f"Table {one.table.number} ({one.table.stands_for}) leaves out {one.left_out} runs of other images, "
-                "models, schedules or versions"
+                "models, schedules, versions or ways of asking the teacher"
             )
     if study.records and len({record["config"]["seed"] for record in study.records}) < 2:
         found.append(f"One seed decides nothing: SEEDS=3 {REPRODUCE} gives spreads and verdicts")

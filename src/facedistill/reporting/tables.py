@@ -191,8 +191,9 @@ def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], 
     """The records of a data set that may stand in one table, and how many were left out.
 
     Runs of other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the
-    setting with the most runs is taken, of equally frequent ones the one with the smaller hash. Cells whose teachers
-    answered in several ways have the way of most of the table, so that rows differ in what they are compared by.
+    setting with the most runs is taken, of equally frequent ones the one with the smaller hash. A cell whose teachers
+    answered in several ways has the way of most of the table; one that was made in another way only stays, because a
+    run that several chains share has the words of the first.
     """
     ours = [record for record in records if record["config"]["data"]["name"] == data]
     if not ours:
