@@ -41,15 +41,15 @@ import torch.nn.functional as F
 from measure import print_table
 from torch import Tensor, nn
 
-from facedistill.compose import compose_config
-from facedistill.data.module import FaceData
-from facedistill.data.packed import write_pack
-from facedistill.data.source import FaceSet
-from facedistill.data.store import Batches, Item, open_or_make
-from facedistill.data.views import FaceBatch, TrainBatches
+from facedistill.config.compose import compose_config
+from facedistill.data.files.store import Batches, Item, open_or_make
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch, TrainBatches
+from facedistill.data.sources.packed import write_pack
+from facedistill.data.sources.source import FaceSet
 from facedistill.distill.bank import Bank
 from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import Taught
+from facedistill.distill.target import TeacherOutput
 from facedistill.models.network import Answer
 from facedistill.tasks.base import identity_loss
 
@@ -128,7 +128,7 @@ def reading_images(folder: Path) -> dict[str, float]:
 def loss_of(way: str, with_hard: bool, classes: int) -> Loss:
     """Of the student's logits, by ``way``: the soft target, perhaps with H(P, y)."""
     features = torch.randn(BATCH, TEACHER_WIDTH).relu()
-    teacher = Taught(features, nn.Linear(TEACHER_WIDTH, classes).requires_grad_(False))
+    teacher = TeacherOutput(features, nn.Linear(TEACHER_WIDTH, classes).requires_grad_(False))
     nothing = torch.empty(BATCH, 0)
     labels = torch.randint(classes, (BATCH,))
     batch = FaceBatch(*[nothing] * len(FaceBatch._fields))._replace(labels=labels)

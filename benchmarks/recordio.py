@@ -20,8 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from facedistill.data.formats.face_records import FaceRecords
-from facedistill.data.formats.recordio import RecordFile
+from facedistill.data.files.formats.face_records import FaceRecords
+from facedistill.data.files.formats.recordio import RecordFile
 
 EACH = 50  # images of an identity
 FILES = 20_000

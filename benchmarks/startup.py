@@ -4,7 +4,7 @@
 
 Whole processes, from their start to their end: the median of five, and the ways take turns. The plan is that of a
 verification student from a distilled one: four runs, none of them made. The training step is the first one of a student
-alone, on embedded faces that are rendered already; the process ends with it. A command imports `facedistill.fit` with
+alone, on embedded faces that are rendered already; the process ends with it. A command imports `facedistill.training.fit` with
 garbage collection off, which is why its first step can come sooner than the import by itself. The system has the files
 in memory, and runs and faces are in a temporary folder. Two minutes on two cores.
 """
@@ -25,15 +25,15 @@ UP_TO_THE_FIRST_STEP = """
 import os
 from facedistill import train
 
-import_make = train.import_make
+import_train_run = train.import_train_run
 
 def import_and_end_early():
-    make = import_make()
+    make = import_train_run()
     from facedistill.tasks.base import ScheduledModule
     ScheduledModule.on_train_batch_end = lambda *_: os._exit(0)
     return make
 
-train.import_make = import_and_end_early
+train.import_train_run = import_and_end_early
 train.main()
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
         commands = {
             "`python -c pass`": ["-c", "pass"],
             "`import torch`": ["-c", "import torch"],
-            "`import facedistill.fit`": ["-c", "import facedistill.fit"],
+            "`import facedistill.training.fit`": ["-c", "import facedistill.training.fit"],
             "`facedistill.train … plan=true`": ["-m", "facedistill.train", *chain, *paths, "plan=true"],
             "`facedistill.train …`, up to the first step": ["-c", UP_TO_THE_FIRST_STEP, *student, *paths],
         }

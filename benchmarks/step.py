@@ -26,16 +26,16 @@ import torch.nn.functional as F
 from measure import alternating, print_table
 from torch import Tensor
 
-from facedistill.callbacks.finite import FiniteLoss
-from facedistill.callbacks.history import History
-from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch
-from facedistill.fit import build_trainer, count_identities, load_teachers, make, quiet
-from facedistill.pipeline import ensure, plan
-from facedistill.reporting.wandb_run import WandbRun
-from facedistill.runs import Run
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch
+from facedistill.runs.plan import ensure, plan
+from facedistill.runs.run import Run
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tasks.base import ScheduledModule
+from facedistill.tracking.wandb_run import WandbRun
+from facedistill.training.callbacks.finite import FiniteLoss
+from facedistill.training.callbacks.history import History
+from facedistill.training.fit import build_trainer, count_identities, load_teachers, quiet, train_run
 
 RATES = (2, 4, 8)
 REPETITIONS = 5
@@ -123,7 +123,7 @@ def main() -> None:
             runs = {way: plan([*words, f"rate={rate}", word]) for way, word in WAYS.items()}
             teacher = runs["live teacher"].parents["teacher"]
             assert isinstance(teacher, Run)
-            ensure(teacher, make)
+            ensure(teacher, train_run)
             ways = {way: epoch_of(run, Path(folder)) for way, run in runs.items()}
             ways["our step in a loop"] = loop_of(runs["no teacher"], our_step)
             ways["loop by hand"] = loop_of(runs["no teacher"], by_hand)

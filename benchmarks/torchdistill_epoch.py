@@ -6,7 +6,7 @@ It needs `pip install torchdistill`. The embedded faces (40 identities, 48 → 4
 students of resnet_small at rates 1, 8 and 4, cross-entropy and τ² times the soft one, τ = 3, Nesterov SGD. Both
 libraries train equal networks from equal weights on the same batches; first the losses of the first steps must agree.
 
-Ours is what `facedistill.fit` builds: its Trainer, module, callbacks and data. torchdistill's is what its examples do:
+Ours is what `facedistill.training.fit` builds: its Trainer, module, callbacks and data. torchdistill's is what its examples do:
 DistillationBox with KDLoss, and their loop with its MetricLogger. In its favour, it gets whole batches instead of
 collating images, the fused SGD that ours has, networks in the memory format that is faster here, and none of torch's
 deterministic algorithms. Its box leaves a teacher in the mode in which it comes, and the examples never change it: here
@@ -39,17 +39,17 @@ from measure import alternating, print_table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from facedistill.callbacks.finite import FiniteLoss
-from facedistill.callbacks.history import History
-from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch, Keys
-from facedistill.distill.teacher import FrozenTeacher
-from facedistill.fit import build_trainer, load_teachers, make, quiet
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch, Keys
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import Network
-from facedistill.pipeline import ensure, plan
-from facedistill.reporting.wandb_run import WandbRun
-from facedistill.runs import Run
+from facedistill.runs.plan import ensure, plan
+from facedistill.runs.run import Run
 from facedistill.tasks.assemble import build_module, build_targets, training_network
+from facedistill.tracking.wandb_run import WandbRun
+from facedistill.training.callbacks.finite import FiniteLoss
+from facedistill.training.callbacks.history import History
+from facedistill.training.fit import build_trainer, load_teachers, quiet, train_run
 
 RATES = (8, 4)
 REPETITIONS = 5
@@ -103,14 +103,14 @@ class Cell:
 
     run: Run
     data: FaceData
-    teachers: dict[str, FrozenTeacher]
+    teachers: dict[str, NetworkTeacher]
 
     @classmethod
     def prepared(cls, run: Run) -> Cell:
         """With the teacher that it stands on, and its bank."""
         for parent in run.parents.values():
             assert isinstance(parent, Run)
-            ensure(parent, make)
+            ensure(parent, train_run)
         run.directory.mkdir(parents=True, exist_ok=True)
         data = FaceData.of(run.config)
         return cls(run, data, load_teachers(run, data))
@@ -127,7 +127,7 @@ class Cell:
 
 
 def ours(cell: Cell) -> Watch:
-    """An epoch as ``facedistill.fit.make`` trains it."""
+    """An epoch as ``facedistill.training.fit.train_run`` trains it."""
     config, network, watched = cell.run.config, cell.student(), Watched()
     module = build_module(config, network, cell.teachers, build_targets(config, network, cell.teachers))
     history = History(cell.run.directory / "metrics.csv", WandbRun(cell.run))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedistill.compose import compose_config
-from facedistill.config import Config
-from facedistill.data.source import FaceSet
-from facedistill.pipeline import plan
-from facedistill.runs import Run
+from facedistill.config.compose import compose_config
+from facedistill.config.schema import Config
+from facedistill.data.sources.source import FaceSet
+from facedistill.runs.plan import plan
+from facedistill.runs.run import Run
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; two threads on two busy cores wait for each other
 
@@ -42,7 +42,7 @@ def _composed_once() -> Iterator[None]:
         return once(tuple(words))  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facedistill.pipeline.compose_config", composed)
+        patch.setattr("facedistill.runs.plan.compose_config", composed)
         yield
 
 

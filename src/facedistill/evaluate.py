@@ -26,18 +26,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from facedistill.compose import compose_config
-from facedistill.config import Config
-from facedistill.data.module import FaceData, pair_batches, read_faces
-from facedistill.data.source import Pairs
-from facedistill.data.verification_set import VerificationSet, protocol_source
-from facedistill.data.views import FaceBatch
+from facedistill.config.compose import compose_config
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData, pair_batches, read_faces
+from facedistill.data.loading.views import FaceBatch
+from facedistill.data.sources.source import Pairs
+from facedistill.data.sources.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.backbone import Backbone
 from facedistill.models.network import build_network
 from facedistill.models.weights import load_backbone, load_into, read_weights
-from facedistill.runs import read_record
+from facedistill.runs.run import read_record
 from facedistill.tasks.assemble import build_module, published_network
 from facedistill.tasks.base import ScheduledModule, Scores
 

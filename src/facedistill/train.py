@@ -15,14 +15,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from facedistill.board import score
-from facedistill.compose import CONFIG_DIR, checked, quoted
+from facedistill.config.compose import CONFIG_DIR, checked, quoted
 from facedistill.errors import ConfigError, FacedistillError
-from facedistill.jobs import processes_of
-from facedistill.pipeline import check_buildable, ensure, plan, tree
-from facedistill.runs import Run
-from facedistill.signals import stop_on_signals
-from facedistill.sweep import make_sweep, refuse, told_failures
+from facedistill.runs.plan import check_buildable, ensure, plan, tree
+from facedistill.runs.run import Run
+from facedistill.sweep.jobs import processes_of
+from facedistill.sweep.progress_table import score
+from facedistill.sweep.scheduler import refuse, run_sweep, told_failures
+from facedistill.system.signals import stop_on_signals
 
 LOCAL = "hydra_plugins.facedistill_hydra.launcher.LocalLauncher"
 console = Console(soft_wrap=True, highlight=False)
@@ -53,31 +53,31 @@ def train(node: DictConfig) -> Run | None:
             check_buildable(run)
         if sweeps and hydra_config.launcher._target_ == LOCAL:
             return run
-        make_cell(run)
+        run_cell(run)
     except FacedistillError as error:
         refuse(words, error)
     return None
 
 
-def make_cell(run: Run) -> None:
+def run_cell(run: Run) -> None:
     """Make a cell in this process, with its own bar; where it takes several processes, in fresh ones."""
     if not run.is_complete:
         if processes_of(run.config) > 1:
-            make_sweep([run], 1, processes_of(run.config))
+            run_sweep([run], 1, processes_of(run.config))
             return
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        ensure(run, import_make())
+        ensure(run, import_train_run())
     console.print(f"{run.name}: {score(run)}", markup=False)
 
 
-def import_make() -> Callable[[Run, str], None]:
-    """``fit.make``, imported late: torch and Lightning take seconds, and a plan or a complete run needs neither."""
+def import_train_run() -> Callable[[Run, str], None]:
+    """``fit.train_run``, imported late: torch and Lightning take seconds, and a plan or a complete run needs neither."""
     gc.disable()  # a quarter of those seconds is garbage collection that finds nothing
-    from facedistill.fit import make
+    from facedistill.training.fit import train_run
 
     gc.enable()
     gc.freeze()
-    return make
+    return train_run
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ import threading
 from collections.abc import Sequence
 
 from facedistill.errors import BusyError, FacedistillError, RunError
-from facedistill.jobs import BUSY, SWEEPER, end_with
-from facedistill.pipeline import ensure, plan
-from facedistill.runs import Run
-from facedistill.signals import end_with_parent, stop_on_signals
+from facedistill.runs.plan import ensure, plan
+from facedistill.runs.run import Run
+from facedistill.sweep.jobs import BUSY, SWEEPER, end_with
+from facedistill.system.signals import end_with_parent, stop_on_signals
 
 
 def main(words: Sequence[str]) -> int:
@@ -41,12 +41,13 @@ def main(words: Sequence[str]) -> int:
                 raise RunError(
                     f"its {role} is not complete: {parent.name}. `python -m facedistill.train` makes all of it"
                 )
-        from facedistill.fit import make
+
+        from facedistill.training.fit import train_run
 
         if is_first():
-            ensure(run, make, wait=False)
+            ensure(run, train_run, wait=False)
         else:
-            make(run, "")
+            train_run(run, "")
     except FacedistillError as error:
         print(f"facedistill: {error}", file=sys.stderr)
         return BUSY if isinstance(error, BusyError) else 2

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facedistill.compose import compose_config
+from facedistill.config.compose import compose_config
 from facedistill.data import doctor
 from facedistill.data.__main__ import main
-from facedistill.data.source import build_source, is_test_sample
+from facedistill.data.sources.source import build_source, is_test_sample
 from writers import PEOPLE, SHOTS, encoded_faces, write_folders, write_records, write_tsv
 
 FACES = encoded_faces(real=False)

@@ -16,28 +16,28 @@ import torch.nn.functional as F
 from filelock import FileLock
 from torch import nn
 
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.source import FaceSet
-from facedistill.data.turns import EVAL_VIEW, mirror_of
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
+from facedistill.data.sources.source import FaceSet
 from facedistill.distill import bank as bank_module
 from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import Taught
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.distill.target import TeacherOutput
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
-from facedistill.models.network import Answer, build_network
+from facedistill.models.network import NetworkOutput, build_network
 
 Compose = Callable[..., Config]
 TINY = ["image.resize=24", "image.crop=16", "teacher.model.width=16", "task.batch_size=8", "target=soft", "rate=8"]
 
 
-class Counted(FrozenTeacher):
+class Counted(NetworkTeacher):
     """Remembers how many images it has answered for."""
 
     answered = 0
 
-    def __call__(self, images: torch.Tensor) -> Taught:
+    def __call__(self, images: torch.Tensor) -> TeacherOutput:
         self.answered += len(images)
         return super().__call__(images)
 
@@ -62,7 +62,7 @@ def data(config: Config, faces: FaceSet) -> FaceData:
 
 
 def maker(
-    config: Config, data: FaceData, tmp_path: Path, kind: str = "float16", teacher: FrozenTeacher | None = None
+    config: Config, data: FaceData, tmp_path: Path, kind: str = "float16", teacher: NetworkTeacher | None = None
 ) -> BankMaker:
     taught = teacher or counted(config)
     return BankMaker(taught, data, torch.device("cpu"), tmp_path, kind, {"teacher": "w", "seed": 0})
@@ -101,7 +101,7 @@ def test_a_soft_loss_and_its_gradient_are_those_of_a_live_teacher(
     found = []
     for features in (recalled, live(made, keys)):
         logits = student.clone().requires_grad_()
-        answer = Answer(torch.zeros(len(keys), 2), logits, torch.empty(0))
+        answer = NetworkOutput(torch.zeros(len(keys), 2), logits, torch.empty(0))
         loss = SoftTarget(1.0, 2, 2, tau=3.0, tau_squared=True)(answer, made.teacher.recall(features))
         loss.backward()
         assert logits.grad is not None
@@ -177,7 +177,7 @@ def test_it_goes_on_where_it_was_killed(
     whole = maker(config, data, tmp_path / "whole").open(range(1))
 
     class Killed(Counted):
-        def __call__(self, images: torch.Tensor) -> Taught:
+        def __call__(self, images: torch.Tensor) -> TeacherOutput:
             if self.answered >= 16:
                 raise KeyboardInterrupt
             return super().__call__(images)
@@ -254,7 +254,7 @@ def test_it_is_the_same_for_faces_with_landmarks_and_without(compose: Compose, f
         faces.is_test,
         faces.identities,
         landmarks=draw.uniform(0, 24, (len(faces.labels), 5, 2)).astype(np.float32),
-        frames=np.tile(np.float32([0, 0, 24]), (len(faces.labels), 1)),
+        crop_boxes=np.tile(np.float32([0, 0, 24]), (len(faces.labels), 1)),
     )
     small = ["image.resize=24", "image.crop=16", "teacher.model.width=16", "rate=8"]
     found: list[Any] = []

@@ -5,21 +5,21 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.distill.hidden import HiddenTarget
-from facedistill.distill.target import Taught
+from facedistill.distill.target import TeacherOutput
 from facedistill.errors import ConfigError
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 
 
 def features(seed: int, width: int, count: int = 6) -> Tensor:
     return torch.randn(count, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def answer(values: Tensor) -> Answer:
-    return Answer(values, torch.full((len(values), 3), 1e9, dtype=values.dtype), torch.empty(0))
+def answer(values: Tensor) -> NetworkOutput:
+    return NetworkOutput(values, torch.full((len(values), 3), 1e9, dtype=values.dtype), torch.empty(0))
 
 
-def taught(values: Tensor) -> Taught:
-    return Taught(values, nn.Identity())
+def taught(values: Tensor) -> TeacherOutput:
+    return TeacherOutput(values, nn.Identity())
 
 
 def hidden(student: int, teacher: int, reduction: str) -> HiddenTarget:

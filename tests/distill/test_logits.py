@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from facedistill.distill import rows
 from facedistill.distill.logits import LogitsTarget
-from facedistill.distill.target import Taught
+from facedistill.distill.target import TeacherOutput
 from facedistill.errors import ConfigError
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 
 
 @pytest.fixture(autouse=True, params=[rows.MOST, 14], ids=["at once", "two rows at a time"])
@@ -20,12 +20,12 @@ def logits(seed: int, count: int = 5, classes: int = 7) -> Tensor:
     return 3 * torch.randn(count, classes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def answer(values: Tensor) -> Answer:
-    return Answer(torch.full((len(values), 2), 1e9, dtype=values.dtype), values, torch.empty(0))
+def answer(values: Tensor) -> NetworkOutput:
+    return NetworkOutput(torch.full((len(values), 2), 1e9, dtype=values.dtype), values, torch.empty(0))
 
 
-def taught(values: Tensor) -> Taught:
-    return Taught(values, nn.Identity())
+def taught(values: Tensor) -> TeacherOutput:
+    return TeacherOutput(values, nn.Identity())
 
 
 def target(reduction: str, weight: float = 1.0) -> LogitsTarget:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from facedistill.distill import rows
 from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import Taught
+from facedistill.distill.target import TeacherOutput
 from facedistill.errors import ConfigError
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 
 TAUS = [0.5, 1.0, 3.0, 20.0]
 
@@ -24,12 +24,12 @@ def logits(seed: int, count: int = 5, classes: int = 7, spread: float = 4.0) -> 
     return spread * torch.randn(count, classes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def answer(values: Tensor) -> Answer:
-    return Answer(torch.zeros(len(values), 2, dtype=values.dtype), values, torch.empty(0))
+def answer(values: Tensor) -> NetworkOutput:
+    return NetworkOutput(torch.zeros(len(values), 2, dtype=values.dtype), values, torch.empty(0))
 
 
-def taught(values: Tensor) -> Taught:
-    return Taught(values, nn.Identity())
+def taught(values: Tensor) -> TeacherOutput:
+    return TeacherOutput(values, nn.Identity())
 
 
 def soft(tau: float, tau_squared: bool, weight: float = 1.0) -> SoftTarget:

@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from facedistill.build import build
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.source import FaceSet
-from facedistill.distill.teacher import FrozenTeacher, Probe
+from facedistill.config.build import build
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.source import FaceSet
+from facedistill.distill.teacher import NetworkTeacher, Probe
 from facedistill.errors import WeightsError
 from facedistill.models.network import Network, build_network
 from facedistill.models.weights import save_weights
@@ -55,7 +55,7 @@ def fitted(module: pl.LightningModule, data: FaceData, tmp_path: Path) -> Path:
     return tmp_path / "last.ckpt"
 
 
-def student_of(config: Config, teacher: FrozenTeacher) -> Classify:
+def student_of(config: Config, teacher: NetworkTeacher) -> Classify:
     network = build_network(config.model, config.rate, 4)
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
     targets = {name: build(term, **widths) for name, term in config.target.active().items()}
@@ -67,7 +67,7 @@ def test_a_fit_moves_nothing_of_the_teacher_and_saves_nothing_of_it(
     compose: Compose, faces: FaceSet, tmp_path: Path, words: list[str]
 ) -> None:
     config = compose(*TINY, *words)
-    teacher = FrozenTeacher(trained(config.teacher.model), {})
+    teacher = NetworkTeacher(trained(config.teacher.model), {})
     before = copied(teacher.network)
     assert any("running_mean" in name and tensor.abs().sum() > 0 for name, tensor in before.items())
     module = student_of(config, teacher)
@@ -92,7 +92,7 @@ def test_the_first_stage_of_fitnet_moves_nothing_of_the_teacher(
     compose: Compose, faces: FaceSet, tmp_path: Path
 ) -> None:
     config = compose(*TINY, "task=hint")
-    teacher = FrozenTeacher(trained(config.teacher.model), {})
+    teacher = NetworkTeacher(trained(config.teacher.model), {})
     before = copied(teacher.network)
     module = Hint(config, build_network(config.model, config.rate, 4), {"teacher": teacher}, {})
     behind = {name: tensor for name, tensor in copied(module.network).items() if "layer4" in name}
@@ -105,7 +105,7 @@ def test_the_first_stage_of_fitnet_moves_nothing_of_the_teacher(
 def test_it_answers_in_eval_mode_without_a_gradient(compose: Compose) -> None:
     config = compose(*TINY)
     network = trained(config.teacher.model)
-    teacher = FrozenTeacher(network.train(), {"x": 1})
+    teacher = NetworkTeacher(network.train(), {"x": 1})
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     features, logits = teacher(images).features, teacher(images).logits
     assert not features.requires_grad
@@ -122,7 +122,7 @@ def test_a_saved_network_is_loaded_and_answers_the_same(compose: Compose, tmp_pa
     network = trained(config.teacher.model)
     about = {"probe": {"value": 37.5, "samples": 8}}
     save_weights(tmp_path / "w.safetensors", network, about)
-    teacher = FrozenTeacher.load(tmp_path / "w.safetensors", build_network(config.teacher.model, 1, 4))
+    teacher = NetworkTeacher.load(tmp_path / "w.safetensors", build_network(config.teacher.model, 1, 4))
     assert teacher.about == about
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     with torch.no_grad():
@@ -169,11 +169,11 @@ def test_a_foreign_file_is_named(
 ) -> None:
     path = write(tmp_path, trained(compose(*TINY, f"teacher.model.width={width}").teacher.model, identities))
     with pytest.raises(WeightsError, match=str(path)):
-        FrozenTeacher.load(path, build_network(compose(*TINY).teacher.model, 1, 4))
+        NetworkTeacher.load(path, build_network(compose(*TINY).teacher.model, 1, 4))
 
 
-def teacher_that_says(compose: Compose, about: dict[str, Any], identities: int = 4) -> FrozenTeacher:
-    return FrozenTeacher(build_network(compose(*TINY).teacher.model, 1, identities), about)
+def teacher_that_says(compose: Compose, about: dict[str, Any], identities: int = 4) -> NetworkTeacher:
+    return NetworkTeacher(build_network(compose(*TINY).teacher.model, 1, identities), about)
 
 
 def top1(correct: int, samples: int = 400) -> Probe:

@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from facedistill.build import build
-from facedistill.compose import compose_config
+from facedistill.config.build import build
+from facedistill.config.compose import compose_config
 from facedistill.errors import ConfigError
 from facedistill.models.backbone import Backbone, Standardize, resnet, timm_backbone
 from facedistill.models.network import Network, build_network

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from facedistill.models.weights import read_weights
-from facedistill.runs import all_records
+from facedistill.runs.run import all_records
 
 # A test submits jobs, so a Slurm must be meant for it: the one of cluster.sh is told by SLURM_CONF.
 reason = "SLURM_CONF names no Slurm: make test-slurm"

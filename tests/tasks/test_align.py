@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.source import FaceSet
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.source import FaceSet
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
 from facedistill.models.network import build_network
 from facedistill.tasks.align import Align, in_original
@@ -35,8 +35,10 @@ Compose = Callable[..., Config]
 def marked(faces_of_module: FaceSet) -> FaceSet:
     draw = np.random.default_rng(1)
     points = np.array([[8, 9], [15, 8], [12, 12], [9, 16], [14, 15]]) + draw.normal(0, 0.7, (32, 5, 2))
-    frames = np.stack([draw.uniform(-5, 30, 32), draw.uniform(-5, 30, 32), draw.uniform(20, 90, 32)], 1)
-    return dataclasses.replace(faces_of_module, landmarks=points.astype(np.float32), frames=frames.astype(np.float32))
+    crop_boxes = np.stack([draw.uniform(-5, 30, 32), draw.uniform(-5, 30, 32), draw.uniform(20, 90, 32)], 1)
+    return dataclasses.replace(
+        faces_of_module, landmarks=points.astype(np.float32), crop_boxes=crop_boxes.astype(np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_faces_without_what_a_task_needs_are_refused(
     compose: Compose, faces_of_module: FaceSet, monkeypatch: pytest.MonkeyPatch, task: str, needs: str
 ) -> None:
     faces = dataclasses.replace(faces_of_module, identities=[])
-    monkeypatch.setattr("facedistill.data.module.read_faces", lambda config, data: faces)
+    monkeypatch.setattr("facedistill.data.loading.datamodule.read_faces", lambda config, data: faces)
     with pytest.raises(DataError, match=f"task={task} needs {needs}, and data=synthetic has none"):
         FaceData.of(compose(f"task={task}"))
 
@@ -61,7 +63,7 @@ def module_of(config: Config) -> Align:
     network = training_network(config, 4)
     roles = {config.teacher_of(term) for term in config.target.active()}
     heads = {"teacher": (0, True), "recognizer": (4, False)}
-    teachers = {role: FrozenTeacher(build_network(config.teacher.model, 1, *heads[role]), {}) for role in roles}
+    teachers = {role: NetworkTeacher(build_network(config.teacher.model, 1, *heads[role]), {}) for role in roles}
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     assert isinstance(module, Align)
     return module
@@ -112,8 +114,8 @@ def test_landmarks_of_a_centre_crop_come_back_to_the_original(compose: Compose, 
     data = FaceData(config, marked)
     batch = next(iter(data.test_loader(marked.test)))
     assert marked.landmarks is not None
-    assert marked.frames is not None
-    left, top, side = marked.frames[marked.test].astype(np.float64).T
+    assert marked.crop_boxes is not None
+    left, top, side = marked.crop_boxes[marked.test].astype(np.float64).T
     stored = marked.landmarks[marked.test].astype(np.float64)
     expected = np.stack([left, top], 1)[:, None] + (stored + 0.5) * (side / 24)[:, None, None] - 0.5
     np.testing.assert_allclose(in_original(batch.landmarks, batch, config).numpy(), expected, rtol=1e-5, atol=1e-5)
@@ -127,9 +129,9 @@ def test_nrmse_is_the_mean_over_the_faces_of_the_test_split(compose: Compose, ma
         module.measure(batch)
     errors = []
     assert marked.landmarks is not None
-    assert marked.frames is not None
+    assert marked.crop_boxes is not None
     for index in marked.test:
-        (left, top, side), true = marked.frames[index].astype(float), marked.landmarks[index].astype(float)
+        (left, top, side), true = marked.crop_boxes[index].astype(float), marked.landmarks[index].astype(float)
         pixels = torch.from_numpy(np.ascontiguousarray(marked.images[index, 4:20, 4:20].transpose(2, 0, 1)))
         with torch.no_grad():
             unit = module.network(pixels[None]).landmarks[0].double().numpy()

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
-from facedistill.build import build
-from facedistill.config import Config
+from facedistill.config.build import build
+from facedistill.config.schema import Config
 from facedistill.data import module as data_module
-from facedistill.data.module import FaceData
-from facedistill.data.source import FaceSet
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.source import FaceSet
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import build_network
 from facedistill.tasks.classify import Classify
 
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 def task(config: Config) -> Classify:
     torch.manual_seed(0)
     network = build_network(config.model, config.rate, 4)
-    teacher = FrozenTeacher(build_network(config.teacher.model, 1, 4), {})
+    teacher = NetworkTeacher(build_network(config.teacher.model, 1, 4), {})
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
     targets = {name: build(term, **widths) for name, term in config.target.active().items()}
     return Classify(config, network, {"teacher": teacher} if targets else {}, targets)

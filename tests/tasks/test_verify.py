@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.source import FaceSet
-from facedistill.models.network import Answer
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.source import FaceSet
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.assemble import build_module, training_network
 from facedistill.tasks.verify import Verify
 
@@ -81,7 +81,7 @@ def test_the_loss_is_the_mean_of_its_triplets(compose: Compose, mining: str, nor
     module = module_of(compose(*TINY, *words))
     draw = np.random.default_rng(seed)
     features, labels = draw.normal(size=(12, 5)), draw.integers(0, 4, 12).tolist()
-    answer = Answer(torch.from_numpy(features), torch.empty(12, 0), torch.empty(12, 0, 2))
+    answer = NetworkOutput(torch.from_numpy(features), torch.empty(12, 0), torch.empty(12, 0, 2))
     batch: Any = type("Batch", (), {"labels": torch.tensor(labels)})
     expected = by_hand(features, labels, mining, margin, normalize)
     assert expected > 0
@@ -96,7 +96,7 @@ def test_a_batch_without_a_triplet_has_loss_zero_and_a_gradient(
     module = module_of(compose(*TINY, f"task.options.mining={mining}"))
     features = torch.randn(4, 5, requires_grad=True)
     batch: Any = type("Batch", (), {"labels": torch.tensor(labels)})
-    loss = module.task_loss(Answer(features, torch.empty(4, 0), torch.empty(4, 0, 2)), batch)
+    loss = module.task_loss(NetworkOutput(features, torch.empty(4, 0), torch.empty(4, 0, 2)), batch)
     assert loss.item() == 0
     loss.backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
@@ -108,7 +108,7 @@ def test_equal_faces_give_no_nan(compose: Compose, mining: str) -> None:
     module = module_of(compose(*TINY, f"task.options.mining={mining}"))
     features = torch.ones(4, 5, requires_grad=True)
     batch: Any = type("Batch", (), {"labels": torch.tensor([0, 0, 1, 1])})
-    loss = module.task_loss(Answer(features, torch.empty(4, 0), torch.empty(4, 0, 2)), batch)
+    loss = module.task_loss(NetworkOutput(features, torch.empty(4, 0), torch.empty(4, 0, 2)), batch)
     loss.backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()

@@ -1,1 +1,1 @@
-"""Faces: where they come from, how an item is viewed, and the DataModule."""
+"""Faces: sources, files, loading, and the doctor that examines them."""

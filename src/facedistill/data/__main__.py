@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.compose import compose_config
-from facedistill.config import Config
+from facedistill.config.compose import compose_config
+from facedistill.config.schema import Config
 from facedistill.data.doctor import (
     Survey,
     contact_sheet,
@@ -27,13 +27,13 @@ from facedistill.data.doctor import (
     survey_faces,
     survey_photos,
 )
-from facedistill.data.packed import Packed, pack_folder, write_pack
-from facedistill.data.photo_source import PhotoSource
-from facedistill.data.source import Source, build_source
-from facedistill.data.store import Mapped, verify
-from facedistill.data.verification_set import VerificationSet, protocol_source
+from facedistill.data.files.store import Mapped, verify
+from facedistill.data.sources.packed import Packed, pack_folder, write_pack
+from facedistill.data.sources.photo_source import PhotoSource
+from facedistill.data.sources.source import Source, build_source
+from facedistill.data.sources.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError
-from facedistill.files import write_aside
+from facedistill.system.files import write_aside
 
 _OWN = {"check": ("all",), "pack": ("true", "false"), "sheet": None}
 

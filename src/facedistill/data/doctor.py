@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.photo_source import PhotoSource
-from facedistill.data.source import FaceSet, Pairs
-from facedistill.data.store import progress_bar
+from facedistill.data.files.store import progress_bar
+from facedistill.data.sources.photo_source import PhotoSource
+from facedistill.data.sources.source import FaceSet, Pairs
 from facedistill.errors import DataError
 
 LOOKED_AT = 5000  # images of a larger set, spread over it: seconds
@@ -73,7 +73,7 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
     Raises:
         DataError: there is nothing that could be looked at.
     """
-    found = source.found(cache_dir)
+    found = source.inventory(cache_dir)
     count = len(found.labels)
     some = not check_all and count > LOOKED_AT
     spread = np.linspace(0, count - 1, LOOKED_AT).astype(int) if some else np.arange(count)

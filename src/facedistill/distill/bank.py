@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from facedistill.data.module import EVAL_BATCH, FaceData
-from facedistill.data.store import Batches, Item, Mapped, open_or_make
-from facedistill.data.turns import EVAL_VIEW, mirror_of
-from facedistill.data.views import Keys
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
+from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
+from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
+from facedistill.data.loading.views import Keys
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import BusyError, DataError
-from facedistill.files import hash_of, write_json
-from facedistill.runs import read_object
+from facedistill.runs.run import read_json_object
+from facedistill.system.files import hash_of, write_json
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
@@ -64,7 +64,7 @@ class BankMaker:
     ``about``: everything that decides what the bank holds; ``kind``: float16 or float32.
     """
 
-    teacher: FrozenTeacher
+    teacher: NetworkTeacher
     data: FaceData
     device: torch.device
     cache_dir: Path
@@ -99,7 +99,7 @@ class BankMaker:
         about = self.folder / "about.json"
         if not about.exists():
             write_json(about, self._said)
-        if read_object(about) != self._said:
+        if read_json_object(about) != self._said:
             raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")
         if missing := self._missing(views):
             self._tell(len(missing))

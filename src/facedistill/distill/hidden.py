@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from facedistill.distill.target import Target, Taught, check_reduction, reduced
-from facedistill.models.network import Answer
+from facedistill.distill.target import Target, TeacherOutput, check_reduction, reduced
+from facedistill.models.network import NetworkOutput
 
 
 class HiddenTarget(Target):
@@ -17,6 +17,6 @@ class HiddenTarget(Target):
         self.map = nn.Linear(student_width, teacher_width)
         self.reduction = reduction
 
-    def forward(self, student: Answer, teacher: Taught) -> Tensor:
+    def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
         """The squared distance of the hidden layers."""
         return reduced((self.map(student.features) - teacher.features).square(), self.reduction).mean()

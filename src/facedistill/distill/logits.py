@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from facedistill.distill.rows import mean_over_rows
-from facedistill.distill.target import Target, Taught, check_reduction, reduced
-from facedistill.models.network import Answer
+from facedistill.distill.chunked_loss import chunked_mean
+from facedistill.distill.target import Target, TeacherOutput, check_reduction, reduced
+from facedistill.models.network import NetworkOutput
 
 
 class LogitsTarget(Target):
@@ -17,10 +17,10 @@ class LogitsTarget(Target):
         check_reduction(reduction)
         self.reduction = reduction
 
-    def forward(self, student: Answer, teacher: Taught) -> Tensor:
+    def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
         """The squared distance of the logits."""
 
         def distance(logits: Tensor, hidden: Tensor) -> Tensor:
             return reduced((logits - teacher.output(hidden)).square(), self.reduction)
 
-        return mean_over_rows(distance, student.logits, teacher.features)
+        return chunked_mean(distance, student.logits, teacher.features)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.distill.rows import mean_over_rows
-from facedistill.distill.target import Target, Taught
+from facedistill.distill.chunked_loss import chunked_mean
+from facedistill.distill.target import Target, TeacherOutput
 from facedistill.errors import ConfigError
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 
 
 class SoftTarget(Target):
@@ -24,11 +24,11 @@ class SoftTarget(Target):
         self.tau = tau
         self.scale = tau**2 if tau_squared else 1.0
 
-    def forward(self, student: Answer, teacher: Taught) -> Tensor:
+    def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
         """The cross-entropy of the softened predictions."""
 
         def cross_entropy(logits: Tensor, hidden: Tensor) -> Tensor:
             soft_prediction = F.softmax(teacher.output(hidden) / self.tau, dim=1)
             return F.cross_entropy(logits / self.tau, soft_prediction, reduction="none")
 
-        return self.scale * mean_over_rows(cross_entropy, student.logits, teacher.features)
+        return self.scale * chunked_mean(cross_entropy, student.logits, teacher.features)

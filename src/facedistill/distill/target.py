@@ -9,10 +9,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 
 
-class Taught(NamedTuple):
+class TeacherOutput(NamedTuple):
     """What a teacher says of a batch: K_T [B, width], and the output layer that makes logits of any rows of it."""
 
     features: Tensor
@@ -36,7 +36,7 @@ class Target(nn.Module, abc.ABC):
         self.weight = weight
 
     @abc.abstractmethod
-    def forward(self, student: Answer, teacher: Taught) -> Tensor:
+    def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
         """The distance, a scalar, before it is weighed."""
 
 

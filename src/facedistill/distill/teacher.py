@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from facedistill.distill.target import Taught
+from facedistill.distill.target import TeacherOutput
 from facedistill.errors import WeightsError
 from facedistill.models.network import Network
 from facedistill.models.weights import load_into, read_weights
@@ -26,7 +26,7 @@ class Probe(NamedTuple):
     higher_is_better: bool
 
 
-class FrozenTeacher:
+class NetworkTeacher:
     """Answers for a batch of pixels.
 
     Not an ``nn.Module``: as a module inside of the student it would be put in train mode with it (its BatchNorm
@@ -38,7 +38,7 @@ class FrozenTeacher:
         self.about = about
 
     @classmethod
-    def load(cls, path: Path, network: Network) -> FrozenTeacher:
+    def load(cls, path: Path, network: Network) -> NetworkTeacher:
         """Give ``network`` the weights of ``path``, and freeze it.
 
         Raises:
@@ -53,13 +53,13 @@ class FrozenTeacher:
         self.network.to(device)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Taught:
+    def __call__(self, images: Tensor) -> TeacherOutput:
         """What the teacher says of images [B, 3, H, W]."""
         return self.recall(self.network.backbone(images))
 
-    def recall(self, features: Tensor) -> Taught:
+    def recall(self, features: Tensor) -> TeacherOutput:
         """What the teacher says where its K_T [B, width] is known already."""
-        return Taught(features, self._logits)
+        return TeacherOutput(features, self._logits)
 
     @torch.no_grad()
     def _logits(self, features: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from facedistill.build import build
+from facedistill.config.build import build
 from facedistill.models.backbone import Backbone
 
 POINTS = 5
 
 
-class Answer(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What a network says of a batch: K [B, width], the logits a [B, C] and the landmarks R [B, 5, 2].
 
     Landmarks are in units of the crop, −1 to 1 from edge to edge. What the network has no output layer for has no
@@ -33,13 +33,13 @@ class Network(nn.Module):
         self.classifier = nn.Linear(backbone.width, num_identities) if num_identities else None
         self.regressor = nn.Linear(backbone.width, 2 * POINTS) if landmarks else None
 
-    def forward(self, images: Tensor) -> Answer:
+    def forward(self, images: Tensor) -> NetworkOutput:
         """K, a and R."""
         features = self.backbone(images)
         nothing = features[:, :0]
         logits = nothing if self.classifier is None else self.classifier(features)
         points = nothing if self.regressor is None else self.regressor(features)
-        return Answer(features, logits, points.unflatten(1, (-1, 2)))
+        return NetworkOutput(features, logits, points.unflatten(1, (-1, 2)))
 
 
 def build_network(model: dict[str, Any], rate: int, num_identities: int = 0, landmarks: bool = False) -> Network:

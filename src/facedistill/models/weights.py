@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from facedistill.errors import WeightsError
-from facedistill.files import write_aside
+from facedistill.system.files import write_aside
 
 
 class Weights(NamedTuple):

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facedistill.build import build
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch
+from facedistill.config.build import build
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch
 from facedistill.errors import ConfigError
+from facedistill.evaluation.pictures import error_curve, landmarks, spread
 from facedistill.metrics.landmarks import PERCENT, LandmarkError, box_diagonal, error_units, eye_distance
-from facedistill.models.network import Answer
-from facedistill.reporting.pictures import error_curve, landmarks, spread
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import TaskModule
 
 NORMALIZERS = ("eyes", "box")
@@ -49,7 +49,7 @@ class Align(TaskModule):
         self.normalizer = options.normalizer
         self.metric = LandmarkError()
 
-    def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
+    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
         """‖R − y‖², averaged over the batch."""
         return (student.landmarks - batch.landmarks).square().sum((1, 2)).mean()
 
@@ -61,10 +61,10 @@ class Align(TaskModule):
         """Found and true landmarks in pixels of the original image, and what their distance is divided by."""
         found = in_original(self.network(batch.images).landmarks, batch, self.config)
         true = in_original(batch.landmarks, batch, self.config)
-        return found, true, eye_distance(true) if self.normalizer == "eyes" else box_diagonal(batch.frames[:, 2])
+        return found, true, eye_distance(true) if self.normalizer == "eyes" else box_diagonal(batch.crop_boxes[:, 2])
 
     @torch.no_grad()
-    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
         """The NRMSE of every face."""
         batches = (batch.to(self.device) for batch in data.val_dataloader())
         errors = [error_units(*self._compared(batch))[:, 0] for batch in batches]
@@ -88,5 +88,5 @@ def in_original(points: Tensor, batch: FaceBatch, config: Config) -> Tensor:
     image = config.image
     margin = (image.resize - image.crop) // 2
     stored = (margin + image.crop * (points.double() + 1) / 2) / image.resize
-    corner, side = batch.frames[:, None, :2].double(), batch.frames[:, None, 2:].double()
+    corner, side = batch.crop_boxes[:, None, :2].double(), batch.crop_boxes[:, None, 2:].double()
     return corner + side * stored - 0.5

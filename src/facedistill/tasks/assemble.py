@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facedistill.build import build
-from facedistill.config import Config
+from facedistill.config.build import build
+from facedistill.config.schema import Config
 from facedistill.distill.target import Target
-from facedistill.distill.teacher import FrozenTeacher
+from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import Network, build_network
 from facedistill.tasks.base import ScheduledModule
 
@@ -27,7 +27,7 @@ def published_network(config: Config, num_identities: int) -> Network:
 def build_module(
     config: Config,
     network: Network,
-    teachers: Mapping[str, FrozenTeacher] | None = None,
+    teachers: Mapping[str, NetworkTeacher] | None = None,
     targets: Mapping[str, Target] | None = None,
 ) -> ScheduledModule:
     """The LightningModule of the configuration's task."""
@@ -36,7 +36,7 @@ def build_module(
     return module
 
 
-def build_targets(config: Config, network: Network, teachers: Mapping[str, FrozenTeacher]) -> dict[str, Target]:
+def build_targets(config: Config, network: Network, teachers: Mapping[str, NetworkTeacher]) -> dict[str, Target]:
     """The terms of the configured target."""
     return {
         name: build(

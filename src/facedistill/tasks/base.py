@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from facedistill.config import Config
-from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch, place
-from facedistill.distill.rows import mean_over_rows
-from facedistill.distill.target import Target, Taught
-from facedistill.distill.teacher import FrozenTeacher
-from facedistill.models.network import Answer, Network
-from facedistill.signals import stop_on_signals
-from facedistill.tasks.ranks import whole, whole_part
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch, rank_and_world_size
+from facedistill.distill.chunked_loss import chunked_mean
+from facedistill.distill.target import Target, TeacherOutput
+from facedistill.distill.teacher import NetworkTeacher
+from facedistill.models.network import Network, NetworkOutput
+from facedistill.system.signals import stop_on_signals
+from facedistill.tasks.gather import gather_batch, gather_tensor
 
 Scores = dict[str, float]
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self,
         config: Config,
         network: Network,
-        teachers: Mapping[str, FrozenTeacher] | None = None,
+        teachers: Mapping[str, NetworkTeacher] | None = None,
         targets: Mapping[str, Target] | None = None,
     ) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         """The metric's values by name, of all batches measured since it was reset."""
         return {name: float(value) for name, value in self.metric.compute().items()}
 
-    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
         """What the score is the mean of: a value for every test sample [N], in order, %; none where nobody asks.
 
         After the test split has been measured.
@@ -79,13 +79,13 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         """What a person looks at to believe the scores, by name; after the test split has been measured, on a CPU."""
         return {}
 
-    def shares(self, batch: FaceBatch, batch_index: int) -> list[int]:
+    def batch_sizes_per_rank(self, batch: FaceBatch, batch_index: int) -> list[int]:
         """How many samples of a training batch each rank has; by arithmetic, since asking them takes time."""
-        _, ranks = place()
+        _, ranks = rank_and_world_size()
         if ranks == 1:
             return [len(batch.labels)]
         data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data.train_batches.shares(batch_index, ranks)
+        return data.train_batches.batch_sizes_per_rank(batch_index, ranks)
 
     def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
         """Measure."""
@@ -123,9 +123,9 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
 
-def identity_loss(student: Answer, batch: FaceBatch) -> Tensor:
+def identity_loss(student: NetworkOutput, batch: FaceBatch) -> Tensor:
     """H(P, y), averaged over the batch."""
-    return mean_over_rows(partial(F.cross_entropy, reduction="none"), student.logits, batch.labels)
+    return chunked_mean(partial(F.cross_entropy, reduction="none"), student.logits, batch.labels)
 
 
 class TaskModule(ScheduledModule):
@@ -133,18 +133,18 @@ class TaskModule(ScheduledModule):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._answer: Callable[[Tensor], Answer] = self.compiled(self.network.forward)
+        self._answer: Callable[[Tensor], NetworkOutput] = self.compiled(self.network.forward)
 
     @abc.abstractmethod
-    def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
+    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
         """Φ: the loss that needs no teacher, a scalar. The batch comes without its images."""
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
-        sizes = self.shares(batch, batch_index)
-        student: Answer = whole(self._answer(batch.images), sizes)
+        sizes = self.batch_sizes_per_rank(batch, batch_index)
+        student: NetworkOutput = gather_batch(self._answer(batch.images), sizes)
         taught = {role: self._taught(role, batch, sizes) for role in self.teachers}
-        loss = self.task_loss(student, whole(batch.without_images(), sizes))
+        loss = self.task_loss(student, gather_batch(batch.without_images(), sizes))
         terms = {"task": loss.detach()}
         for name, target in self.targets.items():
             distance = target(student, taught[self.config.teacher_of(name)])
@@ -152,11 +152,11 @@ class TaskModule(ScheduledModule):
             loss = loss + target.weight * distance
         return {"loss": loss, **terms}
 
-    def _taught(self, role: str, batch: FaceBatch, sizes: list[int]) -> Taught:
+    def _taught(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
         """What a teacher says of the whole batch: from its bank, or now."""
         teacher = self.teachers[role]
         if batch.hidden.numel():
             features = batch.hidden[:, list(self.teachers).index(role)].float()
         else:
             features = teacher(batch.images).features
-        return teacher.recall(whole_part(features, sizes))
+        return teacher.recall(gather_tensor(features, sizes))

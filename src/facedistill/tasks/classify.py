@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from facedistill.data.module import FaceData
-from facedistill.data.views import FaceBatch
-from facedistill.models.network import Answer
-from facedistill.reporting.pictures import identified, spread
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.views import FaceBatch
+from facedistill.evaluation.pictures import identified, spread
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import Scores, TaskModule, identity_loss
 
 
@@ -27,7 +27,7 @@ class Classify(TaskModule):
         classes = self.network.classifier.out_features
         self.metric = MulticlassAccuracy(classes, average="micro", validate_args=False)
 
-    def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
+    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
         """H(P, y)."""
         return identity_loss(student, batch)
 
@@ -40,7 +40,7 @@ class Classify(TaskModule):
         return {"top1": 100 * float(self.metric.compute())}
 
     @torch.no_grad()
-    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
         """100 where the network is right, 0 where it is not."""
         batches = (batch.to(self.device) for batch in data.val_dataloader())
         right = [self.network(batch.images).logits.argmax(1) == batch.labels for batch in batches]

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from facedistill.data.views import FaceBatch
+from facedistill.data.loading.views import FaceBatch
 from facedistill.tasks.base import ScheduledModule, Scores
-from facedistill.tasks.ranks import whole_mean
+from facedistill.tasks.gather import mean_over_ranks
 
 
 class Hint(ScheduledModule):
@@ -37,7 +37,7 @@ class Hint(ScheduledModule):
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
-        loss = whole_mean(self._error(batch, self._middle), self.shares(batch, batch_index))
+        loss = mean_over_ranks(self._error(batch, self._middle), self.batch_sizes_per_rank(batch, batch_index))
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:

@@ -17,13 +17,13 @@ from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
-from facedistill.build import build
-from facedistill.data.module import EVAL_BATCH, FaceData
-from facedistill.data.views import FaceBatch
+from facedistill.config.build import build
+from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
+from facedistill.data.loading.views import FaceBatch
 from facedistill.errors import ConfigError
+from facedistill.evaluation.pictures import COLUMNS, nearest, spread
 from facedistill.metrics.retrieval import NearestNeighbour
-from facedistill.models.network import Answer
-from facedistill.reporting.pictures import COLUMNS, nearest, spread
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import TaskModule, identity_loss
 
 MINING = ("hard", "semihard", "all")
@@ -75,7 +75,7 @@ class Verify(TaskModule):
         }[options.mining]
         self.metric = NearestNeighbour()
 
-    def task_loss(self, student: Answer, batch: FaceBatch) -> Tensor:
+    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
         """The triplet loss, and with ``task.softmax`` H(P, y)."""
         triplets = None if self.miner is None else self.miner(student.features, batch.labels)
         loss: Tensor = self.triplet(student.features, batch.labels, triplets)
@@ -87,7 +87,7 @@ class Verify(TaskModule):
         """Collect the embeddings."""
         self.metric.update(self._embedded(batch), batch.labels, batch.indices)
 
-    def outcomes(self, data: FaceData) -> NDArray[np.float32]:
+    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
         """100 where the nearest other test sample is of the same person, 0 where it is not."""
         return np.where(self.metric.first == 1, np.float32(100), np.float32(0))
 

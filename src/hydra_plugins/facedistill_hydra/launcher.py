@@ -31,9 +31,9 @@ class LocalLauncher(BasicLauncher):  # type: ignore[misc, unused-ignore]
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """The cells as the task function planned them."""
         planned = super().launch(job_overrides, initial_job_idx)
-        from facedistill.sweep import make_sweep  # late: Hydra imports every plugin at every start
+        from facedistill.sweep.scheduler import run_sweep  # late: Hydra imports every plugin at every start
 
-        make_sweep([job.return_value for job in planned if job.return_value], self.n_jobs, self.gpus_per_job)
+        run_sweep([job.return_value for job in planned if job.return_value], self.n_jobs, self.gpus_per_job)
         return planned
 
 

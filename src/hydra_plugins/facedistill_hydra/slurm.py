@@ -21,17 +21,17 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc, unused-ignore]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Give the jobs a task function that is pickled by its name: the command's own belongs to ``__main__``."""
-        super().setup(hydra_context=hydra_context, task_function=make_cell, config=config)
+        super().setup(hydra_context=hydra_context, task_function=run_cell, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What became of the cells; a plan takes no job."""
         from submitit.core.utils import UncompletedJobError  # late: Hydra imports every plugin at every start
 
-        from facedistill.sweep import failures
+        from facedistill.sweep.scheduler import failures
 
         if self.config.plan:
             here = BasicLauncher()
-            here.setup(hydra_context=self.hydra_context, task_function=make_cell, config=self.config)
+            here.setup(hydra_context=self.hydra_context, task_function=run_cell, config=self.config)
             return here.launch(job_overrides, initial_job_idx)
         try:
             jobs: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
@@ -44,9 +44,9 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc, unused-ignore]
         return jobs
 
 
-def make_cell(node: DictConfig) -> list[list[str]]:
+def run_cell(node: DictConfig) -> list[list[str]]:
     """The task function in a job: what failed of the cell."""
-    from facedistill.sweep import failures
+    from facedistill.sweep.scheduler import failures
     from facedistill.train import train
 
     # Lightning then starts the ranks of a run itself, as elsewhere, and leaves queueing again to submitit

@@ -1,0 +1,1 @@
+"""People's files: photographs, annotations, layouts of data sets, and the store of decoded images."""

@@ -1,0 +1,176 @@
+"""Microsoft's own MS-Celeb-1M: ``FaceImageCroppedWithAlignment.tsv`` (89 GB, 8,456,240 images of 99,892 people).
+
+One image a line, and seven columns between tabs: Freebase MID, ImageSearchRank, ImageURL, PageURL, FaceID,
+FaceRectangle (base64 of four float32: upper left and lower right corner, relative) and FaceData (base64 of a JPEG).
+Source: https://www.msceleb.org/download/aligned, kept in ``download-aligned.md`` of
+https://github.com/vardhman1996/msceleb.github.io. The faces are cropped and aligned; the rectangle is of no use here.
+
+The file is read through once, for an index beside other caches: one ``.npy`` of rows (mapped by every process), and
+behind it, in the same file, one of the identities.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from facedistill.errors import DataError
+from facedistill.system.files import hash_of, write_aside
+
+MAX_LINE = 2**26  # bytes; an image is some 10 kB
+MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names some 25
+_COLUMNS = 7
+_ROW = np.dtype([("start", "<i8"), ("length", "<i4"), ("label", "<i4"), ("name", f"S{MAX_NAME}")])
+_PACK = struct.Struct(f"<qii{MAX_NAME}s")  # a row of the index
+_BOM = b"\xef\xbb\xbf"
+_BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+_MEND = "Is it FaceImageCroppedWithAlignment.tsv, unpacked and whole? If so, get it again"
+
+
+class Base64Tsv:
+    """Images by number, in the order of the file. A fork may share it; it can be pickled, and is then small.
+
+    Attributes:
+        identities: MIDs, in the order of their first appearance.
+        labels: int64 [N], of identities.
+        names: ASCII [N], mapped: ``MID/rank-FaceID`` as in ``m.0107_f/1-FaceId-0``, by which unpacked JPEGs are known.
+    """
+
+    def __init__(self, path: Path, cache_dir: Path) -> None:
+        """Make the index, with a bar on stderr, unless ``cache_dir`` has one of a file of this name, size and date.
+
+        Raises:
+            DataError: names the file, the line from 1 and its first byte, and what is wrong.
+        """
+        self.path, self.cache_dir = path, cache_dir
+        if not path.is_file():
+            raise DataError(f"{path} does not exist, or is a folder: name FaceImageCroppedWithAlignment.tsv")
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+        weakref.finalize(self, os.close, self._file)
+        status = os.fstat(self._file)
+        index = cache_dir / f"{path.stem}-{hash_of([path.name, status.st_size, status.st_mtime_ns])}.npy"
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{index}.lock"):
+            try:
+                self._annotations, self.identities = _open(index)
+            except (OSError, ValueError, EOFError):
+                _make(index, path, status.st_size)
+                self._annotations, self.identities = _open(index)
+        self.labels: NDArray[np.int64] = self._annotations["label"].astype(np.int64)
+        self.names: NDArray[np.bytes_] = self._annotations["name"]
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.cache_dir)
+
+    def image(self, number: int) -> bytes:
+        """The encoded image of a line.
+
+        Raises:
+            DataError: names the file, the line and the byte of its image; it is no base64, or the file was cut.
+        """
+        start, length = int(self._annotations["start"][number]), int(self._annotations["length"][number])
+        try:
+            text = os.pread(self._file, length, start)
+            if len(text) < length:
+                raise ValueError("the file ends before it")
+            return base64.b64decode(text, validate=True)
+        except (OSError, ValueError) as error:
+            what = f"no base64 of an image ({error}). {_MEND}"
+            raise DataError(f"{self.path}, line {number + 1}, byte {start}: {what}") from error
+
+
+def _open(index: Path) -> tuple[NDArray[np.void], list[str]]:
+    rows = np.load(index, mmap_mode="r", allow_pickle=False)
+    if rows.dtype != _ROW:
+        raise ValueError("another layout")
+    with index.open("rb") as file:
+        file.seek(rows.offset + rows.nbytes)
+        return rows, np.load(file, allow_pickle=False).astype(str).tolist()
+
+
+def _make(index: Path, path: Path, size: int) -> None:
+    labels: dict[bytes, int] = {}
+    count = 0
+    try:
+        with write_aside(index) as part, part.open("wb") as out:
+            # The header is written twice: only the end knows how many lines there are.
+            start = _write_header(out, 0)
+            for offset, length, mid, name in _samples(path, size):
+                out.write(_PACK.pack(offset, length, labels.setdefault(mid, len(labels)), name))
+                count += 1
+            if not count:
+                raise DataError(f"{path} holds no image. {_MEND}")
+            np.save(out, np.array(list(labels)), allow_pickle=False)
+            out.seek(0)
+            assert _write_header(out, count) == start
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _write_header(file: BinaryIO, count: int) -> int:
+    npy.write_array_header_1_0(file, {"descr": _ROW.descr, "fortran_order": False, "shape": (count,)})
+    return file.tell()
+
+
+def _samples(path: Path, size: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Where the FaceData of every line begins, and how long it is; MID; name."""
+    blank = ""
+    with (
+        path.open("rb", buffering=2**20) as file,
+        Progress(*_BAR, console=Console(stderr=True), transient=True) as progress,
+    ):
+        bar = progress.add_task(f"reading through {path.name}", total=size)
+        offset = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+        file.seek(offset)
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
+            text = line.rstrip(b"\r\n")
+            if text:
+                if blank:
+                    raise DataError(f"{blank}: the line is empty, but others follow. {_MEND}")
+                try:
+                    mid, name, length = _sample(text)
+                except DataError as error:
+                    raise DataError(f"{path}, line {number}, byte {offset}: {error}") from error
+                yield offset + len(text) - length, length, mid, name
+            else:
+                blank = blank or f"{path}, line {number}, byte {offset}"
+            offset += len(line)
+            if number % 1000 == 0:
+                progress.update(bar, completed=offset)
+
+
+def _sample(line: bytes) -> tuple[bytes, bytes, int]:
+    """MID, name and length of the FaceData."""
+    if len(line) > MAX_LINE:
+        raise DataError(f"a line of more than {MAX_LINE} bytes. {_MEND}")
+    columns = line.split(b"\t")
+    if len(columns) != _COLUMNS:
+        raise DataError(f"{len(columns)} columns between tabs, expected {_COLUMNS}. {_MEND}")
+    mid, rank, _, _, face, _, data = columns
+    for column, title in ((mid, "MID"), (rank, "ImageSearchRank"), (face, "FaceID"), (data, "FaceData")):
+        if not column:
+            raise DataError(f"{title} is empty. {_MEND}")
+    name = b"%b/%b-%b" % (mid, rank, face)
+    if len(name) > MAX_NAME or not (name.isascii() and name.decode().isprintable()):
+        raise DataError(f"{name[:60]!r}: no MID, rank and FaceID, or more than {MAX_NAME} bytes. {_MEND}")
+    if len(data) % 4 or data.endswith(b"==="):
+        raise DataError(f"FaceData of {len(data)} characters is not base64, it may be cut off. {_MEND}")
+    return mid, name, len(data)

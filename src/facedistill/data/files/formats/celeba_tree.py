@@ -1,0 +1,89 @@
+"""Where the parts of CelebA lie: as published (Img, Anno, Eval), or beside each other as torchvision and Kaggle do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.data.files.formats.celeba_lists import CelebaList, read_list
+from facedistill.data.files.photos import SUFFIXES, data_folder, refuse_archive
+from facedistill.errors import DataError
+
+ALIGNED = ("img_align_celeba", "img_align_celeba_png")
+WILD = "img_celeba"
+PARTS = ("train", "val", "test")
+
+
+def image_folder(root: str, names: Sequence[str]) -> Path:
+    """The first folder of ``names`` that is in ``root`` or in Img of it.
+
+    Raises:
+        DataError: none is.
+    """
+    top = data_folder(root)
+    for folder in (top / inside / name for name in names for inside in ("", "Img")):
+        if folder.is_dir():
+            inner = folder / folder.name  # so Kaggle's archive unpacks
+            return inner if inner.is_dir() else folder
+    for name in names:
+        refuse_archive(top, name)
+        refuse_archive(top / "Img", name)
+    raise DataError(f"data.root={top} holds no folder {' or '.join(names)}: unpack the images, or set data.images=…")
+
+
+def image_files(folder: Path) -> dict[str, os.DirEntry[str]]:
+    """The images of a folder by their names in ``CelebaList.rows``.
+
+    Raises:
+        DataError: two files have one name there.
+    """
+    files: dict[str, os.DirEntry[str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            image, dot, suffix = entry.name.lower().rpartition(".")
+            if dot + suffix in SUFFIXES and entry.is_file():
+                if image in files:
+                    one, other = sorted([files[image].path, entry.path])
+                    raise DataError(f"{one} and {other} are one image in the lists: remove one")
+                files[image] = entry
+    return files
+
+
+def open_lists(root: str, wild: bool, taken: Mapping[str, str]) -> dict[str, CelebaList]:
+    """The lists in ``root``, or in Anno and Eval of it; a csv where there is no txt.
+
+    Args:
+        wild: whether the images, and so their landmarks, are in the wild.
+        taken: the lists, by what they say, that can't be done without, and the word of a command that says so.
+
+    Returns:
+        By what they say: ``identities`` and ``landmarks`` where they are, in this order; and all that are taken, of
+        these two and of ``boxes`` and ``parts`` (0, 1, 2 of ``PARTS``).
+
+    Raises:
+        DataError: a list is taken and nowhere, or broken (see ``read_list``), or neither of the first two is there.
+    """
+    top = data_folder(root)
+    points = "list_landmarks_celeba" if wild else "list_landmarks_align_celeba"
+    wanted = {"identities": ("identity_CelebA", 1), "landmarks": (points, 10)}
+    wanted |= {"boxes": ("list_bbox_celeba", 4)} if "boxes" in taken else {}
+    wanted |= {"parts": ("list_eval_partition", 1)} if "parts" in taken else {}
+    lists = {}
+    for what, (name, columns) in wanted.items():
+        paths = [top / inside / f"{name}{suffix}" for inside in ("", "Anno", "Eval") for suffix in (".txt", ".csv")]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None:
+            lists[what] = read_list(path, columns)
+        elif what in taken:
+            raise DataError(f"{taken[what]} takes {paths[0]} (or csv; or in Anno or Eval), which does not exist")
+    if not lists.keys() & {"identities", "landmarks"}:
+        raise DataError(f"data.root={top} holds neither identity_CelebA.txt nor {points}.txt (nor csv, Anno or Eval)")
+    if "identities" in lists:
+        numbers = lists["identities"].values
+        lists["identities"].check(((numbers >= 0) & (numbers % 1 == 0))[:, 0], "an identity is a whole number")
+    if "parts" in lists:
+        lists["parts"].check(np.isin(lists["parts"].values[:, 0], range(len(PARTS))), "a part is 0, 1 or 2")
+    return lists

@@ -1,0 +1,34 @@
+"""Which form a folder or a file has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facedistill.data.files.faults import Faults
+from facedistill.data.files.layouts.folders import FolderLayout
+from facedistill.data.files.layouts.layout import Layout
+from facedistill.data.files.layouts.recordio import RecordIOLayout
+from facedistill.data.files.layouts.tsv import TsvLayout
+from facedistill.data.files.photos import data_folder
+from facedistill.errors import DataError
+
+_FILES = {".rec": RecordIOLayout, ".tsv": TsvLayout}
+
+
+def find_layout(root: str, faults: Faults) -> Layout:
+    """The images of ``data.root``: a .rec or a .tsv file, a folder that has one, or a folder of folders.
+
+    Raises:
+        DataError: it has none of them, or several.
+    """
+    path = Path(root).expanduser()
+    if path.is_file() and path.suffix.lower() in _FILES:
+        return _FILES[path.suffix.lower()](path)
+    top = data_folder(root)
+    files = sorted(file for file in top.iterdir() if file.suffix.lower() in _FILES and file.is_file())
+    training = [file for file in files if file.stem.lower() == "train"] or files
+    if len(training) > 1:
+        raise DataError(
+            f"data.root={top} holds {', '.join(file.name for file in files)}: name one, data.root={files[0]}"
+        )
+    return find_layout(str(training[0]), faults) if training else FolderLayout(top, faults)

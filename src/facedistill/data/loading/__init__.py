@@ -1,0 +1,1 @@
+"""From stored faces to batches: views, samplers, the DataModule."""

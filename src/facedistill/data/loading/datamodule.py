@@ -1,0 +1,102 @@
+"""The DataModule that every task shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from facedistill.config.schema import Config
+from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.view_schedule import banked_views
+from facedistill.data.loading.views import EvalBatches, FaceBatch, IdentityBatches, Keys, Recalled, TrainBatches, Views
+from facedistill.data.sources.source import FaceSet, Pairs, build_source
+from facedistill.errors import DataError
+
+EVAL_BATCH = 128
+
+
+def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
+    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or made now."""
+    return build_source(data).faces(config.image.resize, Path(config.cache_dir).expanduser())
+
+
+def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
+    """Centre crops of the images of a pair protocol, in order; labels are 0."""
+    zeros = np.zeros(len(pairs.images), np.int64)
+    faces = FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[])
+    return FaceData(config, faces).val_dataloader()
+
+
+class FaceData(pl.LightningDataModule):
+    """Training views and test centre crops of one source."""
+
+    def __init__(self, config: Config, faces: FaceSet) -> None:
+        super().__init__()
+        self.faces = faces
+        self._config = config
+        self._workers = config.trainer.num_workers
+        self._shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
+        self._augmentation = Augmentation(config.image.crop, config.seed)
+        self._views = Views(self._shown, self._augmentation)
+
+    @classmethod
+    def of(cls, config: Config) -> FaceData:
+        """Prepare the data that a configuration names (rendered or decoded on the first call).
+
+        Raises:
+            DataError: it can't be used, or it has not what the task needs.
+        """
+        faces, needs = read_faces(config, config.data), config.task.needs
+        if faces.landmarks is None if needs == "landmarks" else not faces.identities:
+            raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
+        if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
+            raise DataError(
+                f"data={config.data['name']}: nobody of its test split is trained on, so task={config.task.name} has "
+                "nobody to tell. CelebA's data.split=random is by sample; for the classification runs of a chain: "
+                "data@recognition=celeba recognition.split=random"
+            )
+        return cls(config, faces)
+
+    def recall(self, banks: Sequence[Recalled]) -> None:
+        """From now on training batches bring what teachers say of them."""
+        self._views = Views(self._shown, self._augmentation, banks)
+
+    @cached_property
+    def train_batches(self) -> TrainBatches:
+        """The sampler of the task: every sample once, or P identities × K images."""
+        task, seed, faces, views = self._config.task, self._config.seed, self.faces, banked_views(self._config)
+        if task.images_per_identity is None:
+            return TrainBatches(faces.train, task.batch_size, seed, views)
+        return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
+
+    def train_dataloader(self) -> DataLoader[FaceBatch]:
+        """Shuffled, augmented, every sample once."""
+        return self.loader(self.train_batches)
+
+    def val_dataloader(self) -> DataLoader[FaceBatch]:
+        """The test split: the paper has no third one, and nothing is chosen by it here either."""
+        return self.test_loader(self.faces.test)
+
+    def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
+        """Centre crops of the given samples, in order."""
+        return self.loader(EvalBatches(indices, EVAL_BATCH))
+
+    def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
+        """Batches of the keys that a sampler gives."""
+        return DataLoader(
+            self._views,
+            batch_size=None,  # the sampler gives whole batches
+            sampler=batches,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,195 @@
+"""CelebA (Liu et al. 2015): 202,599 photographs of 10,177 people, with five landmarks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedistill.data.files.alignment import Alignment
+from facedistill.data.files.faults import located
+from facedistill.data.files.formats.celeba_lists import CelebaList
+from facedistill.data.files.formats.celeba_tree import ALIGNED, PARTS, WILD, image_files, image_folder, open_lists
+from facedistill.data.files.photos import check_eyes, check_face, data_folder, open_photo
+from facedistill.data.sources.identity_images import check_min_images
+from facedistill.data.sources.photo_source import Inventory, PhotoSource
+from facedistill.data.sources.source import is_test_sample
+from facedistill.errors import DataError
+from facedistill.system.files import hash_of_lines, sha256
+
+SPLITS = ("random", "official")
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """An image by its name in the lists; ``identity``: its number as written, empty where nothing says so."""
+
+    image: str
+    identity: str
+    file: os.DirEntry[str]
+
+
+@dataclass
+class CelebA(PhotoSource):
+    """A folder of images, and CelebA's lists of them in ``root`` or in Anno and Eval of it.
+
+    The lists that are there decide what the faces have: without identity_CelebA no identities, without a list of
+    landmarks no landmarks. Every list that is used must have every image.
+
+    Attributes:
+        images: relative to ``root``; None for the published names, also in Img of ``root``. In the wild, as their
+            landmarks then are, are the images of a folder img_celeba, and all where ``alignment`` is box.
+        alignment, margin: see ``Alignment``; the box is that of list_bbox_celeba. With ``similarity`` no landmarks are
+            given, as none are left to find.
+        split: ``random`` by name, or ``official``, whose val and test are subsets of the test side. The official split
+            is by person: it has nobody on both sides, and tells nothing of classification.
+        min_images: identities with fewer images are left out (and counted).
+        on_error: ``raise`` at the first image that can't be used, or ``skip`` and count it. A broken list raises.
+    """
+
+    name: str
+    root: str
+    images: str | None
+    alignment: str
+    margin: float
+    split: str
+    min_images: int
+    on_error: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._alignment = Alignment(self.alignment, self.margin)
+        if self.split not in SPLITS:
+            raise DataError(f"data.split={self.split}: choices are {', '.join(SPLITS)}")
+        check_min_images(self.min_images)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "source": "celeba",
+            "alignment": self._alignment.identity,
+            "lists": {what: sha256(used.path) for what, used in self._lists.items()},
+            "files": hash_of_lines(
+                f"{photo.identity}/{photo.file.name}/{photo.file.stat().st_size}" for photo in self._photos
+            ),
+            "images": len(self._photos),
+        }
+
+    def inventory(self, cache_dir: Path) -> Inventory:
+        photos = self._photos
+        named = "identities" in self._lists
+        names = sorted({photo.identity for photo in photos}, key=int) if named else []
+        number = {name: i for i, name in enumerate(names)}
+        parts = np.array([self._part(photo) for photo in photos])
+        official = sorted(set(parts[parts != "train"].tolist())) if self.split == "official" else []
+        dates = hash_of_lines(str(photo.file.stat().st_mtime_ns) for photo in photos)
+        return Inventory(
+            "CelebA's lists and images",
+            self._folder,
+            self._there,
+            names,
+            np.array([number.get(photo.identity, 0) for photo in photos]),
+            parts != "train",
+            [str(self._folder), dates, self.identity()],
+            f"{self.split} split",
+            {part: parts == part for part in official},
+            {
+                "identities_below_min_images": self._few,
+                "images_not_listed": len(self._files.keys() - self._listed.rows.keys()),
+            },
+        )
+
+    def open(self, number: int) -> Image.Image:
+        return open_photo(Path(self._photos[number].file.path))
+
+    def show(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        photo, points, box = self._photos[number], self._lists.get("landmarks"), self._lists.get("boxes")
+        known = None
+        place = photo.file.path
+        if points is not None:
+            known = points.of(photo.image).reshape(-1, 2)
+            place = f"{points.place(photo.image)}: {place}"
+            with located(place):
+                check_eyes(known)
+                check_face(known, image)
+        if self.alignment == "box":
+            assert box is not None
+            with located(box.place(photo.image)):
+                pixels, frame = self._alignment.show(image, size, box.of(photo.image))
+        else:
+            pixels, frame = self._alignment.show(image, size, known)
+        if known is None or frame is None:
+            return pixels, {}
+        landmarks = (known + 0.5 - frame[:2]) * (size / frame[2]) - 0.5
+        if landmarks.min() < -0.5 or landmarks.max() > size - 0.5:
+            raise DataError(f"{place}: a landmark is outside of the square that data.alignment={self.alignment} shows")
+        return pixels, {"landmarks": landmarks, "crop_boxes": frame}
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder of the images."""
+        if self.images is not None:
+            return data_folder(self.root, self.images)
+        return image_folder(self.root, [WILD] if self.alignment == "box" else [*ALIGNED, WILD])
+
+    @cached_property
+    def _files(self) -> dict[str, os.DirEntry[str]]:
+        return image_files(self._folder)
+
+    @cached_property
+    def _lists(self) -> dict[str, CelebaList]:
+        """By what they say; see ``open_lists``."""
+        taken = {}
+        if self.min_images > 1:
+            taken["identities"] = f"data.min_images={self.min_images}"
+        if self._alignment.takes:
+            taken[self._alignment.takes] = f"data.alignment={self.alignment}"
+        if self.split == "official":
+            taken["parts"] = f"data.split={self.split}"
+        return open_lists(self.root, self._folder.name == WILD or self.alignment == "box", taken)
+
+    @property
+    def _listed(self) -> CelebaList:
+        """The list whose images are read: the identities', or the landmarks' where there are none."""
+        return next(iter(self._lists.values()))
+
+    @cached_property
+    def _photos(self) -> list[_Photo]:
+        """The images to read, by name: those of identities with enough of them."""
+        photos, files, people = [], self._files, {}
+        if "identities" in self._lists:
+            known = self._lists["identities"]
+            people = dict(zip(known.rows, known.values[:, 0].astype(np.int64).tolist(), strict=True))
+        for image in sorted(self._listed.rows):
+            try:
+                if image not in files:
+                    raise DataError(f"{self._listed.place(image)}: {self._folder} holds no image {image}")
+                for used in self._lists.values():
+                    if image not in used.rows:
+                        raise DataError(f"{used.path} has no row of {image}")
+                photos.append(_Photo(image, str(people.get(image, "")), files[image]))
+            except DataError as error:
+                self.faults.add(error)
+        images = Counter(photo.identity for photo in photos)
+        self._there = len(photos), len(images) if people else 0
+        enough = [photo for photo in photos if images[photo.identity] >= self.min_images]
+        self._few = sum(count < self.min_images for count in images.values())
+        left = {photo.identity for photo in enough}
+        if "identities" in self._lists and len(left) < 2:
+            raise DataError(
+                f"{self._folder}: {len(left)} identities with at least {self.min_images} usable images; a classifier "
+                "takes two. Lower data.min_images, or give more images"
+            )
+        return enough
+
+    def _part(self, photo: _Photo) -> str:
+        """The part of the split that a photo is in."""
+        if self.split == "official":
+            return PARTS[int(self._lists["parts"].of(photo.image)[0])]
+        return "test" if is_test_sample(photo.image) else "train"

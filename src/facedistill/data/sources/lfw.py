@@ -1,0 +1,144 @@
+"""Labeled Faces in the Wild (Huang et al. 2007): folders of identities, five landmarks and the 6,000 pairs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.data.files.faults import located
+from facedistill.data.files.layouts.folders import FolderLayout
+from facedistill.data.files.photos import data_folder, lines_of, store_photos
+from facedistill.data.sources.identity_images import IdentityImages
+from facedistill.data.sources.source import FaceSet, Pairs
+from facedistill.errors import DataError
+from facedistill.system.files import hash_of, sha256
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two images of the form, by number."""
+
+    left: int
+    right: int
+    same: bool
+    fold: int
+
+
+@dataclass
+class Lfw(IdentityImages):
+    """``root/<images>/<Name>/<Name>_0001.jpg`` with a pair protocol in LFW's format.
+
+    Trains on identities as ``IdentityImages`` does; on_error is about those. The protocol is not the protocol with
+    holes: an image of it that can't be used raises whatever on_error says.
+
+    Attributes:
+        images, pairs: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; then each fold has that
+            many lines ``name i j`` (one person) and as many ``name i other j``.
+    """
+
+    images: str
+    pairs: str
+
+    def identity(self) -> dict[str, Any]:
+        compared = self._compared
+        if self._alignment.takes:
+            with self._none_to_spare():
+                for number in compared:
+                    self._row(number)
+        return super().identity() | {
+            "source": "lfw",
+            "pairs": sha256(self._file(self.pairs)),
+            "pair_files": self._layout.hash_of_files(compared),
+        }
+
+    def faces(self, size: int, cache_dir: Path) -> FaceSet:
+        self.identity()  # complaints about the two text files come before images are read
+        faces = super().faces(size, cache_dir)
+        pairs = self.protocol(size, cache_dir, {faces.identities[i] for i in np.unique(faces.labels[faces.train])})
+        counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
+        return replace(faces, pairs=pairs, counts=faces.counts | counts)
+
+    @cached_property
+    def _layout(self) -> FolderLayout:
+        return FolderLayout(data_folder(self.root, self.images), self.faults)
+
+    def _file(self, name: str) -> Path:
+        return data_folder(self.root) / name
+
+    def _none_to_spare(self) -> AbstractContextManager[None]:
+        return located(f"{self._file(self.pairs)} takes every image that it names")
+
+    @property
+    def _compared(self) -> list[int]:
+        """The images of the protocol."""
+        return sorted({number for pair in self._protocol for number in (pair.left, pair.right)})
+
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
+        numbers, form = self._compared, self._layout
+
+        def decode(place: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+            return self._square(numbers[place], form.open(numbers[place]), size), {}
+
+        with self._none_to_spare():
+            key = hash_of([size, form.stamp(np.array(numbers)), self._shown_by])
+            path = cache_dir / f"{self.name}-pairs-{key}"
+            stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {form.path}")
+        place = {number: i for i, number in enumerate(numbers)}
+        people = [form.identities[label] for label in form.labels]
+        return Pairs(
+            stored.items,
+            np.array([place[pair.left] for pair in self._protocol]),
+            np.array([place[pair.right] for pair in self._protocol]),
+            np.array([pair.same for pair in self._protocol]),
+            np.array([pair.fold for pair in self._protocol]),
+            np.array([not trained_on.isdisjoint((people[pair.left], people[pair.right])) for pair in self._protocol]),
+        )
+
+    @cached_property
+    def _protocol(self) -> list[_Pair]:
+        """The pairs in the order of their file."""
+        path = self._file(self.pairs)
+        lines = ((number, line.split()) for number, line in lines_of(path) if line.strip())
+        number, header = next(lines, (1, []))
+        if len(header) != 2 or not all(map(_is_number, header)) or int(header[0]) < 2 or int(header[1]) < 1:
+            raise DataError(
+                f"{path}, line {number}: '{' '.join(header)}' is not `folds pairs_per_class`, which is `10 300` in "
+                "LFW's pairs.txt (its development files have other headers)"
+            )
+        folds, per_class = map(int, header)
+        promised = 2 * folds * per_class
+        pairs: list[_Pair] = []
+        for number, words in lines:
+            with located(f"{path}, line {number}"):
+                if len(pairs) == promised:
+                    raise DataError(f"a line more than the {promised} pairs of the header")
+                same = len(pairs) // per_class % 2 == 0
+                pairs.append(_Pair(*self._two_photos(words, same), same, len(pairs) // (2 * per_class)))
+        if len(pairs) < promised:
+            raise DataError(f"{path}, line {number}: ends after {len(pairs)} of {promised} pairs; copy the file again")
+        return pairs
+
+    def _two_photos(self, words: list[str], same: bool) -> tuple[int, int]:
+        if len(words) != (3 if same else 4) or (not same and words[0] == words[2]):
+            expected = "`name i j`, two images of one person," if same else "`name i other j`, images of two people,"
+            raise DataError(f"{expected} is expected in place of '{' '.join(words)}'")
+        name, first, *others, second = words
+        return self._photo(name, first), self._photo(others[0] if others else name, second)
+
+    def _photo(self, name: str, number: str) -> int:
+        if not _is_number(number):
+            raise DataError(f"'{number}' is not the number of an image")
+        path = f"{name}/{name}_{int(number):04d}.jpg"
+        if path not in self._by_name:
+            raise DataError(f"{self._layout.path / path} does not exist; the protocol takes all of its images")
+        return self._by_name[path]
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit()

@@ -1,0 +1,113 @@
+"""The embedded faces as a source: rendered on first use, then kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
+from facedistill.data.sources.source import FaceSet, Pairs, Source, is_test_sample
+from facedistill.data.synthetic import RENDERER_VERSION, render_faces
+from facedistill.errors import DataError
+from facedistill.system.files import hash_of
+from facedistill.system.signals import end_with_parent
+
+FOLDS = 10
+# People of the pair protocol are numbered from here: none of them is ever trained on.
+FIRST_PAIR_IDENTITY = 1_000_000
+PEOPLE_PER_FOLD = 12
+IMAGES_PER_PERSON = 8
+_RENDER_AT_ONCE = 64
+
+
+@dataclass
+class SyntheticFaces(Source):
+    """``num_identities`` people with ``images_per_identity`` rendered images each; see ``data.synthetic``.
+
+    Raises:
+        DataError: fewer than two people or images, or an odd number of pairs a fold.
+    """
+
+    name: str
+    num_identities: int
+    images_per_identity: int
+    pairs_per_fold: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "name" and not isinstance(value, int):
+                raise DataError(f"data.{name}={value} must be a whole number")
+        if self.num_identities < 2 or self.images_per_identity < 2:
+            raise DataError("data.num_identities and data.images_per_identity must be at least 2")
+        if self.num_identities >= FIRST_PAIR_IDENTITY:
+            raise DataError(f"data.num_identities must be below {FIRST_PAIR_IDENTITY}")
+        if self.pairs_per_fold < 2 or self.pairs_per_fold % 2:
+            raise DataError("data.pairs_per_fold must be even: half of the pairs are of one person")
+
+    def identity(self) -> dict[str, Any]:
+        return {"source": "synthetic", "renderer": RENDERER_VERSION, **asdict(self)} | {"name": "synthetic"}
+
+    def faces(self, size: int, cache_dir: Path) -> FaceSet:
+        people = np.repeat(np.arange(self.num_identities), self.images_per_identity)
+        samples = np.tile(np.arange(self.images_per_identity), self.num_identities)
+        stored = self._stored(people, samples, size, cache_dir, "faces")
+        names = [f"person-{i:05d}" for i in range(self.num_identities)]
+        tests = [is_test_sample(f"{names[i]}/{j}") for i, j in zip(people, samples, strict=True)]
+        counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
+        pairs = self.protocol(size, cache_dir, set(names))
+        landmarks = stored.columns["landmarks"].astype(np.float32)
+        crop_boxes = np.tile(
+            np.array([0, 0, size], np.float32), (len(people), 1)
+        )  # rendered at this size: nothing was cut
+        return FaceSet(stored.items, people, np.array(tests), names, pairs, landmarks, crop_boxes, counts=counts)
+
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
+        people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)
+        samples = np.tile(np.arange(IMAGES_PER_PERSON), FOLDS * PEOPLE_PER_FOLD)
+        stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
+        chosen = [pair for fold in range(FOLDS) for pair in self._pairs_of(fold)]
+        left, right, same, fold = (np.array(column) for column in zip(*chosen, strict=True))
+        return Pairs(stored.items, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
+
+    def _pairs_of(self, fold: int) -> list[tuple[int, int, bool, int]]:
+        draw = np.random.Generator(np.random.Philox(key=[self.seed, fold]))
+        pairs = []
+        for k in range(self.pairs_per_fold):
+            same = k % 2 == 0
+            one, other = draw.choice(PEOPLE_PER_FOLD, size=2, replace=False)
+            shot, another = draw.choice(IMAGES_PER_PERSON, size=2, replace=False)
+            left = (fold * PEOPLE_PER_FOLD + one) * IMAGES_PER_PERSON + shot
+            right = (fold * PEOPLE_PER_FOLD + (one if same else other)) * IMAGES_PER_PERSON + another
+            pairs.append((int(left), int(right), same, fold))
+        return pairs
+
+    def _stored(
+        self, people: NDArray[np.int64], samples: NDArray[np.int64], size: int, cache_dir: Path, what: str
+    ) -> Stored:
+        key = hash_of([RENDERER_VERSION, self.seed, size, people.tolist(), samples.tolist()])
+
+        def render(start: int) -> Batches:
+            ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
+            spawn = multiprocessing.get_context("spawn")  # forking a process that has started torch's threads hangs
+            with ProcessPoolExecutor(
+                os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
+            ) as pool:
+                rendering = [
+                    pool.submit(render_faces, self.seed, people[first:end], samples[first:end], size)
+                    for first, end in pairwise([start, *ends])
+                ]
+                for end, rendered in zip(ends, rendering, strict=True):
+                    faces = rendered.result()
+                    yield end, faces.images, {"landmarks": faces.landmarks}
+
+        path = cache_dir / f"synthetic-{what}-{key}"
+        return open_or_make(path, len(people), image_of(size), render, f"rendering {len(people)} {what} of {size} px")

@@ -1,0 +1,89 @@
+"""Verification sets as InsightFace publishes them: pairs of aligned faces in one file, ``<name>.bin``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedistill.data.files.formats.verification_bin import read_verification_bin
+from facedistill.data.files.photos import data_folder, decode_photo, store_photos
+from facedistill.data.sources.source import FaceSet, Pairs, Source, build_source
+from facedistill.errors import DataError
+from facedistill.system.files import hash_of, sha256
+
+FOLDS = 10
+
+
+def find_bin(root: str, name: str) -> Path | None:
+    """``root`` if it is a .bin file, or ``<name>.bin`` of the folder ``root``; None if there is neither."""
+    path = Path(root).expanduser()
+    file = path / f"{name}.bin" if path.is_dir() else path
+    return file if file.suffix.lower() == ".bin" and file.is_file() else None
+
+
+def protocol_source(data: dict[str, Any]) -> Source:
+    """The source that a ``conf/data`` node names, or ``<name>.bin`` where ``root`` has that and no tree of images."""
+    root, images = data.get("root"), data.get("images")
+    if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
+        return VerificationSet(data["name"], root)
+    return build_source(data)
+
+
+@dataclass
+class VerificationSet(Source):
+    """The pairs of a .bin file (see ``formats.verification_bin``), in ten folds of consecutive ones.
+
+    Nobody in it has a name: who was trained on is not known, and the people of one fold may be in another.
+
+    Attributes:
+        root: the file, or a folder that holds ``<name>.bin``.
+    """
+
+    name: str
+    root: str
+
+    @property
+    def file(self) -> Path:
+        """Where the pairs are. Raises ``DataError`` where they are not."""
+        found = find_bin(self.root, self.name)
+        if found is None:
+            raise DataError(f"data.root={data_folder(self.root)} holds no {self.name}.bin: name the file or its folder")
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        return {"source": "verification_set", "pairs": sha256(self.file)}
+
+    def faces(self, size: int, cache_dir: Path) -> FaceSet:
+        raise DataError(
+            f"data={self.name} has pairs only, and no identities to train on. To score a network with them: "
+            f"python -m facedistill.evaluate protocol={self.name} root={self.root} run=RUN_DIR"
+        )
+
+    def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
+        """The pairs alone; ``trained_on`` is of no use here, as the file has no names.
+
+        Raises:
+            DataError: names the file, and the image that can't be used: none can be spared.
+        """
+        file = self.file
+        images, same = read_verification_bin(file)
+        if len(same) < FOLDS:
+            raise DataError(f"{file}: {len(same)} pairs, too few for {FOLDS} folds. Get the whole file")
+
+        def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+            place = f"{file}, image {number} (from 0)"
+            image = decode_photo(images[number], place)
+            if image.width != image.height:
+                raise DataError(f"{place}: {image.width}×{image.height} pixels, not the square of an aligned face")
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), {}
+
+        path = cache_dir / f"{self.name}-pairs-{hash_of([size, self.identity()])}"
+        stored = store_photos(path, len(images), size, decode, None, f"reading {file}")
+        numbers = np.arange(len(same))
+        fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(numbers, FOLDS)])
+        return Pairs(stored.items, 2 * numbers, 2 * numbers + 1, same, fold, np.zeros(len(same), np.bool_))

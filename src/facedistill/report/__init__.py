@@ -1,0 +1,1 @@
+"""The study: tables, claims, figures and the page."""

@@ -1,0 +1,190 @@
+"""The paper's claims C1 to C7 and two controls, and the rule by which each is answered. Written before the numbers.
+
+A claim is a list of comparisons of two cells, and each is answered by the paired difference over seeds and its 95 %
+interval (see ``statistics.difference``). The sign is turned so that more is better, also of errors.
+
+- *better* holds where the interval is above 0 and the mean at least the least effect that counts: 0.5 points of top-1
+  (the paper calls less than one a gain), or 2 % of the error that is compared with. It does not hold where the whole
+  interval is below that effect.
+- *same* holds where the whole interval is within the least effect of 0. It does not hold where the whole interval is
+  beyond it on one side.
+- Everything else is undecided; so is everything with fewer than two seeds, because training the same cell again can
+  move it by more than the test samples can tell.
+
+A claim holds where all of its comparisons do, does not hold where one does not, and is undecided otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import mean
+
+from facedistill.report.statistics import Difference, Result, difference
+from facedistill.report.study import Filled, Study
+from facedistill.report.tables import Row, Table
+
+LEAST_POINTS = 0.5  # of top-1
+LEAST_SHARE = 0.02  # of an error
+LEAST_SEEDS = 2
+RATES, INITS = (2, 4, 8), ("pretrain", "distill")
+
+
+class Verdict(StrEnum):
+    """An answer."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    UNDECIDED = "undecided"
+    MISSING = "not run"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``better`` is better than ``than``, or, where ``same``, no different, in a table's metric."""
+
+    table: Table
+    better: Row
+    than: Row
+    same: bool = False
+
+    @property
+    def label(self) -> str:
+        """Both cells, the one that should be better first."""
+        return f"{self.better.label} {'=' if self.same else '>'} {self.than.label}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A comparison, and what the runs say: the difference in favour of ``better``."""
+
+    comparison: Comparison
+    difference: Difference | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim, and what the runs say."""
+
+    name: str
+    claim: str
+    verdict: Verdict
+    findings: Sequence[Finding]
+
+    @property
+    def told(self) -> str:
+        """How many of the comparisons hold, do not, are undecided or not there, in words."""
+        found = [finding.verdict for finding in self.findings]
+        return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
+
+
+CLAIMS = {
+    "C1": "From scratch, soft is the best target for classification (table 1)",
+    "C2": "The full initialization beats Scratch and FitNet, at every rate (tables 1 and 2)",
+    "C3": "A student can beat its teacher: /2 on CASIA-WebFace (table 2)",
+    "C4": "For alignment the hidden target helps and the soft target hurts, from both initializations (table 3)",
+    "C5": "Distill beats Pretrain everywhere (tables 3 to 5)",
+    "C6": "With the triplet loss alone the hidden target hurts, and the soft target changes nothing from Distill and "
+    "helps from Pretrain (table 4)",
+    "C7": "With the softmax loss added soft is the best target, and /2 beats its teacher (table 5)",
+    "K1": "Control: the full initialization beats Scratch on the same whole schedule (table 2)",
+    "K2": "Control: a distilled student from full beats the student alone, W_S0, that it starts from (table 2)",
+}
+
+
+def answers(study: Study) -> list[Answer]:
+    """Every claim and control, answered."""
+    found = []
+    for name, claim in CLAIMS.items():
+        findings = [find(filled, comparison) for filled, comparison in _comparisons(name, study.tables)]
+        found.append(Answer(name, claim, overall([finding.verdict for finding in findings]), findings))
+    return found
+
+
+def find(filled: Filled, comparison: Comparison) -> Finding:
+    """Compare two cells of a table."""
+    first, second = filled.results(comparison.better), filled.results(comparison.than)
+    least = least_effect(second, comparison.table.errors)
+    if comparison.table.errors:
+        first, second = second, first
+    found = difference(first, second)
+    return Finding(comparison, found, verdict(found, least, comparison.same))
+
+
+def least_effect(than: Mapping[int, Result], errors: bool) -> float:
+    """The least effect that counts, in the metric's points."""
+    return LEAST_SHARE * mean(result.value for result in than.values()) if errors and than else LEAST_POINTS
+
+
+def verdict(found: Difference | None, least: float, same: bool = False) -> Verdict:
+    """Whether a difference is in favour of what is claimed, by the rule above."""
+    if found is None:
+        return Verdict.MISSING
+    if len(found.each) < LEAST_SEEDS or found.low is None or found.high is None:
+        return Verdict.UNDECIDED
+    if same:
+        holds, fails = -least <= found.low and found.high <= least, found.low > least or found.high < -least
+    else:
+        holds, fails = found.low > 0 and found.mean >= least, found.high < least
+    return Verdict.HOLDS if holds else Verdict.FAILS if fails else Verdict.UNDECIDED
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a claim, by those of its comparisons."""
+    found = set(verdicts)
+    if Verdict.FAILS in found:
+        return Verdict.FAILS
+    if found <= {Verdict.MISSING}:
+        return Verdict.MISSING
+    return Verdict.HOLDS if found == {Verdict.HOLDS} else Verdict.UNDECIDED
+
+
+def _comparisons(name: str, tables: Sequence[Filled]) -> list[tuple[Filled, Comparison]]:
+    found: list[tuple[Filled, Comparison]] = []
+
+    def compare(filled: Filled, better: Row, than: Row, same: bool = False) -> None:
+        found.append((filled, Comparison(filled.table, better, than, same)))
+
+    for filled in tables:
+        row, number = filled.table.row, filled.table.number
+        first = filled.table.stands_for == "CASIA-WebFace"
+        match name, number:
+            case "C1", 1:
+                for target in ("hidden", "logits"):
+                    compare(filled, row(8, "scratch", "soft"), row(8, "scratch", target))
+            case "C2", 1:
+                compare(filled, row(8, "full", "soft"), row(8, "fitnet", "soft"))
+            case "C2", 2:
+                for rate in RATES:
+                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch", "soft"))
+            case "C3", 2 if first:
+                compare(filled, row(2, "full", "soft"), filled.table.teacher)
+            case "C4", 3:
+                for init in INITS:
+                    compare(filled, row(8, init, "hidden"), row(8, init, "none"))
+                    compare(filled, row(8, init, "none"), row(8, init, "soft"))
+            case "C5", 3 | 4 | 5:
+                for rate in (8,) if number == 3 else RATES:
+                    for target in ("none", "hidden", "soft"):
+                        compare(filled, row(rate, "distill", target), row(rate, "pretrain", target))
+            case "C6", 4:
+                for rate in RATES:
+                    for init in INITS:
+                        compare(filled, row(rate, init, "none"), row(rate, init, "hidden"))
+                    compare(filled, row(rate, "distill", "soft"), row(rate, "distill", "none"), same=True)
+                    compare(filled, row(rate, "pretrain", "soft"), row(rate, "pretrain", "none"))
+            case "C7", 5:
+                for rate in RATES:
+                    for init in INITS:
+                        for target in ("none", "hidden"):
+                            compare(filled, row(rate, init, "soft"), row(rate, init, target))
+                compare(filled, row(2, "distill", "soft"), filled.table.teacher)
+            case "K1", 2 if first:
+                for rate in RATES:
+                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch_whole", "soft"))
+            case "K2", 2:
+                for rate in RATES:
+                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch", "none"))
+    return found

@@ -1,0 +1,1 @@
+"""Runs as values: identity, directory, record, ancestors."""

@@ -1,0 +1,46 @@
+"""What a run said of every test sample: what error bars over samples, error curves and ROCs are made of."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.system.files import write_aside
+
+SAMPLE_SCORES = "sample_scores.npz"
+
+
+class SampleScores(NamedTuple):
+    """Of a run's test split and of its pairs, in order; empty where there are none.
+
+    Attributes:
+        score: [N], what the score of the task is the mean of, %: 100 or 0 for right or wrong, or the NRMSE of a face.
+        similarity: [P], the cosine of a pair.
+        same: [P], whether it is of one person.
+    """
+
+    score: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    same: NDArray[np.bool_]
+
+    def save(self, directory: Path) -> None:
+        """Write them into a run's directory, whole or not at all."""
+        with write_aside(directory / SAMPLE_SCORES) as part, part.open("wb") as file:
+            np.savez_compressed(file, **self._asdict())
+
+    @classmethod
+    def read(cls, directory: Path) -> SampleScores | None:
+        """Those of a run; None: there are none, or the file is damaged."""
+        try:
+            with np.load(directory / SAMPLE_SCORES, allow_pickle=False) as stored:
+                found = cls(*(stored[name] for name in cls._fields))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+        shaped = all(part.ndim == 1 for part in found) and len(found.similarity) == len(found.same)
+        typed = found.score.dtype == found.similarity.dtype == np.float32 and found.same.dtype == np.bool_
+        return found if shaped and typed else None

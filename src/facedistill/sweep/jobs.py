@@ -1,0 +1,149 @@
+"""A run made in a process of its own: forked from a server that has imported torch, or a fresh interpreter."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from facedistill.config.schema import Config
+from facedistill.errors import BusyError, FacedistillError
+from facedistill.runs.plan import ensure
+from facedistill.runs.run import Run
+from facedistill.system.signals import stop_on_signals
+
+BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is making
+SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
+GRACE = 30.0  # seconds that a job has to end in order
+# Lightning's and Slurm's words to the ranks of another job
+_OF_RANKS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+class Job:
+    """The process that makes a run, and what it prints, in ``log.txt`` of the run's directory."""
+
+    def __init__(self, run: Run, gpus: list[str]) -> None:
+        """Start it. ``gpus``: those that it sees; none: all."""
+        self.run, self.gpus = run, gpus
+        self.log = run.directory / "log.txt"
+        self.started = time.monotonic()
+        run.directory.mkdir(parents=True, exist_ok=True)
+        self._process = self._fresh() if processes_of(run.config) > 1 else self._forked()
+
+    def _forked(self) -> BaseProcess:
+        process = server().Process(target=_work, args=(self.run, self.log, self.gpus, os.getpid()))
+        process.start()
+        return process
+
+    def _fresh(self) -> subprocess.Popen[bytes]:
+        """Ranks are started by doing the command again, so it must name this run alone."""
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _seen(self.gpus)
+        environment[SWEEPER] = str(os.getpid())
+        command = [sys.executable, "-m", "facedistill.worker", *self.run.words]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
+            )
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it works."""
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.poll()
+        return self._process.exitcode
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended; after ``seconds`` it is killed."""
+        end = time.monotonic() + seconds
+        while self.status is None and time.monotonic() < end:
+            time.sleep(0.05)
+        if self.status is None:
+            self._process.kill()
+
+    def last_lines(self, count: int = 5) -> list[str]:
+        """The end of what it printed."""
+        return [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-count:]
+
+
+def processes_of(config: Config) -> int:
+    """How many processes train a run together."""
+    return config.trainer.devices * config.trainer.num_nodes
+
+
+def server() -> ForkServerContext:
+    """Forks of a process that has imported everything and started nothing: an import takes seconds, a fork does not."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["facedistill.training.fit"])
+    return context
+
+
+def _seen(gpus: Sequence[str]) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+
+
+def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
+    """The job itself; its exit status says how it ended."""
+    with log.open("ab", buffering=0) as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    stop_on_signals()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
+    threading.Thread(target=end_with, args=(sweeper,), daemon=True).start()
+    os.environ.update(_seen(gpus))
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    from facedistill.training.fit import train_run
+
+    try:
+        ensure(run, train_run, wait=False)
+    except BusyError:
+        sys.exit(BUSY)
+    except FacedistillError as error:
+        print(f"facedistill: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def end_with(sweeper: int) -> None:
+    """End this process once the one that started it is gone, so that nothing trains on unseen."""
+    while _is_there(sweeper):
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
+
+
+def available_gpus(accelerator: str) -> list[str]:
+    """The GPUs of this machine by the names that CUDA_VISIBLE_DEVICES knows; asked for without importing torch."""
+    if accelerator not in ("auto", "gpu", "cuda"):
+        return []
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [name for name in told.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]

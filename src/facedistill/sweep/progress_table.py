@@ -1,0 +1,170 @@
+"""The table that a person watches while a sweep works: which run, how far, how good, how long yet."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from statistics import mean
+from types import TracebackType
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from facedistill.runs.run import Run
+from facedistill.sweep.jobs import Job
+
+REFRESH = 1.0  # seconds
+_TO_COME = 4  # runs shown that wait for their turn
+
+
+class Progress(NamedTuple):
+    """Epochs done and in all, the task's metric on the test split, seconds left; None: not known yet."""
+
+    done: int
+    epochs: int
+    metric: float | None
+    left: float | None
+
+
+def progress_of(run: Run) -> Progress:
+    """How far a run is, by the history that it keeps, whoever makes it."""
+    epochs, path = len(run.config.epoch_rates), run.directory / "metrics.csv"
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        done, metric = len(rows), float(rows[-1][f"test/{run.config.task.metric}"])
+        mean = sum(float(row["seconds"]) for row in rows) / done
+        left = max(0.0, (epochs - done) * mean - max(0.0, time.time() - path.stat().st_mtime))
+    except (OSError, ValueError, KeyError, IndexError):
+        return Progress(0, epochs, None, None)
+    return Progress(done, epochs, metric, left)
+
+
+def score(run: Run) -> str:
+    """The metric of a finished run's task, and of its pairs, in a line."""
+    metrics = run.record["metrics"]
+    names = (run.config.task.metric, "pairs")
+    return ", ".join(f"{name} {metrics[name]:.2f}" for name in names if metrics.get(name) is not None)
+
+
+class Forecast:
+    """How long runs will take, by those that were made before them in this sweep."""
+
+    def __init__(self) -> None:
+        self._took: dict[tuple[str, int], list[float]] = defaultdict(list)
+
+    def made(self, run: Run, seconds: float) -> None:
+        """A run has taken some seconds."""
+        self._took[_kind(run)].append(seconds)
+
+    def left(self, jobs: Sequence[Job], to_come: Sequence[Run]) -> float | None:
+        """Seconds until all are made, with as many at a time as are made now; None: nothing to go by yet."""
+        if not self._took:
+            return None
+        now = time.monotonic()
+        work = sum(map(self._expected, to_come))
+        work += sum(max(0.0, self._expected(job.run) - (now - job.started)) for job in jobs)
+        return work / max(1, len(jobs))
+
+    def _expected(self, run: Run) -> float:
+        """The mean of runs of its task and rate, or else of all."""
+        alike = self._took.get(_kind(run)) or [took for kind in self._took.values() for took in kind]
+        return mean(alike)
+
+
+def _kind(run: Run) -> tuple[str, int]:
+    return run.config.task.name, run.config.rate
+
+
+class ProgressTable:
+    """Lines on stdout for what has ended; under them, on a terminal, the table of what goes on."""
+
+    def __init__(self, cells: Sequence[Run], runs: Sequence[Run]) -> None:
+        """``cells``: what was asked for; ``runs``: these and what they stand on."""
+        self._titles = {cell.name: f"cell {number}/{len(cells)} " for number, cell in enumerate(cells, start=1)}
+        self._count, self._complete = len(runs), 0
+        self._console = Console(soft_wrap=True, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._shown = 0.0
+        self._forecast = Forecast()
+        self._left: float | None = None
+
+    def __enter__(self) -> ProgressTable:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def ended(self, run: Run, seconds: float | None = None) -> None:
+        """A run is complete; ``seconds``: how long it took, if it was made here."""
+        self._complete += 1
+        told = f"{self._titles.get(run.name, '')}{run.name}: {score(run)}"
+        if seconds is not None:
+            self._forecast.made(run, seconds)
+            if not self._console.is_terminal:
+                told += f" ({self._complete} of {self._count} runs{_about(self._left)})"
+        self._console.print(told, markup=False)
+
+    def failed(self, run: Run, why: str) -> None:
+        """A run failed."""
+        self._console.print(f"{self._titles.get(run.name, '')}{run.name} failed: {why}", style="red", markup=False)
+
+    def show(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> None:
+        """The table as it is now, once a second."""
+        if time.monotonic() > self._shown + REFRESH:
+            self._shown = time.monotonic()
+            self._left = self._forecast.left(jobs, to_come)
+            if self._live.is_started:
+                self._live.update(self.table(jobs, to_come, elsewhere, failed), refresh=True)
+
+    def table(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> Table:
+        """What is made, here and elsewhere, and what comes next."""
+        wait = len(to_come) - len(elsewhere)
+        told = [f"{self._complete} of {self._count} runs complete", f"{len(jobs)} being made"]
+        told += [f"{len(elsewhere)} by other processes"] if elsewhere else []
+        told += [f"{wait} to come"] + ([f"{failed} failed"] if failed else [])
+        table = Table(
+            "run",
+            "state",
+            "epoch",
+            "metric",
+            "left",
+            box=None,
+            caption=" · ".join(told) + _about(self._left),
+            caption_justify="left",
+        )
+        for job in jobs:
+            self._row(table, job.run, "made here" + (f", GPU {','.join(job.gpus)}" if job.gpus else ""))
+        for run in to_come:
+            if run.name in elsewhere:
+                self._row(table, run, "made elsewhere")
+        waiting = [run for run in to_come if run.name not in elsewhere]
+        for run in waiting[:_TO_COME]:
+            table.add_row(run.title, "to come", "", "", "")
+        if len(waiting) > _TO_COME:
+            table.add_row(f"… and {len(waiting) - _TO_COME} more", "", "", "", "")
+        return table
+
+    def _row(self, table: Table, run: Run, state: str) -> None:
+        done, epochs, metric, left = progress_of(run)
+        said = "" if metric is None else f"{run.config.task.metric} {metric:.2f}"
+        table.add_row(run.title, state, f"{done}/{epochs}", said, "" if left is None else _clock(left))
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _about(left: float | None) -> str:
+    return "" if left is None else f", about {_clock(left)} left"

@@ -1,0 +1,1 @@
+"""Files and signals: what this project asks of the operating system."""

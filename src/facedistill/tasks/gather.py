@@ -1,0 +1,63 @@
+"""The whole batch where several processes share it: a loss is then that of one process, whatever it compares."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from facedistill.data.loading.views import rank_and_world_size
+
+Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
+
+
+class _Gathered(torch.autograd.Function):
+    """The parts [B, …] of all ranks, one after the other; the gradients that all ranks have of a part add up."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        rank, ranks = rank_and_world_size()
+        ctx.rank, ctx.size = rank, len(part)
+        parts = [torch.empty_like(part) for _ in range(ranks)]
+        distributed.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        distributed.all_reduce(gradient)
+        own: Tensor = gradient[ctx.rank * ctx.size : (ctx.rank + 1) * ctx.size]
+        return own
+
+
+def gather_batch(parts: Parts, sizes: list[int]) -> Parts:
+    """A named tuple of tensors [B, …] of this rank's share → of the whole batch, in the order of the ranks.
+
+    Every rank then has the loss of the whole batch, and the mean over ranks of the gradients of its parameters, which
+    DDP takes, is the gradient of that loss.
+
+    Args:
+        sizes: of every rank's share.
+    """
+    return type(parts)(*(gather_tensor(part, sizes) for part in parts))
+
+
+def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
+    """The mean over this rank's share, a scalar → over the whole batch, on every rank; its gradient as of ``whole``."""
+    if len(sizes) == 1:
+        return mean
+    means: Tensor = _Gathered.apply(mean[None])
+    return (means * means.new_tensor(sizes)).sum() / sum(sizes)
+
+
+def gather_tensor(part: Tensor, sizes: list[int]) -> Tensor:
+    """A tensor [B, …] of this rank's share → of the whole batch; see ``whole``."""
+    if len(sizes) == 1:
+        return part
+    longest = max(sizes)
+    filled = torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])])
+    if not part.numel():  # what a network has no output layer for
+        return part.new_zeros(sum(sizes), *part.shape[1:])
+    gathered: Tensor = _Gathered.apply(filled)
+    return torch.cat([gathered[rank * longest : rank * longest + size] for rank, size in enumerate(sizes)])

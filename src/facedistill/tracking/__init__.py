@@ -1,0 +1,1 @@
+"""Weights & Biases: one run, and the workspace of a project."""

@@ -1,0 +1,1 @@
+"""Training one run: data, teachers, fit, scores, published weights."""

@@ -1,0 +1,155 @@
+"""Every file in experiments/: says what it is, and every cell of it is a plan that can be made."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+
+from facedistill.config.compose import CONFIG_DIR
+from facedistill.runs.plan import plan
+from facedistill.runs.run import Run, WeightsFile
+
+FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
+NAMES = [file.stem for file in FILES]
+Cell = tuple[str, int, str, str]
+
+
+@cache
+def runs(name: str) -> list[Run]:
+    """The plan of every cell, composed from the very words that a sweep gives it."""
+    content: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "experiments" / f"{name}.yaml").read_text())
+    unions = content["hydra"]["sweeper"]["grids"]
+    grids = {group: [{k: str(v) for k, v in grid.items()} for grid in union] for group, union in unions.items()}
+    overrides = OverridesParser.create().parse_overrides([f"experiments={name}"])
+    Plugins.instance()  # loads our module anew, so it is imported after that
+    from hydra_plugins.facedistill_hydra.sweeper import GridsSweeper
+
+    (cells,) = GridsSweeper(None, None, grids).split_arguments(overrides, None)
+    return [plan(cell) for cell in cells]
+
+
+def cell_of(run: Run) -> Cell:
+    config = run.config
+    return config.data["name"], config.rate, config.init.name, config.target.name
+
+
+def ancestors(run: Run | WeightsFile) -> set[str]:
+    if isinstance(run, WeightsFile):
+        return set()
+    return {parent.identity for parent in run.parents.values()}.union(*map(ancestors, run.parents.values()))
+
+
+def test_there_are_experiments() -> None:
+    assert {"table1", "table2", "demo"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_it_opens_with_its_command_its_cost_and_the_claim_it_tests(file: Path) -> None:
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert head[0] == "# @package _global_"
+    text = "\n".join(head)
+    assert f"python -m facedistill.train -m experiments={file.stem}" in text
+    assert re.search(r"^# Cost: +\d+ cells", text, re.MULTILINE)
+    assert re.search(r"^# Claims?: +C\d", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_cells_are_plans_of_its_group_and_none_is_there_twice(name: str) -> None:
+    found = runs(name)
+    assert {run.config.group for run in found} == {name}
+    assert {run.config.cells for run in found} == {len(found)}
+    assert len({run.identity for run in found}) == len(found)
+    assert all(run.parents for run in found if run.config.target.name != "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cost_it_names_is_the_number_of_cells(name: str) -> None:
+    text = (CONFIG_DIR / "experiments" / f"{name}.yaml").read_text()
+    cells = re.search(r"Cost: +(\d+) cells", text)
+    assert cells
+    assert int(cells[1]) == len(runs(name))
+    spoken = re.search(r"cells and (\d+) ancestors", text)
+    if spoken:
+        identities = {run.identity for run in runs(name)}
+        others = set().union(*(ancestors(run) for run in runs(name))) - identities
+        assert int(spoken[1]) == len(others)
+
+
+def test_table1_is_exactly_the_paper_s() -> None:
+    assert {cell_of(run) for run in runs("table1")} == {
+        ("synthetic", 8, "scratch", "hidden"),
+        ("synthetic", 8, "scratch", "logits"),
+        ("synthetic", 8, "scratch", "soft"),
+        ("synthetic", 8, "fitnet", "soft"),
+        ("synthetic", 8, "full", "soft"),
+    }
+
+
+def test_table2_is_the_paper_s_and_the_whole_schedule_as_control() -> None:
+    assert {cell_of(run) for run in runs("table2")} == {
+        (data, rate, init, "soft")
+        for data in ("synthetic", "synthetic_large")
+        for rate in (2, 4, 8)
+        for init in ("scratch", "full")
+    } | {("synthetic", rate, "scratch_whole", "soft") for rate in (2, 4, 8)}
+
+
+def test_tables_share_their_cells_and_each_data_set_has_one_teacher() -> None:
+    one, two = ({run.identity: run for run in runs(name)} for name in ("table1", "table2"))
+    shared = {cell_of(one[identity]) for identity in one.keys() & two.keys()}
+    assert shared == {("synthetic", 8, "scratch", "soft"), ("synthetic", 8, "full", "soft")}
+    teachers = {
+        data: {run.parents["teacher"].identity for run in [*one.values(), *two.values()] if cell_of(run)[0] == data}
+        for data in ("synthetic", "synthetic_large")
+    }
+    assert [len(identities) for identities in teachers.values()] == [1, 1]
+    assert teachers["synthetic"] != teachers["synthetic_large"]
+
+
+TRANSFER = {(init, target) for init in ("pretrain", "distill") for target in ("none", "hidden", "soft")}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "softmax", "rates"),
+    [("table3", "align", None, {8}), ("table4", "verify", False, {2, 4, 8}), ("table5", "verify", True, {2, 4, 8})],
+)
+def test_a_table_of_the_transfer_has_every_cell_and_the_teacher_of_its_task(
+    name: str, task: str, softmax: bool | None, rates: set[int]
+) -> None:
+    cells = runs(name)
+    assert {(run.config.task.name, run.config.task.softmax) for run in cells} == {(task, softmax)}
+    assert {cell_of(run)[1:] for run in cells} == {(rate, *choice) for rate in rates for choice in TRANSFER} | {
+        (1, "teacher", "none")
+    }
+    (teacher,) = (run for run in cells if run.role == "teacher")
+    for run in cells:
+        if run.config.target.name == "hidden":
+            assert run.parents["teacher"].identity == teacher.identity
+
+
+def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> None:
+    students = {run.identity for run in runs("table2")} | ancestors_of("table2")
+    for name in ("table3", "table4", "table5"):
+        starts = {run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "teacher")}
+        assert starts <= students
+
+
+def ancestors_of(name: str) -> set[str]:
+    return set().union(*(ancestors(run) for run in runs(name)))
+
+
+def test_only_verification_minds_how_triplets_are_mined() -> None:
+    for run in runs("table4"):
+        assert run.config.task.options["mining"] == "semihard"
+        assert all(parent.config is not None for parent in run.parents.values())
+        mining = {
+            parent.config.task.options.get("mining")
+            for parent in run.parents.values()
+            if parent.config is not None and parent.config.task.name == "verify"
+        }
+        assert mining <= {"semihard"}

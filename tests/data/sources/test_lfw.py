@@ -1,0 +1,417 @@
+"""Labeled Faces in the Wild in a tree written here, well and badly kept, and the real one where it is."""
+
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE, align
+from facedistill.data.sources.identity_images import IdentityImages
+from facedistill.data.sources.lfw import Lfw
+from facedistill.data.sources.source import FaceSet
+from facedistill.errors import DataError
+
+SIZE = 28
+REAL = Path(__file__).parents[3] / "shared" / "faces" / "lfw"
+PEOPLE = {"Ann_A": 12, "Bob_B": 12, "Cid": 3, "Dee": 3, "Eve": 3, "Fay": 1}
+HEADER = "2\t3"
+PAIRS = [
+    *["Ann_A\t1\t2", "Ann_A\t12\t3", "Cid\t1\t3"],
+    *["Ann_A\t1\tCid\t2", "Cid\t3\tBob_B\t10", "Bob_B\t1\tAnn_A\t2"],
+    *["Dee\t1\t2", "Eve\t1\t2", "Dee\t3\t2"],
+    *["Dee\t1\tEve\t1", "Eve\t3\tDee\t2", "Fay\t1\tDee\t3"],
+]
+
+
+def colour(person: int, number: int) -> tuple[int, int, int]:
+    return (40 * person + 20, 250 - 40 * person, 15 * number)
+
+
+def points(person: int, number: int) -> np.ndarray:
+    """The template at half size, put somewhere else in each image of 80 × 64 pixels."""
+    return ARCFACE_TEMPLATE / 2 + [person, number / 3]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six people; Ann and Bob have the twelve images that training asks for."""
+    root = tmp_path / "lfw"
+    lines = []
+    for person, (name, count) in enumerate(PEOPLE.items()):
+        (root / "images" / name).mkdir(parents=True)
+        for number in range(1, count + 1):
+            path = f"{name}/{name}_{number:04d}.jpg"
+            Image.new("RGB", (80, 64), colour(person, number)).save(root / "images" / path, quality=95)
+            lines.append("\t".join([path, *(f"{value:.2f}" for value in points(person, number).ravel())]))
+    (root / "landmarks.txt").write_text("\n".join(lines) + "\n")
+    (root / "pairs.txt").write_text("\n".join([HEADER, *PAIRS]) + "\n")
+    return root
+
+
+def source(root: Path, on_error: str = "raise", alignment: str = "similarity", min_images: int = 10) -> Lfw:
+    return Lfw(
+        "lfw", str(root), min_images, alignment, 0, "landmarks.txt", None, on_error, images="images", pairs="pairs.txt"
+    )
+
+
+def read(root: Path, on_error: str = "raise", alignment: str = "similarity", size: int = SIZE) -> FaceSet:
+    return source(root, on_error, alignment).faces(size, root.parent / "cache")
+
+
+def refused(root: Path, *said: str, on_error: str = "raise", alignment: str = "similarity") -> str:
+    with pytest.raises(DataError) as refusal:
+        read(root, on_error, alignment)
+    missing = [word for word in said if word not in str(refusal.value)]
+    assert not missing, refusal.value
+    return str(refusal.value)
+
+
+def change_line(path: Path, number: int, line: str | None) -> None:
+    lines = path.read_text().splitlines()
+    lines[number - 1 : number] = [] if line is None else [line]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def colour_at(image: np.ndarray) -> list[int]:
+    return [int(value) for value in image[SIZE // 2, SIZE // 2]]
+
+
+def near(found: list[int], expected: tuple[int, int, int]) -> bool:
+    return max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 3
+
+
+def test_faces_labels_pairs_and_counts(root: Path) -> None:
+    faces = read(root)
+    assert faces.identities == ["Ann_A", "Bob_B"]
+    assert faces.labels.tolist() == [0] * 12 + [1] * 12
+    assert faces.images.shape == (24, SIZE, SIZE, 3)
+    for index in range(24):
+        assert near(colour_at(faces.images[index]), colour(index // 12, index % 12 + 1))
+    assert faces.counts == {
+        "images": 24,
+        "identities": 2,
+        "skipped": 0,
+        "identities_below_min_images": 4,
+        "pairs": 12,
+        "pairs_of_people_trained_on": 5,
+    }
+    assert faces.landmarks is None
+
+
+def test_the_pairs_are_those_of_the_file_in_its_order(root: Path) -> None:
+    pairs = read(root).pairs
+    assert pairs is not None
+    assert pairs.same.tolist() == [True] * 3 + [False] * 3 + [True] * 3 + [False] * 3
+    assert pairs.fold.tolist() == [0] * 6 + [1] * 6
+    assert pairs.trained_on.tolist() == [True, True, False, True, True, True] + [False] * 6
+    assert pairs.left.dtype == pairs.right.dtype == pairs.fold.dtype == np.int64
+    number = {name: i for i, name in enumerate(PEOPLE)}
+    for i, line in enumerate(PAIRS):
+        name, first, *others, second = line.split("\t")
+        other = others[0] if others else name
+        assert near(colour_at(pairs.images[pairs.left[i]]), colour(number[name], int(first))), line
+        assert near(colour_at(pairs.images[pairs.right[i]]), colour(number[other], int(second))), line
+    assert len(pairs.images) == len({image for line in PAIRS for image in images_of(line)})
+
+
+def images_of(line: str) -> list[tuple[str, str]]:
+    name, first, *others, second = line.split("\t")
+    return [(name, first), (others[0] if others else name, second)]
+
+
+def test_who_has_test_images_only_is_not_trained_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedistill.data.sources.identity_images.is_test_sample", lambda name: name.startswith("Bob"))
+    faces = read(root)
+    assert faces.identities == ["Ann_A", "Bob_B"]
+    assert faces.pairs is not None
+    assert faces.pairs.trained_on.tolist() == [True, True, False, True, False, True] + [False] * 6
+
+
+def test_both_stores_are_aligned_by_their_landmarks(root: Path) -> None:
+    path = root / "images" / "Ann_A" / "Ann_A_0002.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((80, 64)).save(path, quality=95)
+    faces = read(root)
+    with Image.open(path) as image:
+        expected = align(image, np.round(points(0, 2), 2), SIZE)
+    np.testing.assert_array_equal(faces.images[1], expected)
+    assert faces.pairs is not None
+    np.testing.assert_array_equal(faces.pairs.images[faces.pairs.right[0]], expected)
+
+
+def test_the_centre_needs_no_landmarks(root: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(root / "images" / ANN_5)
+    aligned = read(root)
+    (root / "landmarks.txt").unlink()
+    faces = read(root, alignment="centre")
+    alone = IdentityImages("lfw", str(root / "images"), 10, "centre", 0, None, None, "raise")
+    alone = alone.faces(SIZE, root.parent / "cache")
+    np.testing.assert_array_equal(faces.images, alone.images)
+    assert (np.array(faces.images) != aligned.images).any()  # of a store of its own
+    assert faces.pairs is not None
+    assert len(faces.pairs.same) == 12
+    refused(root, f"data.landmarks: {root / 'landmarks.txt'} does not exist")
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\t", "  "),
+        lambda text: "\ufeff" + text,
+        lambda text: text + "\n \n\n",
+        lambda text: text.rstrip("\n"),
+    ],
+    ids=["CRLF", "spaces", "BOM", "blank lines", "no newline at the end"],
+)
+def test_other_ways_to_write_the_two_files(root: Path, rewrite: Callable[[str], str]) -> None:
+    before = read(root)
+    for name in ("pairs.txt", "landmarks.txt"):
+        (root / name).write_bytes(rewrite((root / name).read_text()).encode())
+    after = read(root)
+    np.testing.assert_array_equal(after.images, before.images)
+    assert before.pairs is not None
+    assert after.pairs is not None
+    for column in ("left", "right", "same", "fold"):
+        np.testing.assert_array_equal(getattr(after.pairs, column), getattr(before.pairs, column))
+
+
+# line of pairs.txt, what stands there, the line that is named, what is said
+BAD_PAIRS: dict[str, tuple[int, str | None, int, list[str]]] = {
+    "no header": (1, None, 1, ["Ann_A 1 2", "10 300"]),
+    "header of a development file": (1, "1100", 1, ["'1100'", "10 300"]),
+    "header of words": (1, "ten\t300", 1, ["ten 300"]),
+    "header of one fold": (1, "1\t6", 1, ["1 6"]),
+    "header that promises less": (1, "2\t2", 4, ["`name i other j`", "Cid 1 3"]),
+    "header that promises a fold less": (1, "3\t2", 4, ["`name i other j`"]),
+    "header that promises absurdly much": (1, "1000000000\t1000000000", 5, ["`name i j`"]),
+    "one line less": (13, None, 12, ["11 of 12 pairs"]),
+    "one line more": (13, "Fay\t1\tDee\t3\nDee\t1\tFay\t1", 14, ["12 pairs"]),
+    "a line lost in the middle": (3, None, 4, ["`name i j`", "Ann_A 1 Cid 2"]),
+    "index of letters": (2, "Ann_A\t1\ttwo", 2, ["'two'", "number"]),
+    "index below zero": (2, "Ann_A\t-1\t2", 2, ["'-1'", "number"]),
+    "index of another script": (2, "Ann_A\t١\t2", 2, ["'١'", "number"]),
+    "index without image": (8, "Dee\t1\t4", 8, ["images/Dee/Dee_0004.jpg does not exist"]),
+    "unknown person": (11, "Dee\t1\tZoe\t1", 11, ["images/Zoe/Zoe_0001.jpg does not exist"]),
+    "a path": (11, "Dee\t1\t../../x\t1", 11, ["does not exist"]),
+    "one person twice where two are expected": (5, "Ann_A\t1\tAnn_A\t2", 5, ["two people"]),
+    "too few words": (2, "Ann_A\t1", 2, ["`name i j`", "'Ann_A 1'"]),
+    "too many words": (5, "Ann_A\t1\tCid\t2\t3", 5, ["`name i other j`"]),
+    "an endless line": (2, "Ann_A\t1\t" + "2" * 100_000, 2, ["longer than"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PAIRS)
+def test_a_bad_line_of_pairs_is_named(root: Path, kind: str) -> None:
+    number, line, named, said = BAD_PAIRS[kind]
+    change_line(root / "pairs.txt", number, line)
+    for on_error in ("raise", "skip"):
+        message = refused(root, f"{root / 'pairs.txt'}, line {named}:", *said, on_error=on_error)
+        assert "on_error=skip" not in message
+    with pytest.raises(DataError, match=re.escape(f"line {named}:")):  # when planned, not only when read
+        source(root).identity()
+
+
+def test_no_or_empty_or_binary_pairs(root: Path) -> None:
+    (root / "pairs.txt").write_bytes(b"")
+    refused(root, str(root / "pairs.txt"), "line 1", "10 300")
+    (root / "pairs.txt").write_bytes(bytes(range(256)) * 3)
+    refused(root, str(root / "pairs.txt"), "line 1", "10 300")
+    (root / "pairs.txt").unlink()
+    refused(root, str(root / "pairs.txt"), "No such file")
+
+
+ANN_5 = "Ann_A/Ann_A_0005.jpg"  # in no pair; line 5 of the landmark file
+GOOD = "19 25 36 25 28 35 20 46 35 46"
+BAD_LANDMARKS = {
+    "no number": (f"{ANN_5} 19 25 36 25 28 35 20 46 35 x", "no number"),
+    "NaN": (f"{ANN_5} 19 25 36 25 28 35 20 nan 35 46", "not finite"),
+    "infinite": (f"{ANN_5} 19 25 36 25 28 35 20 -inf 35 46", "not finite"),
+    "overflowing": (f"{ANN_5} 19 25 36 25 28 35 20 1e999 35 46", "not finite"),
+    "nine numbers": (f"{ANN_5} 19 25 36 25 28 35 20 46 35", "9 values"),
+    "eleven numbers": (f"{ANN_5} {GOOD} 7", "11 values"),
+    "the path alone": (ANN_5, "0 values"),
+    "beyond the left": (f"{ANN_5} -0.6 25 36 25 28 35 20 46 35 46", "the left eye (-0.6, 25) is outside"),
+    "beyond the right": (f"{ANN_5} 19 25 79.6 25 28 35 20 46 35 46", "the right eye (79.6, 25) is outside"),
+    "beyond the bottom": (f"{ANN_5} 19 25 36 25 28 64 20 46 35 46", "the nose (28, 64) is outside"),
+    "absurdly far": (f"{ANN_5} 19 25 36 25 28 35 20 46 1e300 46", "the right mouth corner (1e+300, 46) is outside"),
+    "both eyes at one point": (f"{ANN_5} 19 25 19 25 28 35 20 46 35 46", "both eyes are at one point"),
+    "left and right of the person": (f"{ANN_5} 36 25 19 25 28 35 35 46 20 46", "left is left in the image"),
+    "y before x": (f"{ANN_5} 25 19 25 36 35 28 46 20 46 35", "x comes before y"),
+    "twice": (f"{ANN_5} {GOOD}\n{ANN_5} {GOOD}", f"a second line of {ANN_5}"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LANDMARKS)
+def test_a_bad_line_of_landmarks_is_named_or_its_image_skipped(root: Path, kind: str) -> None:
+    line, said = BAD_LANDMARKS[kind]
+    change_line(root / "landmarks.txt", 5, line)
+    named = 6 if kind == "twice" else 5
+    for _ in range(2):
+        refused(root, f"{root / 'landmarks.txt'}, line {named}:", said, "on_error=skip")
+    faces = read(root, "skip")
+    assert (faces.counts["images"], faces.counts["skipped"]) == (23, 1)
+    assert not any(near(colour_at(image), colour(0, 5)) for image in faces.images)
+    assert faces.counts["pairs"] == 12
+    # the store of the tolerant reader is no excuse for the strict one
+    refused(root, f"{root / 'landmarks.txt'}, line {named}:", said)
+
+
+def test_an_image_without_landmarks_is_named_or_skipped(root: Path) -> None:
+    change_line(root / "landmarks.txt", 5, None)
+    refused(root, str(root / "landmarks.txt"), f"no line for {root / 'images' / ANN_5}", "on_error=skip")
+    assert read(root, "skip").counts["skipped"] == 1
+
+
+def test_landmarks_of_no_image_are_named_or_passed_over(root: Path) -> None:
+    change_line(root / "landmarks.txt", 5, f"{ANN_5} {GOOD}\nZoe/Zoe_0001.jpg {GOOD}")
+    refused(root, f"{root / 'landmarks.txt'}, line 6:", f"{root / 'images'} holds no image Zoe/Zoe_0001.jpg")
+    faces = read(root, "skip")
+    assert (faces.counts["images"], faces.counts["skipped"]) == (24, 0)
+
+
+def test_an_endless_line_of_landmarks_is_not_read(root: Path) -> None:
+    with (root / "landmarks.txt").open("a") as file:
+        file.write("Ann_A/" + "A" * 3000)
+    refused(root, f"{root / 'landmarks.txt'}, line 35:", "longer than")
+    refused(root, f"{root / 'landmarks.txt'}, line 35:", "longer than", on_error="skip")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Dee/Dee_0001.jpg 19 25 19 25 28 35 20 46 35 46", "line 28: both eyes"),
+        ("Dee/Dee_0001.jpg 19 25 36 25 28 35 20 46 35 64", "outside"),
+        (None, "no line for"),
+    ],
+)
+def test_an_image_of_the_protocol_is_never_skipped(root: Path, on_error: str, line: str | None, said: str) -> None:
+    change_line(root / "landmarks.txt", 28, line)
+    message = refused(root, said, on_error=on_error)
+    assert "Dee_0001.jpg" in message or "line 28" in message
+    if on_error == "skip":
+        assert f"{root / 'pairs.txt'} takes every image that it names" in message
+        assert "on_error=skip" not in message
+
+
+def test_a_broken_image_of_training_and_of_the_protocol(root: Path) -> None:
+    (root / "images" / ANN_5).write_bytes(b"")
+    refused(root, str(root / "images" / ANN_5), "empty", "on_error=skip")
+    assert read(root, "skip").counts["skipped"] == 1
+    (root / "images" / "Eve" / "Eve_0002.jpg").write_bytes(b"")
+    for on_error in ("raise", "skip"):
+        for _ in range(2):  # nothing of the first attempt is taken for a store
+            refused(root, "Eve_0002.jpg" if on_error == "skip" else "empty", on_error=on_error)
+
+
+def test_a_root_that_is_missing_a_file_or_without_images(root: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist")
+    with zipfile.ZipFile(tmp_path / "lfw.zip", "w") as file:
+        file.write(root / "pairs.txt")
+    refused(
+        tmp_path / "lfw.zip",
+        f"data.root={tmp_path / 'lfw.zip'} is an archive",
+        f"`unzip '{tmp_path / 'lfw.zip'}' -d '{tmp_path / 'lfw'}'`",
+    )
+    refused(root / "images", str(root / "images" / "pairs.txt"), "No such file")
+    with pytest.raises(DataError, match="nowhere"):
+        source(tmp_path / "nowhere").identity()
+    (root / "images").rename(root / "photos")
+    refused(root, f"data.root={root} holds no folder images")
+
+
+def test_too_few_identities_with_enough_images(root: Path) -> None:
+    with pytest.raises(DataError, match=r"0 identities with at least 13 images.*data\.min_images"):
+        source(root, min_images=13).faces(SIZE, root.parent / "cache")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("on_error", "ignore"), ("alignment", "eyes"), ("min_images", 0), ("min_images", "ten")]
+)
+def test_settings_that_make_no_sense(root: Path, key: str, value: object) -> None:
+    settings: dict[str, object] = {"on_error": "raise", "alignment": "centre", "min_images": 2, key: value}
+    with pytest.raises(DataError, match=rf"data\.{key}={value}"):
+        source(root, **settings)  # type: ignore[arg-type]
+
+
+def test_the_identity_is_that_of_the_files_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    assert source(tmp_path / "copy").identity() == source(root).identity()
+    assert source(root).identity()["source"] == "lfw"
+
+
+def other_pairs(root: Path) -> None:
+    change_line(root / "pairs.txt", 2, "Ann_A\t1\t4")
+
+
+def other_landmarks(root: Path) -> None:
+    change_line(root / "landmarks.txt", 5, f"{ANN_5} {GOOD}")
+
+
+def other_training_image(root: Path) -> None:
+    (root / "images" / ANN_5).write_bytes((root / "images" / ANN_5).read_bytes() + b"\0")
+
+
+def other_pair_image(root: Path) -> None:
+    path = root / "images" / "Eve" / "Eve_0002.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+@pytest.mark.parametrize("act", [other_pairs, other_landmarks, other_training_image, other_pair_image])
+def test_the_identity_changes_with_what_is_read(root: Path, act: Callable[[Path], None]) -> None:
+    before = source(root).identity()
+    act(root)
+    assert source(root).identity() != before
+
+
+def test_the_identity_knows_the_alignment_and_who_is_trained_on(root: Path) -> None:
+    identities = [source(root, alignment=alignment, min_images=n).identity() for alignment, n in OPTIONS]
+    assert all(one != other for i, one in enumerate(identities) for other in identities[:i])
+    before = source(root, alignment="centre").identity()
+    other_landmarks(root)
+    assert source(root, alignment="centre").identity() == before
+
+
+OPTIONS = [("similarity", 10), ("centre", 10), ("similarity", 3), ("centre", 3)]
+
+
+def test_changed_landmarks_and_images_are_read_again(root: Path) -> None:
+    first = read(root)
+    change_line(root / "landmarks.txt", 5, f"{ANN_5} 1 5 60 15 40 35 20 56 65 60")
+    again = read(root)
+    assert (np.array(first.images) != again.images).any()
+    path = root / "images" / "Eve" / "Eve_0001.jpg"
+    Image.new("RGB", (80, 64), (250, 250, 250)).save(path)
+    os.utime(path, ns=(1, 1))
+    assert again.pairs is not None
+    pairs = read(root).pairs
+    assert pairs is not None
+    assert near(colour_at(pairs.images[pairs.left[7]]), (250, 250, 250))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"Labeled Faces in the Wild is not at {REAL}")
+def test_the_real_images_and_protocol(tmp_path: Path) -> None:
+    assert source(REAL).identity()["images"] == 4324  # and neither the pairs nor the landmarks are complained about
+    faces = source(REAL, alignment="centre").faces(8, tmp_path)
+    assert faces.counts == {
+        "images": 4324,
+        "identities": 158,
+        "skipped": 0,
+        "identities_below_min_images": 4123,
+        "pairs": 6000,
+        "pairs_of_people_trained_on": 726,
+    }
+    pairs = faces.pairs
+    assert pairs is not None
+    assert len(pairs.images) == 7701
+    assert [(pairs.fold[pairs.same == same] == fold).sum() for fold in range(10) for same in (True, False)] == [
+        300
+    ] * 20

@@ -1,0 +1,117 @@
+"""The embedded faces as a source: labels, split, pairs of strangers, rendered once."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facedistill.data import synthetic_source
+from facedistill.data.sources.source import FaceSet
+from facedistill.data.sources.synthetic import SyntheticFaces
+from facedistill.data.synthetic import render_faces
+
+SOURCE = SyntheticFaces("synthetic", num_identities=6, images_per_identity=5, pairs_per_fold=8, seed=3)
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faces")
+
+
+@pytest.fixture(scope="module")
+def made(cache: Path) -> FaceSet:
+    return SOURCE.faces(SIZE, cache)
+
+
+@pytest.fixture
+def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(synthetic_source, "ProcessPoolExecutor", refuse)
+
+
+def test_pixels_labels_and_names(made: FaceSet) -> None:
+    people, shots = np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6)
+    np.testing.assert_array_equal(made.images, render_faces(3, people, shots, SIZE).images)
+    assert made.labels.tolist() == people.tolist()
+    assert len(set(made.identities)) == 6
+    assert (made.counts["images"], made.counts["identities"], made.counts["skipped"]) == (30, 6, 0)
+    assert len({image.tobytes() for image in made.images}) == 30
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_the_second_call_renders_nothing(made: FaceSet, cache: Path) -> None:
+    again = SOURCE.faces(SIZE, cache)
+    np.testing.assert_array_equal(again.images, made.images)
+    assert again.is_test.tolist() == made.is_test.tolist()
+    assert again.pairs is not None
+    assert made.pairs is not None
+    for name in ("images", "left", "right", "same", "fold"):
+        np.testing.assert_array_equal(getattr(again.pairs, name), getattr(made.pairs, name))
+
+
+def test_pairs_are_two_photographs_half_of_one_person_and_folds_share_nobody(made: FaceSet) -> None:
+    pairs = made.pairs
+    assert pairs is not None
+    assert Counter(pairs.fold.tolist()) == dict.fromkeys(range(10), 8)
+    person = np.arange(len(pairs.images)) // 8  # eight photographs each
+    assert ((person[pairs.left] == person[pairs.right]) == pairs.same).all()
+    assert (pairs.left != pairs.right).all()
+    assert [int(pairs.same[pairs.fold == k].sum()) for k in range(10)] == [4] * 10
+    people = [set(person[pairs.left[pairs.fold == k]]) | set(person[pairs.right[pairs.fold == k]]) for k in range(10)]
+    assert sum(len(group) for group in people) == len(set().union(*people))
+
+
+def test_nobody_of_the_pairs_is_trained_on(made: FaceSet) -> None:
+    assert made.pairs is not None
+    strangers = render_faces(3, np.array([1_000_000, 1_000_001]), np.array([2, 0]), SIZE).images
+    np.testing.assert_array_equal(made.pairs.images[[2, 8]], strangers)
+    assert not {image.tobytes() for image in made.images} & {image.tobytes() for image in made.pairs.images}
+
+
+def test_more_people_do_not_change_those_who_were_there(made: FaceSet, cache: Path) -> None:
+    more = replace(SOURCE, num_identities=7).faces(SIZE, cache)
+    np.testing.assert_array_equal(more.images[:30], made.images)
+    assert more.is_test[:30].tolist() == made.is_test.tolist()
+    assert more.identities[:6] == made.identities
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_identities": 7}, {"images_per_identity": 6}, {"pairs_per_fold": 10}, {"seed": 4}]
+)
+def test_the_identity_changes_with_what_changes_the_faces(change: dict[str, int]) -> None:
+    assert replace(SOURCE, **change).identity() != SOURCE.identity()  # type: ignore[arg-type]
+    assert replace(SOURCE).identity() == SOURCE.identity()
+
+
+def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SOURCE.identity()
+    monkeypatch.setattr(synthetic_source, "RENDERER_VERSION", synthetic_source.RENDERER_VERSION + 1)
+    assert SOURCE.identity() != before
+
+
+def test_renderers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    """They have its output: it ends when the last of them does."""
+    path = tmp_path / "render.py"
+    path.write_text(
+        "from pathlib import Path\n"
+        "from facedistill.data.sources.synthetic import SyntheticFaces\n"
+        "if __name__ == '__main__':\n"
+        f"    SyntheticFaces('synthetic', 500, 100, 8, 0).faces(200, Path({str(tmp_path)!r}))\n"
+    )
+    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        end = time.monotonic() + 60
+        while not [part for part in tmp_path.glob("*.part") if part.stat().st_size > 128]:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.kill()
+        process.communicate(timeout=30)

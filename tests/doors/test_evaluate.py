@@ -1,0 +1,271 @@
+"""The command that scores: a run again, a protocol, any timm network; and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.metrics.pairwise import paired_cosine_distances
+
+from facedistill.config.compose import compose_config
+from facedistill.data.loading.datamodule import pair_batches
+from facedistill.data.sources.lfw import Lfw
+from facedistill.data.sources.source import Pairs, build_source
+from facedistill.data.sources.verification_set import VerificationSet
+from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity, protocol_source
+from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics
+from facedistill.models.network import build_network
+from facedistill.models.weights import read_weights, save_weights
+from facedistill.runs.plan import ensure, plan
+from facedistill.runs.run import Run
+from facedistill.training import fit
+
+TINY = [
+    "data.num_identities=4",
+    "data.images_per_identity=12",
+    "data.pairs_per_fold=4",
+    "image.resize=24",
+    "image.crop=20",
+    "model.width=16",
+    "teacher.model.width=16",
+    "schedule.epochs=1",
+    "logger=csv",
+    "trainer.progress=false",
+]
+LFW = Path(__file__).parents[1].parent / "shared/faces/lfw"
+EDGEFACE = LFW.parent / "teachers/edgeface_xs.safetensors"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    runs_dir = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, words in {
+        "classify": ["rate=8"],
+        "align": ["task=align", "rate=8", "target=soft", "target.beta=0.1", "task.batch_size=8"],
+        "verify": ["task=verify", "rate=8", "init=pretrain", "target=soft", "task.softmax=true", "task.batch_size=16"],
+    }.items():
+        made[name] = plan([*TINY, f"runs_dir={runs_dir}", *words])
+        ensure(made[name], fit.train_run)
+    return made
+
+
+@pytest.mark.parametrize("name", ["classify", "align", "verify"])
+def test_a_run_scores_again_what_it_recorded(
+    runs: dict[str, Run], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"run={runs[name].directory}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(runs[name].record["metrics"]) > 1
+    for line in lines:
+        found, recorded = re.split(r" +recorded +", line.split(maxsplit=1)[1])
+        assert found.strip() == recorded.strip(), line
+
+
+def test_the_records_hold_the_metrics_of_their_tasks(runs: dict[str, Run]) -> None:
+    metrics = {name: set(run.record["metrics"]) for name, run in runs.items()}
+    verification = {"pairs", "pairs_auc", "pairs_eer", "pairs_se", *(f"tar_at_far_1e-{k}" for k in (1, 2, 3, 4))}
+    assert metrics["classify"] == {"top1", "test_samples"} | verification
+    assert metrics["verify"] == {"top1", "rank5", "rank10", "map", "unmatched", "test_samples"} | verification
+    assert {"nrmse", "nrmse_left_eye", "auc_8", "failure_10", "test_samples"} <= metrics["align"]
+    assert not metrics["align"] & verification
+    assert runs["verify"].record["metrics"]["tar_at_far_1e-4"] is None  # 20 negative pairs
+
+
+def test_every_task_leaves_its_pictures(runs: dict[str, Run]) -> None:
+    pictures = {name: {path.stem for path in run.directory.glob("*.png")} for name, run in runs.items()}
+    assert pictures == {
+        "classify": {"curves", "samples", "roc"},
+        "align": {"curves", "samples", "errors"},
+        "verify": {"curves", "samples", "roc"},
+    }
+
+
+def test_only_the_heads_of_the_task_are_published(runs: dict[str, Run]) -> None:
+    heads = {name: {key.split(".")[0] for key in read_weights(run.weights).tensors} for name, run in runs.items()}
+    assert heads == {
+        "classify": {"backbone", "classifier"},
+        "align": {"backbone", "regressor"},
+        "verify": {"backbone", "classifier"},
+    }
+
+
+def test_a_protocol_scores_the_pairs_of_a_run_as_its_record_has_them(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["verify"]
+    words = ["protocol=synthetic", *(word for word in TINY if word.startswith("data.")), "flip=none"]
+    assert main([*words, f"run={run.directory}"]) == 0
+    said = capsys.readouterr().out
+    (pairs,) = re.findall(r"^  pairs +(\S+)$", said, re.MULTILINE)
+    assert float(pairs) == pytest.approx(run.record["metrics"]["pairs"], abs=1e-3)
+    assert "40 pairs" in said
+    assert "not enough pairs" in said
+
+
+def protocol(flip: str, network: torch.nn.Module) -> np.ndarray:
+    """Similarity of every pair, by other means."""
+    config = compose_config(TINY)
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    images = torch.from_numpy(pairs.images[:, 2:22, 2:22].transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        plain, mirrored = network(images).numpy(), network(torch.flip(images, [3])).numpy()
+    embedded = {"none": plain, "concat": np.hstack([plain, mirrored]), "sum": plain + mirrored}[flip]
+    return 1 - paired_cosine_distances(embedded[pairs.left], embedded[pairs.right])
+
+
+@pytest.mark.parametrize("flip", ["none", "concat", "sum"])
+def test_a_flip_rule_is_what_it_says(flip: str) -> None:
+    torch.manual_seed(0)
+    config = compose_config(TINY)
+    backbone = build_network(config.model, rate=1).backbone.eval()
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    found = embeddings(backbone, pair_batches(pairs, config), torch.device("cpu"), flip)
+    np.testing.assert_allclose(pair_similarity(found, pairs), protocol(flip, backbone), atol=1e-5)
+
+
+def test_pairs_of_people_who_were_trained_on_are_scored_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    config = compose_config(TINY)
+    source = build_source(config.data)
+    pairs = source.protocol(24, Path(config.cache_dir), set())
+    seen = np.arange(len(pairs.same)) % 4 == 0
+    marked = Pairs(pairs.images, pairs.left, pairs.right, pairs.same, pairs.fold, seen)
+    monkeypatch.setattr(type(source), "protocol", lambda *_: marked)
+    backbone = build_network(config.model, rate=1).backbone
+    scores = evaluate_protocol(config, backbone, "none", {"someone"})
+    assert list(scores) == ["40 pairs", "30 pairs of people who were not trained on"]
+    similarity = protocol("none", backbone.eval())
+    for title, kept in zip(scores, (seen | ~seen, ~seen), strict=True):
+        expected = ten_fold_accuracy(similarity[kept], pairs.same[kept], pairs.fold[kept]).mean()
+        assert scores[title]["pairs"] == pytest.approx(100 * expected)
+
+
+def test_any_timm_network_with_a_file_of_weights_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    network = timm.create_model("resnet18", num_classes=16)
+    save_weights(tmp_path / "w.safetensors", network, {})
+    data = [word for word in TINY if word.startswith("data.")]
+    words = ["protocol=synthetic", *data, "image.resize=32", "image.crop=32", "model.features=16"]
+    named = ["model.name=resnet18", "model.mean=[0,0,0]", "model.std=[255,255,255]"]
+    assert main([*words, *named, f"weights={tmp_path}/w.safetensors"]) == 0
+    assert "flip=concat" in capsys.readouterr().out
+    assert main([*words, "model.name=resnet34", *named[1:], f"weights={tmp_path}/w.safetensors"]) == 2
+    assert "another architecture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["protocol=lfw"], "give one network"),
+        (["protocol=lfw", "run=a", "weights=b"], "give one network"),
+        (["protocol=synthetic", "weights=w.pt", "model.name=resnet18", "flip=both"], "choices are none, concat, sum"),
+        (["protocol=synthetic", "weights=gone.pt", "model.name=resnet18"], "gone.pt does not exist"),
+        (["protocol=lfw", "root=/nowhere", "weights=w.pt", "model.name=resnet99"], "resnet99 is not known to timm"),
+        (["protocol=nobody", "weights=w.pt", "model.name=resnet18"], "nobody"),
+        (["run=/nowhere"], "no finished run"),
+        (["rate=8"], "name what is scored"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_it_refuses(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_data_without_pairs_is_no_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = build_network(compose_config(["model=timm", "model.name=resnet18", "rate=1"]).model, 1)
+    save_weights(tmp_path / "w.safetensors", network.backbone.net, {})
+    words = [f"root={tmp_path}", f"weights={tmp_path}/w.safetensors", "model.name=resnet18"]
+    assert main(["protocol=identity_folders", *words]) == 2
+    assert "has no pairs to verify" in capsys.readouterr().err
+
+
+def write_bin(path: Path) -> Path:
+    """The embedded pairs as InsightFace's tools would write them."""
+
+    def png(image: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "png")
+        return file.getvalue()
+
+    config = compose_config(TINY)
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    images = [png(pairs.images[i]) for i in np.stack([pairs.left, pairs.right], 1).ravel()]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps((images, pairs.same.tolist())))
+    return path
+
+
+@pytest.mark.parametrize("flip", ["none", "concat"])
+def test_a_verification_set_scores_as_the_pairs_it_was_made_of(tmp_path: Path, flip: str) -> None:
+    torch.manual_seed(0)
+    config = compose_config(TINY)
+    backbone = build_network(config.model, rate=1).backbone.eval()
+    node = {
+        "_target_": "facedistill.data.sources.verification_set.VerificationSet",
+        "name": "cfp_fp",
+        "gives": [],
+        "root": str(write_bin(tmp_path / "cfp_fp.bin")),
+    }
+    scores = evaluate_protocol(replace(config, data=node), backbone, flip, {"person-00000"})
+    assert scores == evaluate_protocol(config, backbone, flip, set())
+    pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
+    assert scores == {"40 pairs": verification_metrics(protocol(flip, backbone), pairs.same, pairs.fold)}
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "bin_file"),
+    [
+        ("cfp_fp", "cfp_fp.bin", "cfp_fp.bin"),
+        ("agedb_30", ".", "agedb_30.bin"),
+        ("lfw", ".", "lfw.bin"),
+        ("lfw", "renamed.bin", "renamed.bin"),
+    ],
+)
+def test_the_command_takes_a_bin_file_or_its_folder(
+    runs: dict[str, Run], tmp_path: Path, name: str, root: str, bin_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_bin(tmp_path / "faces_webface_112x112" / bin_file).parent
+    (folder / "train.rec").write_bytes(b"")
+    run = runs["verify"]
+    assert main([f"protocol={name}", f"root={folder / root}", f"run={run.directory}", "flip=none"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{name}: aligned as in {bin_file}, 24 px, crop 20, flip=none\n40 pairs\n")
+    (pairs,) = re.findall(r"^  pairs +(\S+)$", said, re.MULTILINE)
+    assert float(pairs) == pytest.approx(run.record["metrics"]["pairs"], abs=1e-3)
+
+
+def test_the_images_of_lfw_come_before_a_bin_file_beside_them(tmp_path: Path) -> None:
+    write_bin(tmp_path / "lfw.bin")
+    node = compose_config(["data=lfw", f"data.root={tmp_path}"]).data
+    assert isinstance(protocol_source(node), VerificationSet)
+    (tmp_path / "images").mkdir()
+    assert isinstance(protocol_source(node), Lfw)
+
+
+@pytest.mark.parametrize(("root", "said"), [(".", "holds no calfw.bin"), ("cut.bin", "ends too early")])
+def test_what_is_no_verification_set(
+    runs: dict[str, Run], tmp_path: Path, root: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_bin(tmp_path / "cut.bin")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert main(["protocol=calfw", f"root={tmp_path / root}", f"run={runs['classify'].directory}"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EDGEFACE.exists(), reason="takes the real faces and the recognizer of ../shared/faces")
+def test_edgeface_scores_on_lfw_what_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["protocol=lfw", f"root={LFW}", f"weights={EDGEFACE}", "model.name=edgenext_x_small", "model.features=512"]
+    assert main([*words, "model.mean=[127.5,127.5,127.5]", "model.std=[128,128,128]"]) == 0
+    (pairs,) = re.findall(r"^  pairs +(\S+)$", capsys.readouterr().out, re.MULTILINE)
+    assert float(pairs) == pytest.approx(98.88, abs=0.15)

@@ -1,0 +1,73 @@
+"""What `make reproduce` would type, by its dry run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from facedistill.config.compose import compose_config
+
+PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+
+
+def typed(*words: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The words of every sweep, and those of every report."""
+    shown = subprocess.run(
+        ["make", "--dry-run", "reproduce", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+    commands = [shlex.split(command) for command in re.findall(r"python -m ([^|;]*)", shown)]
+    sweeps = [words[2:] for words in commands if words[:2] == ["facedistill.train", "-m"]]
+    return sweeps, [words[1:] for words in commands if words[0] == "facedistill.report"]
+
+
+def tables_of(sweep: list[str]) -> str:
+    return sweep[0].removeprefix("experiments=")
+
+
+def test_the_embedded_tables_are_one_sweep_with_one_seed() -> None:
+    (sweep,), reports = typed()
+    assert tables_of(sweep) == "[table1,table2,table3,table4,table5]"
+    assert sweep[1:] == ["seed=0", "hydra.launcher.n_jobs=null"]
+    assert reports == [[]]
+
+
+def test_what_people_may_ask_for() -> None:
+    (sweep,), _ = typed("TABLES=3 1", "SEEDS=3", "JOBS=1", "ARGS=schedule.epochs=1 logger=csv")
+    assert tables_of(sweep) == "[table3,table1]"
+    assert sweep[1:] == ["seed=0,1,2", "hydra.launcher.n_jobs=1", "schedule.epochs=1", "logger=csv"]
+
+
+def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> None:
+    sweeps, reports = typed("DATA=paper", "ROOT=/faces")
+    assert reports == [["data=casia_webface,ms_celeb_1m", "alignment=celeba"]]
+    seen = {}
+    for sweep in sweeps:
+        words = [word for word in sweep[1:] if not word.startswith("hydra.")]
+        config = compose_config(words)
+        assert config.model["_target_"] == compose_config(["scale=paper"]).model["_target_"]
+        root = config.data["root"]
+        assert root == f"/faces/{config.data['name']}"
+        seen[config.data["name"]] = tables_of(sweep), config.identities_data["name"]
+    assert seen == {
+        "casia_webface": ("[table1,table2,table4,table5]", "casia_webface"),
+        "ms_celeb_1m": ("[table2]", "ms_celeb_1m"),
+        "celeba": ("[table3]", "celeba"),
+    }
+    (three,) = [sweep for sweep in sweeps if tables_of(sweep) == "[table3]"]
+    aligned = compose_config([*(word for word in three[1:] if not word.startswith("hydra.")), "task=align"])
+    assert aligned.recognition["name"] == "casia_webface"
+    assert aligned.recognition["root"] == "/faces/casia_webface"
+    assert len(typed("DATA=paper", "ROOT=/faces", "TABLES=3")[0]) == 1
+
+
+@pytest.mark.parametrize(("word", "told"), [("DATA=paper", "ROOT=… names the folder"), ("DATA=mine", "choices are")])
+def test_what_makes_no_sense_is_refused(word: str, told: str) -> None:
+    refused = subprocess.run(
+        ["make", "--dry-run", "reproduce", word], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert told in refused.stderr

@@ -1,0 +1,239 @@
+"""The report as files: every number is in the records, every link has a target, nothing of a stranger's is markup."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import mean, stdev
+from xml.etree import ElementTree
+
+import pytest
+from records import record_of, write_run, write_tables
+
+from facedistill.report.__main__ import main
+from facedistill.report.tables import tables
+
+HOSTILE = 'x<script>alert(1)</script>&"|`$a_b$'
+
+
+class Reader(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.unclosed: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br", "use", "path", "!doctype"):
+            self.unclosed.append(tag)
+        if "svg" not in self.unclosed:
+            self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found[key] or "" for key in ("href", "src") if key in found]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for key, value in attrs if key in ("href", "src")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.unclosed:
+            assert self.unclosed.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.unclosed):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on all cells with three seeds: the folder with ``runs`` and ``reports``."""
+    folder = tmp_path_factory.mktemp("three")
+    write_tables(folder / "runs", [0, 1, 2])
+    assert main([f"runs_dir={folder}/runs", f"out={folder}/reports"]) == 0
+    return folder
+
+
+def report(folder: Path, *words: str) -> tuple[Reader, str]:
+    """The page on ``folder/runs``, and the README."""
+    assert main([f"runs_dir={folder}/runs", f"out={folder}/reports", *words]) == 0
+    return read(folder)
+
+
+def read(folder: Path) -> tuple[Reader, str]:
+    out = folder / "reports"
+    return Reader((out / "index.html").read_text()), (out / "README.md").read_text()
+
+
+def test_every_link_has_its_target_and_nothing_is_asked_of_a_network(three: Path) -> None:
+    page, _ = read(three)
+    assert len(page.ids) == len(set(page.ids))
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    assert len([link for link in inside if link.startswith("cell-")]) > 50
+    assert {link for link in inside if not link.startswith(("m", "p"))} <= set(page.ids)
+    others = [link for link in page.links if not link.startswith(("#", "data:"))]
+    assert {link for link in others if link.startswith("http")} == {"https://arxiv.org/abs/1709.02929"}
+    files = [link for link in others if not link.startswith("http")]
+    assert len(files) > 150
+    assert all((three / "reports" / link).is_file() for link in files)
+    assert page.unclosed == []
+
+
+def test_the_tables_as_csv_are_what_the_records_say(three: Path) -> None:
+    for table in tables(["synthetic", "synthetic_large"]):
+        (path,) = (three / "reports" / "tables").glob(f"table{table.number}-{table.stands_for.split('-')[0].lower()}*")
+        lines = list(csv.DictReader(path.open()))
+        assert [line["row"] for line in lines if line["metric"] == table.metric] == [row.label for row in table.rows]
+        for line in lines:
+            records = [json.loads((three / "runs" / n / "record.json").read_text()) for n in line["runs"].split()]
+            numbers = [record["metrics"][line["metric"]] for record in records]
+            numbers = [number for number in numbers if number is not None]
+            assert line["seeds"] == "0 1 2"
+            assert {record["config"]["rate"] for record in records} == {int(line["rate"])}
+            if numbers:
+                assert float(line["mean"]) == pytest.approx(mean(numbers), rel=1e-5)
+                assert float(line["sd"]) == pytest.approx(stdev(numbers), rel=1e-4, abs=1e-9)
+            if numbers and line["paper"]:
+                assert float(line["difference"]) == pytest.approx(mean(numbers) - float(line["paper"]), rel=1e-3)
+
+
+def test_figures_are_there_twice_and_take_the_colour_of_the_page(three: Path) -> None:
+    names = {"rates", "cells", "initialization", "target", "pareto", "learning", "errors", "roc", "cost"}
+    figures = three / "reports" / "figures"
+    assert {path.name for path in figures.iterdir()} == {f"{n}.{s}" for n in names for s in ("svg", "png")}
+    for name in names:
+        ElementTree.parse(figures / f"{name}.svg")
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    text = (three / "reports" / "index.html").read_text()
+    assert text.count("<svg") == len(names)
+    assert "currentColor" in text
+    assert "currentColor" not in (figures / "rates.svg").read_text()
+
+
+def test_the_same_runs_give_the_same_bytes(three: Path, tmp_path: Path) -> None:
+    shutil.copytree(three / "runs", tmp_path / "runs")
+    subprocess.run(
+        [sys.executable, "-m", "facedistill.report"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, timeout=120
+    )
+    again = tmp_path / "again"
+    subprocess.run(
+        [sys.executable, "-m", "facedistill.report", "out=again"],
+        cwd=tmp_path,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=120,
+    )
+    files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert len(files) == 2 + 18 + 6
+    for path in files:
+        assert (tmp_path / "reports" / path).read_bytes() == (again / path).read_bytes(), path
+
+
+def test_the_verdicts_are_printed_and_where_the_page_lies(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([f"runs_dir={three}/runs", f"out={three}/reports"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:9]] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "K1", "K2"]
+    assert lines[-1].endswith(f"open {three}/reports/index.html")
+
+
+def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tables(tmp_path / "runs", [0])
+    page, readme = report(tmp_path)
+    shown = page.text[page.text.index("The tables, the paper's and ours") : page.text.index("Every comparison")]
+    assert "±" not in shown.replace("Ours: mean ± standard deviation", "")
+    assert "±" not in readme
+    assert "One seed decides nothing" in page.text
+    assert capsys.readouterr().out.count(" undecided ") == 9
+
+
+def test_without_runs_there_is_a_page_that_says_what_makes_them(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "other"):
+        (folder / "runs").mkdir(parents=True, exist_ok=True) if folder == tmp_path else None
+        page, readme = report(folder)
+        assert "No finished run was found" in page.text
+        assert "make reproduce" in page.text
+        assert "svg" not in page.tags
+        assert "No finished run was found" in readme
+
+
+def test_one_run_makes_a_page(tmp_path: Path) -> None:
+    table = tables(["synthetic"])[0]
+    write_run(tmp_path / "runs", record_of(table, table.rows[3], 0, 61.0))
+    page, readme = report(tmp_path)
+    assert "61.00" in page.text
+    assert "Missing: teacher; Scratch, hidden" in " ".join(page.text.split())
+    assert "61.00" in readme
+
+
+def test_what_is_wrong_with_runs_is_said_and_the_page_made(tmp_path: Path) -> None:
+    records = write_tables(tmp_path / "runs", [0, 1])
+    runs = tmp_path / "runs"
+    cut, gone, damaged, poor = (runs / record["name"] for record in records[:4])
+    (cut / "record.json").write_bytes((cut / "record.json").read_bytes()[:100])
+    shutil.rmtree(gone)
+    (damaged / "sample_scores.npz").write_bytes(b"PK")
+    (damaged / "samples.png").write_bytes(b"no picture")
+    record = json.loads((poor / "record.json").read_text())
+    (poor / "record.json").write_text(json.dumps({**record, "metrics": {"top1": "high"}}))
+    (runs / "classify-r2-scratch-none-synthetic-s0-0123456789ab").mkdir()
+    old = record_of(tables(["synthetic"])[0], tables(["synthetic"])[0].rows[1], 5, 10.0)
+    old["recipe"]["version"] = 1
+    write_run(runs, {**old, "name": "old-0123456789ab"})
+    page, readme = report(tmp_path)
+    text = " ".join(page.text.split())
+    assert f"{cut.name} is left out: record.json is no whole JSON object" in text
+    assert f"{poor.name} is left out: record.json has no proper metrics.top1" in text
+    assert "facedistill.runs stale tells which" in text
+    assert "runs of results versions 1, 2 lie here" in text
+    assert "leaves out 1 runs of other images" in text
+    assert f"#cell-{gone.name}" not in page.links
+    assert "no whole JSON object" in readme
+
+
+def test_what_people_name_is_text(tmp_path: Path) -> None:
+    records = write_tables(tmp_path / "runs", [0], HOSTILE.replace("/", "∕"))
+    name = HOSTILE.replace("/", "∕")
+    record = {**records[0], "name": "mine-0123456789ab", "overrides": [f"data.root={HOSTILE}", "a\nb"]}
+    write_run(tmp_path / "runs", record)
+    page, readme = report(tmp_path, f"data={name},{name}_large", f"alignment={name}")
+    assert page.tags.count("script") == 1
+    assert HOSTILE in page.text
+    assert name in page.text
+    outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", readme))  # of code
+    assert "<" not in outside
+    assert page.unclosed == []
+    (row,) = {len(re.findall(r"(?<!\\)\|", line)) for line in readme.splitlines() if line.startswith("| C5")}
+    assert row == 5
+
+
+def test_many_runs_make_a_small_page(tmp_path: Path) -> None:
+    records = write_tables(tmp_path / "runs", range(7))
+    assert len(records) > 500
+    report(tmp_path)
+    assert (tmp_path / "reports" / "index.html").stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("word", ["runsdir=x", "data", "--fast", "out="])
+def test_a_word_that_is_none_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert "words are runs_dir=…" in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "wandb=ENTITY/PROJECT" in capsys.readouterr().out
+
+
+def test_it_imports_no_torch() -> None:
+    code = "import sys, facedistill.report.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,213 @@
+"""What changes a run's identity and what does not; its directory, name, role and record."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facedistill.config.compose import compose_config
+from facedistill.errors import WeightsError
+from facedistill.runs.plan import plan
+from facedistill.runs.run import Run, WeightsFile, all_records, read_record
+from facedistill.system.files import sha256
+
+Planner = Callable[..., Run]
+BASE = ("rate=4", "init=scratch", "target=soft")
+
+
+@pytest.fixture(scope="module")
+def base() -> Run:
+    return plan(BASE)
+
+
+ELSEWHERE = [
+    "runs_dir=elsewhere",
+    "cache_dir=/tmp/elsewhere",
+    "logger=csv",
+    "logger.project=other",
+    "logger.mode=offline",
+    "logger.entity=someone",
+    "trainer.accelerator=cpu",
+    "trainer.num_workers=3",
+    "trainer.progress=false",
+    "group=a-table",
+    "cells=12",
+    "plan=true",
+]
+UNUSED = [
+    "target.beta=0",
+    "target.terms.hidden.reduction=sum",  # of a term that does not count
+    "task.learning_rates.initialized=[0.5]",  # of a schedule that is not used
+    "batch_sizes.alignment=7",
+    "target.views=10",  # as many as there are epochs: each has its own, as with all
+]
+
+
+def test_where_and_how_a_run_is_executed_is_not_part_of_it(base: Run) -> None:
+    assert plan([*BASE, *ELSEWHERE]).identity == base.identity
+
+
+def test_what_is_not_used_is_not_part_of_it(base: Run) -> None:
+    assert plan([*BASE, *UNUSED]).identity == base.identity
+
+
+CHANGES = [
+    "trainer.threads=2",
+    "seed=1",
+    "rate=8",
+    "init=full",
+    "init=scratch_whole",
+    "target=none",
+    "target=hidden",
+    "target.alpha=0.5",
+    "target.tau=4",
+    "target.beta=0.5",
+    "target.terms.soft.tau_squared=false",
+    "target.views=live",
+    "target.views=2",
+    "target.bank=float32",
+    "task.learning_rates.random=[0.05]",
+    "schedule.epochs=2",
+    "schedule.momentum=0.5",
+    "schedule.weight_decay=0",
+    "image.crop=32",
+    "image.resize=56",
+    "data=synthetic_large",
+    "data.seed=9",
+    "data.num_identities=10",
+    "trainer.precision=bf16-mixed",
+    "trainer.compile=true",
+    "task.batch_size=16",
+    "batch_sizes.classification=16",
+    "model.width=24",
+    "model.layers=[2,1,1,1]",
+    "teacher.seed=7",
+    "teacher.model.width=24",
+    "model@teacher.model=resnet50",
+]
+
+
+def test_each_thing_that_changes_the_result_changes_the_identity_to_another(base: Run) -> None:
+    identities = {word: plan([*BASE, word]).identity for word in CHANGES}
+    assert identities.pop("batch_sizes.classification=16") != identities["task.batch_size=16"]  # the teacher's, too
+    assert base.identity not in identities.values()
+    assert len(set(identities.values())) == len(identities)
+
+
+@pytest.mark.parametrize("target", ["none", "hidden", "logits"])
+def test_the_temperature_counts_only_with_the_soft_target(target: str) -> None:
+    words = ["rate=4", f"target={target}"]
+    assert plan([*words, "target.tau=7"]).identity == plan(words).identity
+
+
+def test_the_bank_counts_only_where_a_teacher_is_asked_from_it() -> None:
+    for target, word in (("none", "target.views=2"), ("none", "target.bank=float32")):
+        words = ["rate=4", f"target={target}"]
+        assert plan([*words, word]).identity == plan(words).identity
+    live = ["rate=4", "target=soft", "target.views=live"]
+    assert plan([*live, "target.bank=float32"]).identity == plan(live).identity
+    assert "bank" not in plan(live).recipe
+
+
+def test_the_teacher_counts_only_for_those_who_have_one() -> None:
+    alone = plan(["rate=4", "target=none"]).identity
+    for word in ("teacher.seed=3", "teacher.model.width=24", "teacher.backbone=a.pt"):
+        assert plan(["rate=4", "target=none", word]).identity == alone
+
+
+def test_the_order_of_the_words_does_not_matter(base: Run) -> None:
+    assert plan(reversed(BASE)).identity == base.identity  # type: ignore[arg-type]
+
+
+def test_a_changed_version_of_the_code_is_another_run(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = base.identity
+    monkeypatch.setattr("facedistill.runs.run.RESULTS_VERSION", 10**6)
+    assert plan(BASE).identity != before
+
+
+def test_the_recipe_is_plain_and_finite(base: Run) -> None:
+    assert json.loads(json.dumps(base.recipe, allow_nan=False)) == base.recipe
+
+
+def test_the_name_shows_every_axis_and_is_the_directory(planned: Planner) -> None:
+    run = planned("rate=8", "init=full", "target=soft", "seed=3")
+    assert run.name == f"classify-r8-full-soft-synthetic-s3-{run.identity}"
+    assert run.directory == Path("runs") / run.name
+    assert len(run.identity) == 12
+    for path in (run.weights, run.checkpoint, run.lock):
+        assert path.parent == run.directory
+    assert planned("task=teacher").name.startswith("teacher-r1-synthetic-s0-")
+    assert planned("task=hint", "rate=2").name.startswith("hint-r2-synthetic-s0-")
+
+
+@pytest.mark.parametrize(
+    ("words", "role"),
+    [
+        ("task=teacher", "teacher"),
+        ("target=none", "alone"),
+        ("target=soft", "student"),
+        ("init=full target=soft", "student"),
+        ("task=hint", "student"),
+    ],
+)
+def test_roles(planned: Planner, words: str, role: str) -> None:
+    assert planned(*words.split()).role == role
+
+
+def test_a_run_is_complete_once_its_record_is_there(planned: Planner) -> None:
+    run = planned()
+    assert not run.is_complete
+    run.directory.mkdir(parents=True)
+    for path in (run.weights, run.checkpoint, run.lock):
+        path.write_bytes(b"x")
+    assert not run.is_complete
+    run.complete({"metrics": {"top1": 1.5}})
+    assert run.is_complete
+    assert run.record == {"metrics": {"top1": 1.5}}
+    assert planned().is_complete
+
+
+def test_a_record_with_nan_does_not_complete_a_run(planned: Planner) -> None:
+    run = planned()
+    with pytest.raises(ValueError, match="JSON"):
+        run.complete({"metrics": {"top1": float("nan")}})
+    assert not run.is_complete
+
+
+@pytest.mark.parametrize("content", [b"", b'{"metrics": ', b"[1]", b"null", b"\xff\xfe{}"])
+def test_a_broken_record_is_no_record(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_bytes(content)
+    assert read_record(tmp_path / "run") is None
+    assert all_records(tmp_path) == []
+
+
+def test_all_records_in_the_order_of_names(tmp_path: Path) -> None:
+    assert all_records(tmp_path / "nowhere") == []
+    for name in ("b", "a", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps({"name": name}))
+    (tmp_path / "c" / "record.json").unlink()
+    assert [record["name"] for record in all_records(tmp_path)] == ["a", "b"]
+
+
+def test_a_file_of_weights_is_known_by_its_bytes(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.pt", tmp_path / "other.pt"
+    one.write_bytes(b"weights")
+    other.write_bytes(b"weights")
+    assert WeightsFile(one).identity == WeightsFile(other).identity == sha256(one)[:12]
+    other.write_bytes(b"weightz")
+    assert WeightsFile(one).identity != WeightsFile(other).identity
+    assert WeightsFile(one).name == str(one)
+    assert WeightsFile(one).is_complete
+    with pytest.raises(WeightsError, match=r"gone\.pt"):
+        _ = WeightsFile(tmp_path / "gone.pt").identity
+
+
+def test_the_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert compose_config([]).cache_dir == f"{tmp_path}/x/facedistill"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert compose_config([]).cache_dir == f"{tmp_path}/home/.cache/facedistill"

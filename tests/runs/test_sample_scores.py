@@ -1,0 +1,58 @@
+"""The file of what a run said of every sample: it comes back, and a damaged or hostile one is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
+
+KEPT = SampleScores(
+    np.array([100, 0, 3.25], np.float32), np.array([0.5, -0.25], np.float32), np.array([True, False], np.bool_)
+)
+
+
+def test_it_comes_back_and_has_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        KEPT.save(tmp_path / name)
+    found = SampleScores.read(tmp_path / "one")
+    assert found is not None
+    for name, part in found._asdict().items():
+        assert np.array_equal(part, getattr(KEPT, name))
+        assert part.dtype == getattr(KEPT, name).dtype
+    assert (tmp_path / "one" / SAMPLE_SCORES).read_bytes() == (tmp_path / "other" / SAMPLE_SCORES).read_bytes()
+
+
+def test_no_file_is_none(tmp_path: Path) -> None:
+    assert SampleScores.read(tmp_path) is None
+
+
+def broken(path: Path, fault: str) -> None:
+    parts = {name: np.asarray(part) for name, part in KEPT._asdict().items()}
+    match fault:
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-40])
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("no zip")
+        case "a part is missing":
+            np.savez(path.open("wb"), score=parts["score"])
+        case "pickled":
+            np.savez(path.open("wb"), **{**parts, "score": np.array([{}], object)}, allow_pickle=True)
+        case "another type":
+            np.savez(path.open("wb"), **{**parts, "score": np.array(["a"])})
+        case "two dimensions":
+            np.savez(path.open("wb"), **{**parts, "score": np.zeros((2, 2), np.float32)})
+        case "pairs of two lengths":
+            np.savez(path.open("wb"), **{**parts, "same": np.zeros(3, bool)})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["cut", "empty", "text", "a part is missing", "pickled", "another type", "two dimensions", "pairs of two lengths"],
+)
+def test_a_damaged_file_is_none(tmp_path: Path, fault: str) -> None:
+    KEPT.save(tmp_path)
+    broken(tmp_path / SAMPLE_SCORES, fault)
+    assert SampleScores.read(tmp_path) is None
