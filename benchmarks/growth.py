@@ -42,11 +42,12 @@ from measure import print_table
 from torch import Tensor, nn
 
 from facedistill.config.compose import compose_config
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.store import Batches, Item, open_or_make
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.loading.views import FaceBatch, TrainBatches
+from facedistill.data.loading.samplers import TrainBatches
+from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.packed import write_pack
-from facedistill.data.sources.source import FaceSet
 from facedistill.distill.bank import Bank
 from facedistill.distill.soft import SoftTarget
 from facedistill.distill.target import TeacherOutput

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.store import Mapped
 from facedistill.data.sources.packed import Packed, write_pack
-from facedistill.data.sources.source import FaceSet
 from facedistill.data.synthetic import render_faces
 
 COUNT, SIZE, BATCH, PASSES = 2000, 112, 128, 5

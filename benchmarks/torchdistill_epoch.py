@@ -40,7 +40,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.loading.views import FaceBatch, Keys
+from facedistill.data.loading.samplers import Keys
+from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import Network
 from facedistill.runs.plan import ensure, plan

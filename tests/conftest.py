@@ -10,7 +10,7 @@ import pytest
 
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
-from facedistill.data.sources.source import FaceSet
+from facedistill.data.faces import FaceSet
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
+from facedistill.data.faces import Pairs
 from facedistill.data.loading.datamodule import FaceData, pair_batches, read_faces
 from facedistill.data.loading.views import FaceBatch
-from facedistill.data.sources.source import Pairs
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.metrics.pairs import verification_metrics

@@ -17,9 +17,9 @@ from filelock import FileLock
 from torch import nn
 
 from facedistill.config.schema import Config
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.data.sources.source import FaceSet
 from facedistill.distill import bank as bank_module
 from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.soft import SoftTarget

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from facedistill.config.build import build
 from facedistill.config.schema import Config
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.sources.source import FaceSet
 from facedistill.distill.teacher import NetworkTeacher, Probe
 from facedistill.errors import WeightsError
 from facedistill.models.network import Network, build_network

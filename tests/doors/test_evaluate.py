@@ -16,9 +16,10 @@ from PIL import Image
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from facedistill.config.compose import compose_config
+from facedistill.data.faces import Pairs
 from facedistill.data.loading.datamodule import pair_batches
 from facedistill.data.sources.lfw import Lfw
-from facedistill.data.sources.source import Pairs, build_source
+from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import VerificationSet
 from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity, protocol_source
 from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics

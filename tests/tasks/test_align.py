@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from facedistill.config.schema import Config
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.sources.source import FaceSet
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
 from facedistill.models.network import build_network

@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score
 from facedistill.config.build import build
 from facedistill.config.schema import Config
 from facedistill.data import module as data_module
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.sources.source import FaceSet
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import build_network
 from facedistill.tasks.classify import Classify

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from facedistill.config.schema import Config
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.sources.source import FaceSet
 from facedistill.models.network import NetworkOutput
 from facedistill.tasks.assemble import build_module, training_network
 from facedistill.tasks.verify import Verify

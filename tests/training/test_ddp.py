@@ -21,7 +21,8 @@ from torch import distributed, multiprocessing
 
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
-from facedistill.data.loading.views import FaceBatch, IdentityBatches, TrainBatches
+from facedistill.data.loading.samplers import IdentityBatches, TrainBatches
+from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import ConfigError, DataError, RunError
 from facedistill.evaluate import device_for, evaluate_run

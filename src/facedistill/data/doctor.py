@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.store import progress_bar
 from facedistill.data.sources.photo_source import PhotoSource
-from facedistill.data.sources.source import FaceSet, Pairs
 from facedistill.errors import DataError
 
 LOOKED_AT = 5000  # images of a larger set, spread over it: seconds

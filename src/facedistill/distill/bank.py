@@ -21,8 +21,8 @@ from rich.console import Console
 
 from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
+from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.data.loading.views import Keys
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import BusyError, DataError
 from facedistill.runs.run import read_json_object

@@ -19,7 +19,8 @@ from torchmetrics import Metric
 
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.loading.views import FaceBatch, rank_and_world_size
+from facedistill.data.loading.samplers import rank_and_world_size
+from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
 from facedistill.distill.target import Target, TeacherOutput
 from facedistill.distill.teacher import NetworkTeacher

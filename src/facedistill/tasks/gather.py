@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from facedistill.data.loading.views import rank_and_world_size
+from facedistill.data.loading.samplers import rank_and_world_size
 
 Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
 

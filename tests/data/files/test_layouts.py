@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.files.photos import decode_photo
 from facedistill.data.sources.identity_images import IdentityImages
-from facedistill.data.sources.source import FaceSet
 from facedistill.errors import DataError
 from writers import PEOPLE, REAL, SHOTS, Face, encoded_faces, write_folders, write_records, write_tsv
 

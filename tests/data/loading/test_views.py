@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import EVAL_VIEW
-from facedistill.data.loading.views import EvalBatches, FaceBatch, IdentityBatches, Keys, TrainBatches, Views
-from facedistill.data.sources.source import FaceSet
+from facedistill.data.loading.views import FaceBatch, Views
 from facedistill.errors import DataError
 
 CROP = 16

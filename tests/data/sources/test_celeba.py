@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.config.compose import compose_config
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.sources.celeba import CelebA
-from facedistill.data.sources.source import FaceSet, build_source
+from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
 
 SIZE = 32

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.sources.identity_images import IdentityImages
-from facedistill.data.sources.source import FaceSet, is_test_sample
+from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError
 
 SIZE = 16

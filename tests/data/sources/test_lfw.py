@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE, align
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.data.sources.lfw import Lfw
-from facedistill.data.sources.source import FaceSet
 from facedistill.errors import DataError
 
 SIZE = 28

@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.loading.augment import Augmentation
 from facedistill.data.sources.mtfl import SCALE, SHIFT, SIDE, Mtfl, box_around
-from facedistill.data.sources.source import FaceSet
 from facedistill.errors import DataError
 
 SIZE = 32

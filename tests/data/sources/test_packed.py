@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from facedistill.config.compose import compose_config
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.store import Mapped, image_of, open_or_make, verify
 from facedistill.data.sources.packed import Packed, pack_folder, write_pack
-from facedistill.data.sources.source import FaceSet, Pairs, build_source
+from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError, FacedistillError
 
 N, M, SIZE = 12, 6, 8

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facedistill.data import synthetic_source
-from facedistill.data.sources.source import FaceSet
+from facedistill.data.faces import FaceSet
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.data.synthetic import render_faces
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from facedistill.data.faces import LANDMARKS
 from facedistill.data.files.alignment import likeness
 from facedistill.data.files.faults import refusal
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
-from facedistill.data.sources.source import LANDMARKS
 from facedistill.errors import DataError
 
 ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for its own newest version
 import albumentations as A
 
+from facedistill.data.faces import MIRRORED
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.data.sources.source import MIRRORED
 
 NO_LANDMARKS = np.empty((0, 2), np.float32)
 _ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # where they go tells whether the image was mirrored

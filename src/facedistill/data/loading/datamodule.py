@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from facedistill.config.schema import Config
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
-from facedistill.data.loading.views import EvalBatches, FaceBatch, IdentityBatches, Keys, Recalled, TrainBatches, Views
-from facedistill.data.sources.source import FaceSet, Pairs, build_source
+from facedistill.data.loading.views import FaceBatch, Recalled, Views
+from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
 
 EVAL_BATCH = 128

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.faults import located
 from facedistill.data.files.layouts.folders import FolderLayout
 from facedistill.data.files.photos import data_folder, lines_of, store_photos
 from facedistill.data.sources.identity_images import IdentityImages
-from facedistill.data.sources.source import FaceSet, Pairs
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
 

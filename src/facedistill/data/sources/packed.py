@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from facedistill.data.faces import LANDMARKS, FaceSet, Pairs
 from facedistill.data.files.photos import data_folder
 from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify
-from facedistill.data.sources.source import LANDMARKS, FaceSet, Pairs, Source
+from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256, write_aside, write_json
 

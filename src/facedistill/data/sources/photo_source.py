@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet
 from facedistill.data.files.faults import Faults
 from facedistill.data.files.photos import store_photos
-from facedistill.data.sources.source import FaceSet, Source
+from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 

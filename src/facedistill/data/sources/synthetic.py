@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
-from facedistill.data.sources.source import FaceSet, Pairs, Source, is_test_sample
+from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.formats.verification_bin import read_verification_bin
 from facedistill.data.files.photos import data_folder, decode_photo, store_photos
-from facedistill.data.sources.source import FaceSet, Pairs, Source, build_source
+from facedistill.data.sources.source import Source, build_source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
 
