@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.loading.augment import Augmentation
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
-from facedistill.data.loading.views import FaceBatch, Recalled, Views
+from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
 
@@ -68,8 +68,8 @@ class FaceData(pl.LightningDataModule):
             )
         return cls(config, faces)
 
-    def recall(self, banks: Sequence[Recalled]) -> None:
-        """From now on training batches bring what teachers say of them."""
+    def use_banks(self, banks: Mapping[str, BankReader]) -> None:
+        """Have training batches bring the embeddings of the teachers with these roles."""
         self._views = Views(self._shown, self._augmentation, banks)
 
     @cached_property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 
-Recalled = Callable[[Keys], NDArray[Any]]
+BankReader = Callable[[Keys], NDArray[Any]]
 
 
 class FaceBatch(NamedTuple):
@@ -28,7 +29,8 @@ class FaceBatch(NamedTuple):
         landmarks: float32 [B, 5, 2], (x, y) from −1 to 1: (−1, −1) is the top left corner of the crop, (1, 1) the
             bottom right one. [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
-        hidden: [B, R, width], K_T of R teachers as their banks have it; [B, 0, 0] where nothing is banked.
+        teacher_embeddings: K_T [B, width] by the role of its teacher, each of its own width; of banked teachers only,
+            and none for centre crops.
     """
 
     images: torch.Tensor
@@ -36,15 +38,18 @@ class FaceBatch(NamedTuple):
     indices: torch.Tensor
     landmarks: torch.Tensor
     crop_boxes: torch.Tensor
-    hidden: torch.Tensor
+    teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> FaceBatch:
         """The batch on a device."""
-        return FaceBatch(*(part.to(device) for part in self))
+        *tensors, embeddings = self
+        return FaceBatch(
+            *(tensor.to(device) for tensor in tensors), {role: part.to(device) for role, part in embeddings.items()}
+        )
 
     def without_images(self) -> FaceBatch:
-        """What a task's own loss asks of a batch; the most of it stays where it is."""
-        return self._replace(images=self.images[:, :0], hidden=self.hidden[:, :0])
+        """What a task's own loss asks of a batch: all but the images and the teachers' embeddings."""
+        return self._replace(images=self.images[:, :0], teacher_embeddings={})
 
     def pixels(self) -> NDArray[np.uint8]:
         """The images as [B, crop, crop, 3], as they are drawn."""
@@ -59,10 +64,12 @@ def to_units(points: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
 class Views(Dataset[FaceBatch]):
     """Batches of views. ``views[[(index, view), …]]`` is a FaceBatch, the same on every call.
 
-    ``banks``: what teachers say of such keys, [B, width] each, all of one width.
+    ``banks``: K_T [B, width] of such keys, by the role of the teacher.
     """
 
-    def __init__(self, faces: FaceSet, augmentation: Augmentation, banks: Sequence[Recalled] = ()) -> None:
+    def __init__(
+        self, faces: FaceSet, augmentation: Augmentation, banks: Mapping[str, BankReader] = MappingProxyType({})
+    ) -> None:
         self._faces = faces
         self._augmentation = augmentation
         self._banks = banks
@@ -79,13 +86,13 @@ class Views(Dataset[FaceBatch]):
             torch.tensor(indices),
             torch.from_numpy(np.stack([to_units(points, images.shape[1]) for _, points in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
-            torch.from_numpy(self._hidden(keys)),
+            self._teacher_embeddings(keys),
         )
 
-    def _hidden(self, keys: Keys) -> NDArray[Any]:
-        if not self._banks or keys[0][1] == EVAL_VIEW:
-            return np.empty((len(keys), 0, 0), np.float16)
-        return np.stack([bank(keys) for bank in self._banks], 1)
+    def _teacher_embeddings(self, keys: Keys) -> dict[str, torch.Tensor]:
+        if keys[0][1] == EVAL_VIEW:
+            return {}
+        return {role: torch.from_numpy(bank(keys)) for role, bank in self._banks.items()}
 
     def view(self, index: int, view: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One view of one image, uint8 [crop, crop, 3], and its landmarks [5 or 0, 2] in pixels of the crop."""
