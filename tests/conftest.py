@@ -76,3 +76,12 @@ def faces() -> FaceSet:
     index = np.arange(count)
     images[index, :, :, 0] = (index // 8 * 80)[:, None, None]  # an identity is known by its red
     return FaceSet(images, index // 8, index % 4 == 3, ["ann", "bob", "cid", "dee"])
+
+
+@pytest.fixture(scope="session")
+def real_faces() -> Path:
+    """The folder of the real faces: lfw, mtfl, celeba5k and teachers, as its README describes them."""
+    folder = Path(os.environ.get("FACEDISTILL_FACES") or Path(__file__).parents[2] / "shared" / "faces")
+    if not folder.is_dir():
+        pytest.skip(f"set FACEDISTILL_FACES=FOLDER to test on real faces: there are none in {folder}")
+    return folder

@@ -11,7 +11,6 @@ from PIL import Image
 
 from facedistill.data.synthetic import render_faces
 
-REAL = Path(__file__).parents[2] / "shared" / "faces" / "lfw" / "images"
 PEOPLE, SHOTS = 4, 12
 
 
@@ -23,12 +22,8 @@ class Face(NamedTuple):
     content: bytes
 
 
-def encoded_faces(real: bool, people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
-    """JPEGs of LFW, or embedded faces as PNG, by identity and file."""
-    if real:
-        folders = [folder for folder in sorted(REAL.iterdir()) if len(list(folder.iterdir())) >= shots][:people]
-        files = [file for folder in folders for file in sorted(folder.iterdir())[:shots]]
-        return [Face(file.parent.name, file.name, file.read_bytes()) for file in files]
+def encoded_faces(people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
+    """Rendered faces as PNG, by identity and file."""
     found = []
     for person in range(people):
         rendered = render_faces(0, [person] * shots, list(range(shots)), 32).images
@@ -37,6 +32,14 @@ def encoded_faces(real: bool, people: int = PEOPLE, shots: int = SHOTS) -> list[
             Image.fromarray(rendered[shot]).save(file, "png")
             found.append(Face(f"person {person}", f"{shot:03d}.png", file.getvalue()))
     return found
+
+
+def real_photos(real_faces: Path, people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
+    """JPEGs of LFW, by identity and file."""
+    folders = sorted((real_faces / "lfw" / "images").iterdir())
+    chosen = [folder for folder in folders if len(list(folder.iterdir())) >= shots][:people]
+    files = [file for folder in chosen for file in sorted(folder.iterdir())[:shots]]
+    return [Face(file.parent.name, file.name, file.read_bytes()) for file in files]
 
 
 def write_folders(folder: Path, faces: Sequence[Face]) -> Path:

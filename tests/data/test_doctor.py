@@ -15,7 +15,7 @@ from facedistill.data.__main__ import main
 from facedistill.data.sources.source import build_source, is_test_sample
 from writers import PEOPLE, SHOTS, encoded_faces, write_folders, write_records, write_tsv
 
-FACES = encoded_faces(real=False)
+FACES = encoded_faces()
 
 
 @pytest.fixture(autouse=True)

@@ -41,8 +41,6 @@ TINY = [
     "logger=csv",
     "trainer.progress=false",
 ]
-LFW = Path(__file__).parents[1].parent / "shared/faces/lfw"
-EDGEFACE = LFW.parent / "teachers/edgeface_xs.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -264,9 +262,9 @@ def test_what_is_no_verification_set(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EDGEFACE.exists(), reason="takes the real faces and the recognizer of ../shared/faces")
-def test_edgeface_scores_on_lfw_what_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["protocol=lfw", f"root={LFW}", f"weights={EDGEFACE}", "model.name=edgenext_x_small", "model.features=512"]
+def test_edgeface_scores_on_lfw_what_is_known_of_it(real_faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["protocol=lfw", f"root={real_faces / 'lfw'}", "model.name=edgenext_x_small", "model.features=512"]
+    words += [f"weights={real_faces / 'teachers' / 'edgeface_xs.safetensors'}"]
     assert main([*words, "model.mean=[127.5,127.5,127.5]", "model.std=[128,128,128]"]) == 0
     (pairs,) = re.findall(r"^  pairs +(\S+)$", capsys.readouterr().out, re.MULTILINE)
     assert float(pairs) == pytest.approx(98.88, abs=0.15)

@@ -26,7 +26,7 @@ CLUSTER = "hydra/launcher=slurm"  # takes a package that is not everybody's
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = write_folders(tmp_path_factory.mktemp("sets") / "folders", encoded_faces(real=False))
+    root = write_folders(tmp_path_factory.mktemp("sets") / "folders", encoded_faces())
     (root / "recognizer.safetensors").touch()
     return root
 

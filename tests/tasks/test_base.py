@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score
 
 from facedistill.config.build import build
 from facedistill.config.schema import Config
-from facedistill.data import module as data_module
 from facedistill.data.faces import FaceSet
+from facedistill.data.loading import datamodule
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import build_network
@@ -215,7 +215,7 @@ def test_a_fit_has_the_learning_rates_and_the_samples_of_every_epoch(
 def test_top1_is_the_accuracy_over_the_test_split(
     compose: Compose, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eval_batch: int
 ) -> None:
-    monkeypatch.setattr(data_module, "EVAL_BATCH", eval_batch)  # batches of unequal size must not weigh equally
+    monkeypatch.setattr(datamodule, "EVAL_BATCH", eval_batch)  # batches of unequal size must not weigh equally
     config = compose(*TINY)
     module, data = task(config), FaceData(config, faces)
     trainer = trainer_of(tmp_path, 3)

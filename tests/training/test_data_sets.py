@@ -19,7 +19,7 @@ from facedistill.models.weights import read_weights
 from facedistill.runs.plan import ensure, plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
-from writers import REAL, Face, encoded_faces, write_folders, write_records, write_tsv
+from writers import Face, encoded_faces, write_folders, write_records, write_tsv
 
 TINY = [
     *("image.resize=24", "image.crop=20", "model.width=16", "teacher.model.width=16"),
@@ -32,8 +32,7 @@ TIMED = ("seconds", "images_per_second")
 @pytest.fixture(scope="module")
 def faces() -> list[Face]:
     """Named as Microsoft's images are once unpacked, in the order of the names."""
-    found = encoded_faces(REAL.is_dir())
-    named = [face._replace(file=f"{number:02d}-FaceId-0.jpg") for number, face in enumerate(found)]
+    named = [face._replace(file=f"{number:02d}-FaceId-0.jpg") for number, face in enumerate(encoded_faces())]
     return sorted(named, key=lambda face: (face.identity, face.file))
 
 
@@ -105,7 +104,7 @@ def test_celeba_trains_from_each_of_its_forms(tmp_path: Path, form: str, task: s
     names, root = CELEBA[form], tmp_path / "celeba"
     (root / names["images"]).mkdir(parents=True)
     (root / names["where"]).mkdir(exist_ok=True)
-    rendered = encoded_faces(real=False)
+    rendered = encoded_faces()
     comma = "," if names["points"].endswith("csv") else " "
     rows, people = [], []
     for number, face in enumerate(rendered, start=1):

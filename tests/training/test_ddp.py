@@ -364,7 +364,7 @@ def test_what_can_not_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(RunError, match="works on GPUs only, and there is none here"):
         build_trainer(plan([*TINY, TWO, "trainer.accelerator=auto", "trainer.sync_batchnorm=true"]), [], "")
-    monkeypatch.setattr("facedistill.data.loading.views.place", lambda: (0, 5))
+    monkeypatch.setattr("facedistill.data.loading.samplers.rank_and_world_size", lambda: (0, 5))
     with pytest.raises(DataError, match=r"a batch of 8 samples is too small for 5 processes.*trainer\.devices"):
         list(samplers()["each once"])
 

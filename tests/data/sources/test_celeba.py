@@ -23,7 +23,6 @@ from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
 
 SIZE = 32
-REAL = Path(__file__).parents[3] / "shared" / "faces" / "celeba5k"
 WIDTH, HEIGHT = 72, 91
 COUNT = 24
 PEOPLE = [7] * 9 + [10] * 9 + [3] * 5 + [5]
@@ -630,10 +629,10 @@ def test_nobody_is_to_be_classified_in_a_split_by_person(root: Path) -> None:
     FaceData.of(compose_config([*words, "task=classify"]))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"CelebA's first 5,000 images are not at {REAL}")
-def test_the_real_images(tmp_path: Path) -> None:
-    faces = source(REAL, images="images", min_images=2).faces(SIZE, tmp_path)
-    with (REAL / "identity_CelebA.txt").open() as file:
+def test_the_real_images(tmp_path: Path, real_faces: Path) -> None:
+    root = real_faces / "celeba5k"
+    faces = source(root, images="images", min_images=2).faces(SIZE, tmp_path)
+    with (root / "identity_CelebA.txt").open() as file:
         person = dict(line.split() for line in file)
     images = Counter(person.values())
     kept = [image for image in sorted(person) if images[person[image]] >= 2]
@@ -645,7 +644,7 @@ def test_the_real_images(tmp_path: Path) -> None:
     assert faces.is_test.tolist() == [of_the_name(image.removesuffix(".jpg")) for image in kept]
     assert faces.landmarks is None
     for index in (0, len(kept) // 2, len(kept) - 1):
-        with Image.open(REAL / "images" / kept[index]) as image:
+        with Image.open(root / "images" / kept[index]) as image:
             width, height = image.size
             square = image.crop((0, (height - width) // 2, width, (height + width) // 2))
             expected = np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).astype(int)

@@ -18,7 +18,6 @@ from facedistill.data.sources.lfw import Lfw
 from facedistill.errors import DataError
 
 SIZE = 28
-REAL = Path(__file__).parents[3] / "shared" / "faces" / "lfw"
 PEOPLE = {"Ann_A": 12, "Bob_B": 12, "Cid": 3, "Dee": 3, "Eve": 3, "Fay": 1}
 HEADER = "2\t3"
 PAIRS = [
@@ -397,10 +396,10 @@ def test_changed_landmarks_and_images_are_read_again(root: Path) -> None:
     assert near(colour_at(pairs.images[pairs.left[7]]), (250, 250, 250))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"Labeled Faces in the Wild is not at {REAL}")
-def test_the_real_images_and_protocol(tmp_path: Path) -> None:
-    assert source(REAL).identity()["images"] == 4324  # and neither the pairs nor the landmarks are complained about
-    faces = source(REAL, alignment="centre").faces(8, tmp_path)
+def test_the_real_images_and_protocol(tmp_path: Path, real_faces: Path) -> None:
+    root = real_faces / "lfw"
+    assert source(root).identity()["images"] == 4324  # and neither the pairs nor the landmarks are complained about
+    faces = source(root, alignment="centre").faces(8, tmp_path)
     assert faces.counts == {
         "images": 4324,
         "identities": 158,

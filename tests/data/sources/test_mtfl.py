@@ -21,7 +21,6 @@ from facedistill.data.sources.mtfl import SCALE, SHIFT, SIDE, Mtfl, box_around
 from facedistill.errors import DataError
 
 SIZE = 32
-REAL = Path(__file__).parents[3] / "shared" / "faces" / "mtfl"
 POINTS = ["leye_x", "leye_y", "reye_x", "reye_y", "nose_x", "nose_y", "lmouth_x", "lmouth_y", "rmouth_x", "rmouth_y"]
 COLUMNS = ["split", "source", "file", "width", "height", *POINTS]
 SPLITS = ["train", "train", "test_b", "train", "test_a", "test_b", "train", "train"]
@@ -328,10 +327,10 @@ def test_changed_annotations_and_images_are_read_again(root: Path) -> None:
     assert numbers(read(root))[0] == 6
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"MTFL is not at {REAL}")
-def test_the_real_images(tmp_path: Path) -> None:
-    assert source(REAL).identity()["images"] == 15_022
-    with (REAL / "annotations.csv").open() as file:
+def test_the_real_images(tmp_path: Path, real_faces: Path) -> None:
+    real = real_faces / "mtfl"
+    assert source(real).identity()["images"] == 15_022
+    with (real / "annotations.csv").open() as file:
         header, *rows = file.readlines()
     splits = [line.partition(",")[0] for line in rows]
     assert {split: splits.count(split) for split in set(splits)} == {
@@ -340,7 +339,7 @@ def test_the_real_images(tmp_path: Path) -> None:
         "test_aflw": 2995,
     }
     (tmp_path / "mtfl").mkdir()
-    (tmp_path / "mtfl" / "images").symlink_to(REAL / "images")
+    (tmp_path / "mtfl" / "images").symlink_to(real / "images")
     (tmp_path / "mtfl" / "annotations.csv").write_text(header + "".join(rows[::4]))  # all of them take half a minute
     faces = read(tmp_path / "mtfl")
     assert faces.counts == {"images": 3756, "identities": 0, "skipped": 0}
@@ -353,11 +352,11 @@ def test_the_real_images(tmp_path: Path) -> None:
     assert faces.landmarks.max() < SIZE - 0.5  # the box holds every landmark
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"MTFL is not at {REAL}")
-def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Path) -> None:
+def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Path, real_faces: Path) -> None:
+    real = real_faces / "mtfl"
     (tmp_path / "mtfl").mkdir()
-    (tmp_path / "mtfl" / "images").symlink_to(REAL / "images")
-    with (REAL / "annotations.csv").open() as file:
+    (tmp_path / "mtfl" / "images").symlink_to(real / "images")
+    with (real / "annotations.csv").open() as file:
         header, *rows = file.readlines()
     (tmp_path / "mtfl" / "annotations.csv").write_text(header + "".join(rows[::500]))
     faces, crop, mirrored = read(tmp_path / "mtfl"), SIZE - 8, 0

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedistill.data import synthetic_source
 from facedistill.data.faces import FaceSet
+from facedistill.data.sources import synthetic
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.data.synthetic import render_faces
 
@@ -35,7 +35,7 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(synthetic_source, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", refuse)
 
 
 def test_pixels_labels_and_names(made: FaceSet) -> None:
@@ -94,7 +94,7 @@ def test_the_identity_changes_with_what_changes_the_faces(change: dict[str, int]
 
 def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     before = SOURCE.identity()
-    monkeypatch.setattr(synthetic_source, "RENDERER_VERSION", synthetic_source.RENDERER_VERSION + 1)
+    monkeypatch.setattr(synthetic, "RENDERER_VERSION", synthetic.RENDERER_VERSION + 1)
     assert SOURCE.identity() != before
 
 

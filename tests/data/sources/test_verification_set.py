@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.model_selection import KFold
 
 from facedistill.config.compose import CONFIG_DIR
-from facedistill.data import verification_set
 from facedistill.data.faces import Pairs
+from facedistill.data.sources import verification_set
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import VerificationSet, find_bin
 from facedistill.errors import DataError

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from fuzz import RUNS, damaged, fuzz, said
 
+from facedistill.data.files.formats import base64_tsv
 from facedistill.data.files.formats.base64_tsv import Base64Tsv
-from facedistill.data.formats import base64_tsv
 from facedistill.errors import DataError
 
-REAL = Path(__file__).parents[4] / "shared" / "faces" / "lfw" / "images"
 NAME = "FaceImageCroppedWithAlignment.tsv"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 MIDS = ["m.0b", "m.0a", "m.0b", "m.0c", "m.0a", "m.0b"]  # one of a kind need not be in one place
@@ -114,9 +113,8 @@ def test_numbers_from_the_end_and_beyond(tmp_path: Path) -> None:
         tsv.image(6)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no faces of LFW at {REAL}")
-def test_real_jpegs(tmp_path: Path) -> None:
-    images = [path.read_bytes() for path in sorted(REAL.glob("A*/*.jpg"))[:5]]
+def test_real_jpegs(tmp_path: Path, real_faces: Path) -> None:
+    images = [path.read_bytes() for path in sorted(real_faces.glob("lfw/images/A*/*.jpg"))[:5]]
     assert len(images) == 5
     tsv = opened(tmp_path, text([[*ROWS[0][:6], base64.b64encode(image).decode()] for image in images]))
     assert [tsv.image(number) for number in range(5)] == images

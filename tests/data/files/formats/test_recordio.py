@@ -30,9 +30,9 @@ from record_writer import (
     write_index,
 )
 
+from facedistill.data.files.formats import recordio
 from facedistill.data.files.formats.face_records import FaceRecords
 from facedistill.data.files.formats.recordio import RecordFile
-from facedistill.data.formats import recordio
 from facedistill.errors import DataError
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from fuzz import RUNS, damaged, fuzz
 
+from facedistill.data.files.formats import inert_pickle
 from facedistill.data.files.formats.verification_bin import VerificationPairs, read_verification_bin
-from facedistill.data.formats import inert_pickle
 from facedistill.errors import DataError
 
-REAL = Path(__file__).parents[4] / "shared" / "faces" / "lfw" / "images"
 SAME = [True, False, False, True]
 JPEG = b"\xff\xd8\xff\xe0"
 # every byte, quotes and line ends, a short one, one with a length of two bytes and one of three
@@ -203,10 +202,9 @@ def test_what_follows_the_end_is_no_matter(tmp_path: Path) -> None:
     good(tmp_path, python3(2) + b"more")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no faces of LFW at {REAL}")
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_real_jpegs(tmp_path: Path, protocol: int) -> None:
-    images = [path.read_bytes() for path in sorted(REAL.glob("A*/*.jpg"))[:8]]
+def test_real_jpegs(tmp_path: Path, real_faces: Path, protocol: int) -> None:
+    images = [path.read_bytes() for path in sorted(real_faces.glob("lfw/images/A*/*.jpg"))[:8]]
     assert len(images) == 8
     good(tmp_path, pickle.dumps((images, SAME), protocol), images)
 

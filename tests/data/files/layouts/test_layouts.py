@@ -15,7 +15,7 @@ from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.files.photos import decode_photo
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.errors import DataError
-from writers import PEOPLE, REAL, SHOTS, Face, encoded_faces, write_folders, write_records, write_tsv
+from writers import PEOPLE, SHOTS, Face, encoded_faces, real_photos, write_folders, write_records, write_tsv
 
 SIZE = 24
 
@@ -38,9 +38,7 @@ def read(root: Path, size: int = SIZE, **changed: object) -> FaceSet:
 
 @pytest.fixture(params=["embedded", "real"])
 def faces(request: pytest.FixtureRequest) -> list[Face]:
-    if request.param == "real" and not REAL.is_dir():
-        pytest.skip("the real faces are not there")
-    return encoded_faces(request.param == "real")
+    return real_photos(request.getfixturevalue("real_faces")) if request.param == "real" else encoded_faces()
 
 
 @pytest.fixture
@@ -83,18 +81,18 @@ def test_without_their_names_records_are_known_by_their_keys(
 
 
 def test_names_that_two_labels_share_are_not_taken_for_one_identity(tmp_path: Path) -> None:
-    faces = encoded_faces(real=False)
+    faces = encoded_faces()
     root = write_records(tmp_path / "as records", faces)
     (root / "train.lst").write_text((root / "train.lst").read_text().replace("person 1/", "person 0/1"))
     assert read(root).identities == ["0", "1", "2", "3"]
 
 
-def test_tsv_has_the_images_names_and_split_of_the_jpegs_unpacked_from_it(tmp_path: Path) -> None:
-    faces = [
+def test_tsv_has_the_images_names_and_split_of_the_jpegs_unpacked_from_it(tmp_path: Path, faces: list[Face]) -> None:
+    order = [
         face._replace(identity=f"m.0{number // SHOTS}", file=f"{number % SHOTS}-FaceId-0.jpg")
-        for number, face in enumerate(encoded_faces(REAL.is_dir()))
+        for number, face in enumerate(faces)
     ]
-    order = sorted(faces, key=lambda face: (face.identity, face.file))
+    order.sort(key=lambda face: (face.identity, face.file))
     folders = read(write_folders(tmp_path / "in folders", order))
     for root in (write_tsv(tmp_path / "tsv" / "FaceImageCroppedWithAlignment.tsv", order), tmp_path / "tsv"):
         found = read(root)
@@ -115,7 +113,7 @@ def test_images_are_pixel_for_pixel_those_that_were_written(tmp_path: Path, face
 
 
 def test_the_identity_is_that_of_the_contents_wherever_they_lie(tmp_path: Path) -> None:
-    faces = encoded_faces(real=False)
+    faces = encoded_faces()
     records = write_records(tmp_path / "records", faces)
     lines = write_tsv(tmp_path / "lines" / "a.tsv", faces)
     for root in (records, lines.parent):
@@ -134,7 +132,7 @@ def test_the_identity_is_that_of_the_contents_wherever_they_lie(tmp_path: Path) 
 
 
 def test_identities_with_few_images_are_left_out_in_every_form(tmp_path: Path) -> None:
-    faces = encoded_faces(real=False)[:-3]
+    faces = encoded_faces()[:-3]
     for root in (
         write_folders(tmp_path / "folders", faces),
         write_records(tmp_path / "records", faces),
@@ -146,7 +144,7 @@ def test_identities_with_few_images_are_left_out_in_every_form(tmp_path: Path) -
 
 
 def test_a_broken_image_is_named_or_skipped_in_every_form(tmp_path: Path) -> None:
-    faces = encoded_faces(real=False)
+    faces = encoded_faces()
     faces[5] = faces[5]._replace(content=faces[5].content[:50])
     for root, place in (
         (write_folders(tmp_path / "folders", faces), "005.png"),
@@ -185,7 +183,7 @@ def test_a_tar_is_to_be_unpacked(tmp_path: Path) -> None:
 
 def test_names_of_all_kinds(tmp_path: Path) -> None:
     """Spaces, other letters, upper-case suffixes, links."""
-    faces = encoded_faces(real=False)
+    faces = encoded_faces()
     root = write_folders(tmp_path / "Ünï cödé", [face._replace(file=face.file.upper()) for face in faces])
     (tmp_path / "link").symlink_to(root)
     (root / "person 0").rename(tmp_path / "elsewhere")
@@ -263,7 +261,7 @@ def test_the_whole_image_is_black_where_it_is_no_square(tmp_path: Path) -> None:
 
 
 def test_an_alignment_says_which_list_it_takes(tmp_path: Path) -> None:
-    root = write_folders(tmp_path / "faces", encoded_faces(real=False))
+    root = write_folders(tmp_path / "faces", encoded_faces())
     for alignment, key in (("similarity", "landmarks"), ("box", "boxes")):
         with pytest.raises(DataError, match=rf"data.alignment={alignment} takes data.{key}=FILE"):
             source(root, alignment=alignment)
