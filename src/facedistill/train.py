@@ -6,7 +6,7 @@ import gc
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import hydra
@@ -15,63 +15,66 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from facedistill.config.compose import CONFIG_DIR, checked, quoted
+from facedistill.cli import REFUSED
+from facedistill.config.choices import CONFIG_DIR
+from facedistill.config.compose import checked, quoted
 from facedistill.errors import ConfigError, FacedistillError
-from facedistill.runs.plan import check_buildable, ensure, plan, tree
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import check_tree, plan, tree
 from facedistill.runs.run import Run
-from facedistill.sweep.jobs import processes_of
-from facedistill.sweep.progress_table import score
-from facedistill.sweep.scheduler import refuse, run_sweep, told_failures
+from facedistill.sweep.progress_table import score_line
+from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
 
-LOCAL = "hydra_plugins.facedistill_hydra.launcher.LocalLauncher"
 console = Console(soft_wrap=True, highlight=False)
 
 
-@hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")
-def train(node: DictConfig) -> Run | None:
-    """One cell. An error of ours is one line, and in a sweep it does not stop the other cells.
+def train_cell(node: DictConfig) -> None:
+    """Train a cell in this process; an error of ours is one line, and in a sweep it does not stop the other cells."""
+    if run := plan_cell(node):
+        try:
+            run_cell(run)
+        except FacedistillError as error:
+            refuse(run.words, error)
 
-    Returns:
-        In a sweep on this machine the cell, for its launcher to make.
-    """
+
+def plan_cell(node: DictConfig) -> Run | None:
+    """The run of a cell, once it is known that it can be trained; None: it can't, or only its plan was asked for."""
     hydra_config = HydraConfig.get()
-    sweeps = hydra_config.mode == RunMode.MULTIRUN
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
         run = plan(words, checked(node))
         if run.config.plan:
-            title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if sweeps else ""
+            in_sweep = hydra_config.mode == RunMode.MULTIRUN
+            title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""
             console.print(tree(run, title))
             return None
         if not run.is_complete:
             if run.config.trainer.num_nodes > 1:
                 raise ConfigError(
                     "trainer.num_nodes: this command starts processes on one machine; on several, each is given "
-                    f"`python -m facedistill.worker {shlex.join(words)}`, see its --help"
+                    f"`facedistill worker {shlex.join(words)}`, see its --help"
                 )
-            check_buildable(run)
-        if sweeps and hydra_config.launcher._target_ == LOCAL:
-            return run
-        run_cell(run)
+            check_tree(run)
+        return run
     except FacedistillError as error:
         refuse(words, error)
-    return None
+        return None
 
 
 def run_cell(run: Run) -> None:
-    """Make a cell in this process, with its own bar; where it takes several processes, in fresh ones."""
+    """Train a run in this process, with its own bar; where it takes several processes, in fresh ones."""
     if not run.is_complete:
-        if processes_of(run.config) > 1:
-            run_sweep([run], 1, processes_of(run.config))
+        if run.config.trainer.world_size > 1:
+            run_sweep([run], 1, run.config.trainer.world_size)
             return
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         ensure(run, import_train_run())
-    console.print(f"{run.name}: {score(run)}", markup=False)
+    console.print(f"{run.name}: {score_line(run)}", markup=False)
 
 
 def import_train_run() -> Callable[[Run, str], None]:
-    """``fit.train_run``, imported late: torch and Lightning take seconds, and a plan or a complete run needs neither."""
+    """``fit.train_run``, imported late: torch and Lightning take seconds, and a plan needs neither."""
     gc.disable()  # a quarter of those seconds is garbage collection that finds nothing
     from facedistill.training.fit import train_run
 
@@ -80,13 +83,13 @@ def import_train_run() -> Callable[[Run, str], None]:
     return train_run
 
 
-def main() -> None:
-    """The command; exit status 2 if a cell could not be made, 130 or 143 if it was stopped."""
+def main(words: Sequence[str]) -> int:
+    """The exit status: 2 if a cell could not be trained, 130 or 143 if it was stopped."""
     stop_on_signals()
-    sys.argv[1:] = map(quoted, sys.argv[1:])
-    train()
-    sys.exit(2 if told_failures() else 0)
+    sys.argv = [sys.argv[0], *map(quoted, words)]
+    hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(train_cell)()
+    return REFUSED if report_failures() else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

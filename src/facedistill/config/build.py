@@ -1,60 +1,117 @@
-"""The only place that calls what a ``_target_`` names."""
+"""The registry: a node of the configuration says its ``type``, a short name; what it names is found here and built.
+
+The types of this package are found by their file: a target with ``type: soft`` is the one class in
+``facedistill/distill/targets/soft.py``. An installed package adds types of its own by entry points of the group
+``facedistill.KIND`` (docs/extending.md). Nothing else that a configuration names is ever imported or called.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import Any, NamedTuple
 
 from facedistill.errors import ConfigError
 
-BUILDABLE = ("facedistill.data.", "facedistill.models.", "facedistill.distill.", "facedistill.tasks.")
-DESCRIPTIVE = ("name", "rates", "gives", "compares", "published")  # keys that are for us, not for what a node names
+
+class _Kind(NamedTuple):
+    """Where the types of a kind are, and the class that all of them are subclasses of."""
+
+    package: str
+    base_module: str
+    base: str
 
 
-def build(node: Mapping[str, Any], **arguments: Any) -> Any:
-    """Call what ``_target_`` names with the node's other keys and ``arguments``; the only place that does.
+KINDS = {
+    "source": _Kind("facedistill.data.sources", "facedistill.data.sources.source", "Source"),
+    "model": _Kind("facedistill.models.families", "facedistill.models.backbone", "Backbone"),
+    "target": _Kind("facedistill.distill.targets", "facedistill.distill.target", "Target"),
+    "task": _Kind("facedistill.tasks", "facedistill.tasks.base", "ScheduledModule"),
+}
+# Keys that describe a node to people and to the plan; a type gets them only where it takes them.
+DESCRIPTIVE = ("name", "rates", "gives", "published", "compares", "from")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
-    Keys that only describe (``DESCRIPTIVE``) are passed where the callee takes them.
+
+def build(kind: str, node: Mapping[str, Any], **arguments: Any) -> Any:
+    """An instance of what a node names, made from its other keys and ``arguments``.
 
     Raises:
-        ConfigError: a target outside of the packages in ``BUILDABLE``, an unknown or missing argument.
+        ConfigError: there is no such type, or an argument is unknown or missing.
     """
-    factory = find_target(node)
+    factory = find_type(kind, node)
     return factory(**_arguments(factory, node, arguments))
 
 
-def find_target(node: Mapping[str, Any]) -> Callable[..., Any]:
-    """What ``_target_`` names, if it may be called."""
-    target = str(node.get("_target_"))
-    module_name, _, attribute = target.rpartition(".")
-    if not target.startswith(BUILDABLE):
-        raise ConfigError(f"_target_: {target} is not allowed; it must start with one of {', '.join(BUILDABLE)}")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"_target_: {target} does not exist ({error})") from error
-    # facedistill.data.sources.source.os.system would otherwise be reached through a module's own imports
-    if not callable(found) or not str(found.__module__).startswith(BUILDABLE):
-        raise ConfigError(f"_target_: {target} is not a class or function of this package")
-    return cast(Callable[..., Any], found)
-
-
-def check_target(node: Mapping[str, Any], **arguments: Any) -> None:
+def check_buildable(kind: str, node: Mapping[str, Any], **arguments: Any) -> None:
     """Raise ``ConfigError`` where ``build`` would, without building."""
-    _arguments(find_target(node), node, arguments)
+    _arguments(find_type(kind, node), node, arguments)
 
 
-def _arguments(factory: Callable[..., Any], node: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
+    """The class that a node names.
+
+    Raises:
+        ConfigError: there is no such type; says which there are.
+    """
+    if "_target_" in node:
+        raise ConfigError(
+            f"_target_={node['_target_']} is not called: a configuration names its {kind} by type=NAME. To add types "
+            "of your own, see docs/extending.md"
+        )
+    name = node.get("type")
+    found = _of_package(kind, name) if isinstance(name, str) and _NAME.fullmatch(name) else None
+    added = {point.name: point for point in entry_points(group=f"facedistill.{kind}")}
+    if found is None and name not in added:
+        names = [module.name for module in iter_modules(import_module(KINDS[kind].package).__path__)]
+        choices = sorted([*(other for other in names if _of_package(kind, other)), *added])
+        raise ConfigError(f"type={name} is not a registered {kind}. Choices: {', '.join(choices)}")
+    if found is not None and name in added:
+        raise ConfigError(f"type={name}: {added[name].value} takes the name of a {kind} of this package; rename it")
+    if found is not None:
+        return found
+    try:
+        loaded = added[str(name)].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"type={name}: {added[str(name)].value} can't be imported ({error})") from error
+    if not (inspect.isclass(loaded) and issubclass(loaded, _base(kind))):
+        raise ConfigError(f"type={name}: {added[str(name)].value} is not a subclass of {KINDS[kind].base}")
+    return loaded
+
+
+def _base(kind: str) -> type[Any]:
+    base: type[Any] = getattr(import_module(KINDS[kind].base_module), KINDS[kind].base)
+    return base
+
+
+def _of_package(kind: str, name: str) -> type[Any] | None:
+    """The class in the file of that name."""
+    module_name = f"{KINDS[kind].package}.{name}"
+    if find_spec(module_name) is None:
+        return None
+    base = _base(kind)
+    classes = [
+        found
+        for found in vars(import_module(module_name)).values()
+        if inspect.isclass(found) and issubclass(found, base) and found.__module__ == module_name
+    ]
+    return classes[0] if len(classes) == 1 and classes[0] is not base and not inspect.isabstract(classes[0]) else None
+
+
+def _arguments(factory: type[Any], node: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     signature = inspect.signature(factory)
-    given = {key: value for key, value in node.items() if key != "_target_"}
-    for described in DESCRIPTIVE:
-        if described not in signature.parameters:
-            given.pop(described, None)
+    given = {
+        key: value
+        for key, value in node.items()
+        if key != "type" and (key not in DESCRIPTIVE or key in signature.parameters)
+    }
     try:
         signature.bind(**{**given, **more})
     except TypeError as error:
-        known = ", ".join(signature.parameters)
-        raise ConfigError(f"{node['_target_']}: {error}; it takes {known}") from error
+        raise ConfigError(f"type={node['type']}: {error}; it takes {', '.join(signature.parameters)}") from error
     return {**given, **more}

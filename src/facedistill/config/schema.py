@@ -1,14 +1,36 @@
-"""The typed schema of a run: what a configuration holds, and what follows from it."""
+"""The typed schema of a run: what a configuration holds, what follows from it, and what it refuses.
+
+Each dataclass has the rules about its own keys in ``complaints``; those about several of them are ``Config``'s.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-CLASSIFICATION = ("teacher", "classify", "hint")  # tasks whose own teacher is the one of classification
+from facedistill.config.choices import data_with, initializations_of, nodes
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+BANK_TYPES = ("float16", "float32")
+REDUCTIONS = ("mean", "sum")
+LOGGER_MODES = ("auto", "online", "offline")
+TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
+
+
+class Cell(NamedTuple):
+    """A cell of a sweep, whatever its data, schedule and seed."""
+
+    task: str
+    softmax: bool
+    rate: int
+    init: str
+    target: str
 
 
 @dataclass
@@ -23,13 +45,24 @@ class RatesConfig:
 class TaskConfig:
     """What is trained.
 
-    ``needs``: what its data must give. ``classifies``: its loss has H(P, y), so its network tells identities apart.
-    ``distils``: may have a target. ``needs_teacher``: even with target=none. ``images_per_identity``: K of batches
-    of P identities × K images, null where every sample comes once an epoch. ``alpha``: weight of the soft prediction
-    unless ``target.alpha`` says otherwise. ``options``: what else its module is told; ``_target_`` checks it.
+    Attributes:
+        type: the registered LightningModule.
+        metric: the score that stands for a run, one of its evaluation's.
+        needs: what its data must give, ``identities`` or ``landmarks``.
+        classifies: its loss has H(P, y), so its network tells identities apart.
+        distils: it may have a target.
+        needs_teacher: even with target=none.
+        own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
+        is_teacher: it pretrains the recognizer.
+        intermediate: a first stage that others start from, not a student that is scored.
+        compared_as: the task whose runs its metrics are compared with; null: its own.
+        softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.
+        images_per_identity: K of batches of P identities × K images, null where every sample comes once an epoch.
+        alpha: weight of the soft prediction unless ``target.alpha`` says otherwise.
+        options: what else its module is told.
     """
 
-    _target_: str = MISSING
+    type: str = MISSING
     name: str = MISSING
     rate: int = MISSING
     batch_size: int = MISSING
@@ -39,37 +72,71 @@ class TaskConfig:
     classifies: bool = MISSING
     distils: bool = MISSING
     needs_teacher: bool = False
+    own_teacher: bool = False
+    is_teacher: bool = False
+    intermediate: bool = False
+    compared_as: str | None = None
     softmax: bool | None = None
     images_per_identity: int | None = None
     alpha: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
 
+    def complaints(self) -> Iterator[str]:
+        if self.softmax is not None and "softmax" not in nodes("task")[self.name]:
+            joint = ", ".join(f"task={name}" for name, node in nodes("task").items() if "softmax" in node)
+            yield f"task.softmax belongs to {joint}, the joint form; task={self.name} has none"
+        per_identity = self.images_per_identity
+        if per_identity is not None and not (
+            per_identity >= 2 and self.batch_size % per_identity == 0 and self.batch_size >= 2 * per_identity
+        ):
+            yield (
+                f"task.images_per_identity={per_identity}: batches of task.batch_size={self.batch_size} must hold at "
+                "least two identities with at least two images each, and equally many of each"
+            )
+        if self.batch_size < 2:
+            yield f"task.batch_size={self.batch_size} must be at least 2: BatchNorm needs two images"
+        for start, rates in asdict(self.learning_rates).items():
+            if not rates or not all(0 < rate < math.inf for rate in rates):
+                yield f"task.learning_rates.{start} must be one or more numbers above 0"
+
 
 @dataclass
 class InitConfig:
-    """Where the weights start. ``parent``: the choices of the run whose weights are loaded, else random."""
+    """Where the weights start.
+
+    Attributes:
+        starts: what it starts from what, for messages.
+        tasks: that it may start.
+        parent: the choices of the run whose weights are loaded; null: random weights.
+        rates: which of the task's learning rates it takes: ``random``, ``initialized``, or ``whole``, both in turn.
+        makes_teacher: a run with it is the teacher of its task.
+    """
 
     name: str = MISSING
     starts: str = MISSING
     tasks: list[str] = MISSING
     parent: dict[str, str] | None = None
     rates: str = MISSING
+    makes_teacher: bool = False
 
 
 @dataclass
 class TargetConfig:
-    """What is learnt from the teacher: the terms of the loss and their weights.
+    """What is learnt from the teachers: the terms of the loss and their weights.
 
-    A term ``compares`` the hidden layers (``features``) or what is said of identities (``logits``).
-    ``views``: of every training image that the teacher answers once for all students, and its bank keeps as ``bank``
-    (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
+    Attributes:
+        views: of every training image that a teacher answers once for all students, and its bank keeps as ``bank``
+            (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
+        terms: by name. A term has the ``type`` of a registered target, its ``weight``, what it ``compares``
+            (``embedding`` or ``logits``), the role of the teacher that it comes ``from`` (``auto``: the recognizer
+            where logits are compared and the task's own teacher has none, else the task's own), and the arguments of
+            its type.
     """
 
     name: str = MISSING
     alpha: float = 0.0
     beta: float = 0.0
     tau: float = MISSING
-    soft_teacher: str = MISSING
     views: int | str = MISSING
     bank: str = MISSING
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -78,15 +145,52 @@ class TargetConfig:
         """The terms that count, i.e. whose weight is not zero."""
         return {name: term for name, term in self.terms.items() if term["weight"] != 0}
 
+    def complaints(self) -> Iterator[str]:
+        if not (self.views in ("all", "live") or (isinstance(self.views, int) and self.views >= 1)):
+            yield f"target.views={self.views}: choices are live, all, or a number of views, at least 1"
+        if self.bank not in BANK_TYPES:
+            yield f"target.bank={self.bank}: choices are {', '.join(BANK_TYPES)}"
+        for name, term in self.terms.items():
+            if missing := {"type", "weight", "compares"} - term.keys():
+                yield f"target.terms.{name} has no {min(missing)}"
+                return
+            if not isinstance(term["weight"], int | float) or not 0 <= term["weight"] < math.inf:
+                yield f"target.terms.{name}.weight={term['weight']} must be a number that is not negative"
+            if term.get("reduction", "mean") not in REDUCTIONS:
+                yield f"target.terms.{name}.reduction={term['reduction']}: choices are {', '.join(REDUCTIONS)}"
+        if self.name == "none" and self.active():
+            yield "target=none has no weights. Use target=soft for alpha, target=hidden for beta"
+        if self.name != "none" and not self.active():
+            yield f"target={self.name} with every weight 0 learns nothing from the teacher. Use target=none"
+        if not 0 < self.tau < math.inf:
+            yield "target.tau must be a number above 0"
+
 
 @dataclass
 class TeacherConfig:
-    """The teacher's architecture, its seed, and a file to take it from instead of pretraining it."""
+    """The recognizer's architecture and seed, and a file to take it from instead of pretraining it.
+
+    ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from.
+    """
 
     model: dict[str, Any] = field(default_factory=dict)
     seed: int = MISSING
     weights: str | None = None
     backbone: str | None = None
+
+    def complaints(self) -> Iterator[str]:
+        if self.weights and self.backbone:
+            yield "teacher.weights names a finished teacher, teacher.backbone one to be trained: give one"
+        if self.seed < 0:
+            yield "teacher.seed must not be negative"
+
+
+@dataclass
+class OtherTeacherConfig:
+    """One more teacher, from a file of weights; ``model``: its architecture, if it is not a run of ours."""
+
+    weights: str = MISSING
+    model: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,6 +200,10 @@ class ImageConfig:
     resize: int = MISSING
     crop: int = MISSING
 
+    def complaints(self) -> Iterator[str]:
+        if not 1 <= self.crop <= self.resize:
+            yield f"image.crop={self.crop} must lie between 1 and image.resize={self.resize}"
+
 
 @dataclass
 class ScheduleConfig:
@@ -104,6 +212,12 @@ class ScheduleConfig:
     epochs: int = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
+
+    def complaints(self) -> Iterator[str]:
+        if self.epochs < 1:
+            yield "schedule.epochs must be a number above 0"
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            yield "schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative"
 
 
 @dataclass
@@ -120,6 +234,23 @@ class TrainerConfig:
     sync_batchnorm: bool = MISSING
     progress: bool = MISSING
 
+    @property
+    def world_size(self) -> int:
+        """How many processes train a run together."""
+        return self.devices * self.num_nodes
+
+    def complaints(self) -> Iterator[str]:
+        if self.precision not in PRECISIONS:
+            yield f"trainer.precision={self.precision}: choices are {', '.join(PRECISIONS)}"
+        if self.accelerator not in ACCELERATORS:
+            yield f"trainer.accelerator={self.accelerator}: choices are {', '.join(ACCELERATORS)}"
+        if self.devices < 1 or self.num_nodes < 1:
+            yield "trainer.devices and trainer.num_nodes must be at least 1"
+        if self.sync_batchnorm and self.accelerator == "cpu":
+            yield "trainer.sync_batchnorm=true works on GPUs only: torch has none for CPUs"
+        if self.threads < 1 or self.num_workers < 0:
+            yield "trainer.threads must be at least 1, and trainer.num_workers must not be negative"
+
 
 @dataclass
 class LoggerConfig:
@@ -129,6 +260,10 @@ class LoggerConfig:
     mode: str = MISSING
     project: str = MISSING
     entity: str | None = None
+
+    def complaints(self) -> Iterator[str]:
+        if self.mode not in LOGGER_MODES:
+            yield f"logger.mode={self.mode}: choices are {', '.join(LOGGER_MODES)}"
 
 
 @dataclass
@@ -140,6 +275,7 @@ class Config:
     recognition: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    teachers: dict[str, OtherTeacherConfig] = field(default_factory=dict)
     init: InitConfig = field(default_factory=InitConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -157,9 +293,25 @@ class Config:
     cells: int = 1
 
     @property
+    def cell(self) -> Cell:
+        return Cell(self.task.name, bool(self.task.softmax), self.rate, self.init.name, self.target.name)
+
+    @property
+    def axes(self) -> list[str]:
+        """The cell in a few words; a recognizer and an intermediate stage have no initialization and no target."""
+        axes = [self.task.name + ("-softmax" if self.task.softmax else ""), f"r{self.rate}"]
+        has_choices = not (self.task.is_teacher or self.task.intermediate)
+        return [*axes, self.init.name, self.target.name] if has_choices else axes
+
+    @property
+    def compared_as(self) -> str:
+        """Under which name the metrics of a task, its teacher's and its students', are compared."""
+        return (self.task.compared_as or self.task.name) + ("-softmax" if self.task.softmax else "")
+
+    @property
     def is_teacher(self) -> bool:
-        """Whether this is the teacher of its task: of classification, or what init=teacher makes of that one."""
-        return self.task.name == "teacher" or self.init.name == "teacher"
+        """Whether this is the teacher of its task: the recognizer, or what init=teacher makes of it."""
+        return self.task.is_teacher or self.init.makes_teacher
 
     @property
     def network(self) -> dict[str, Any]:
@@ -169,7 +321,7 @@ class Config:
     @property
     def recognition_data(self) -> dict[str, Any]:
         """Whose faces the classification runs see that this run stands on."""
-        return self.data if self.recognition["name"] == "same" else self.recognition
+        return self.recognition if "type" in self.recognition else self.data
 
     @property
     def tells_identities(self) -> bool:
@@ -179,30 +331,104 @@ class Config:
     @property
     def identities_data(self) -> dict[str, Any]:
         """Whose identities that output layer tells apart."""
-        answering = {self.teacher_of(term) for term in self.target.active()}
-        return self.recognition_data if "recognizer" in answering else self.data
+        return self.recognition_data if RECOGNIZER in map(self.role_of, self.target.active()) else self.data
 
-    def teacher_of(self, term: str) -> str:
-        """Who answers for a term: ``teacher``, the task's own, or ``recognizer``, the one of classification.
-
-        The recognizer says who it is where the task's own teacher can't.
-        """
-        if self.task.name in CLASSIFICATION or self.target.terms[term]["compares"] == "features":
-            return "teacher"
-        auto = "teacher" if self.task.classifies else "recognizer"
-        return {"auto": auto, "task": "teacher", "classification": "recognizer"}[self.target.soft_teacher]
+    def role_of(self, term: str) -> str:
+        """The role of the teacher that a term comes from."""
+        node = self.target.terms[term]
+        role: str = node.get("from", "auto")
+        if role == "auto":
+            role = RECOGNIZER if node["compares"] == "logits" and not self.task.classifies else TEACHER
+        return TEACHER if role == RECOGNIZER and not self.task.own_teacher else role
 
     @property
     def epoch_rates(self) -> list[float]:
         """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
         given = self.task.learning_rates
-        from_backbone = self.task.name == "teacher" and self.teacher.backbone is not None
+        from_backbone = self.task.is_teacher and self.teacher.backbone is not None
         rates = {
             "random": given.random,
             "initialized": given.initialized,
             "whole": [*given.random, *given.initialized],
         }["initialized" if from_backbone else self.init.rates]
         return [rate for rate in rates for _ in range(self.schedule.epochs)]
+
+    def complaints(self, trains: bool = True) -> Iterator[str]:
+        """What is impossible, one by one; ``trains``: its task is done, else data are looked at."""
+        if trains:
+            yield from self._complaints_of_data()
+        yield from self._complaints_of_choices()
+        yield from self.task.complaints()
+        yield from self.target.complaints()
+        yield from self._complaints_of_teachers()
+        for part in (self.teacher, self.image, self.schedule, self.trainer, self.logger):
+            yield from part.complaints()
+        ranks, task = self.trainer.world_size, self.task
+        if task.batch_size // (task.images_per_identity or 1) // ranks < (1 if task.images_per_identity else 2):
+            yield (
+                f"trainer.devices={self.trainer.devices} × trainer.num_nodes={self.trainer.num_nodes} share a batch of "
+                f"task.batch_size={task.batch_size}: too few for each, as BatchNorm needs two images"
+            )
+        if self.seed < 0:
+            yield "seed must not be negative"
+
+    def _complaints_of_data(self) -> Iterator[str]:
+        needs = self.task.needs
+        if needs not in self.data["gives"]:
+            choices = ", ".join(f"data={name}" for name in data_with(needs))
+            yield (
+                f"task={self.task.name} needs {needs}, which data={self.data['name']} does not give. Choices: "
+                f"{choices}. Where other runs stand on it: data@recognition=…"
+            )
+
+    def _complaints_of_choices(self) -> Iterator[str]:
+        task, init, target = self.task, self.init, self.target
+        if task.name not in init.tasks:
+            choices = ", ".join(f"init={name}" for name in initializations_of(task.name))
+            yield (
+                f"init={init.name} starts {init.starts}: it can't start task={task.name}. "
+                f"Choices for task={task.name}: {choices}"
+            )
+        if not task.distils and target.active():
+            why = "a teacher has no teacher" if task.is_teacher else "its loss is the teacher's middle layer"
+            yield f"target={target.name} can't be learnt by task={task.name}: {why}. Use target=none"
+        if task.is_teacher and self.rate != 1:
+            yield (
+                f"rate={self.rate} can't be a teacher: it is the network that is compressed, at rate=1. "
+                f"For a student alone: task=classify rate={self.rate} init=scratch target=none"
+            )
+        if init.makes_teacher and (self.rate != 1 or target.active()):
+            yield (
+                f"init={init.name} makes the teacher of task={task.name}: rate=1 target=none. "
+                "For a student: init=pretrain or init=distill"
+            )
+        rates = self.network.get("rates", [1])
+        if self.rate not in rates:
+            choices = ", ".join(f"rate={rate}" for rate in rates)
+            yield f"rate={self.rate} is no compression rate of model={self.network['name']}. Choices: {choices}"
+
+    def _complaints_of_teachers(self) -> Iterator[str]:
+        roles = ("auto", TEACHER, RECOGNIZER, *self.teachers)
+        for name, term in self.target.active().items():
+            if term.get("from", "auto") not in roles:
+                yield f"target.terms.{name}.from={term['from']}: choices are {', '.join(roles)}"
+                return
+            own = self.role_of(name) == TEACHER and self.task.own_teacher
+            if term["compares"] == "logits" and own and not self.task.classifies:
+                yield (
+                    f"target.terms.{name}.from={TEACHER}: the teacher of task={self.task.name} has no output layer of "
+                    f"identities. Use from={RECOGNIZER}"
+                )
+        if {TEACHER, RECOGNIZER} & self.teachers.keys():
+            yield f"teachers.{TEACHER} and teachers.{RECOGNIZER} are the chain's own: choose another name"
+        if self.task.classifies and self.identities_data != self.data:
+            yield (
+                f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "
+                "other identities than data"
+            )
+        if "type" in self.recognition and "identities" not in self.recognition["gives"]:
+            choices = ", ".join(f"data@recognition={name}" for name in data_with("identities"))
+            yield f"data@recognition={self.recognition['name']} has no identities. Choices: {choices}"
 
 
 ConfigStore.instance().store(name="schema", node=Config)

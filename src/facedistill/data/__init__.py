@@ -1,1 +1,1 @@
-"""Faces: sources, files, loading, and the doctor that examines them."""
+"""Faces: their sources and files, how they are loaded, and the doctor that examines a data set."""

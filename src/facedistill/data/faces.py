@@ -1,4 +1,4 @@
-"""Faces ready to be read: images, labels, landmarks, and the pairs of a verification protocol."""
+"""Prepared faces: images, labels, landmarks, and the pairs of a verification protocol."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from facedistill.data.files.store import Mapped
 
-# "left" is left in the image; a mirrored face swaps left and right
+# "left" means left in the image, so mirroring a face swaps left and right
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 MIRRORED = (1, 0, 2, 4, 3)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A verification protocol in the manner of LFW: is it the same person in both images?
+    """A verification protocol like LFW's: do two images show the same person?
 
     Attributes:
         images: uint8 [M, size, size, 3], RGB.
         left, right: int64 [P], indices into ``images``.
         same: bool [P].
-        fold: int64 [P], 0 … folds − 1; people of one fold are in no other.
-        trained_on: bool [P], pairs with a person who is among the set's identities.
+        fold: int64 [P], 0 … folds − 1; as a rule nobody is in two folds.
+        trained_on: bool [P], whether either person is among the identities that a network is trained on.
     """
 
     images: NDArray[np.uint8] | Mapped
@@ -36,20 +36,20 @@ class Pairs:
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Faces ready to be read, in a fixed order.
+    """Prepared faces in a fixed order.
 
     Attributes:
         images: uint8 [N, size, size, 3], RGB, mapped from one file.
         labels: int64 [N], identity of each image, 0 … C − 1; zeros where the source has no identities.
         is_test: bool [N], the 20 % that is never trained on.
-        identities: the C names; none where the source has landmarks only.
-        pairs: a verification protocol in the manner of LFW, where the source has one.
-        landmarks: float32 [N, 5, 2], (x, y) of ``LANDMARKS``, pixels of the stored image (the centre of the first
-            is 0), where the source has them.
+        identities: the C names; empty where the source has landmarks only.
+        pairs: the source's verification protocol, if it has one.
+        landmarks: float32 [N, 5, 2], (x, y) of ``LANDMARKS`` in pixels of the stored image, the centre of the first
+            pixel at 0; None where the source has none.
         crop_boxes: float32 [N, 3], (left, top, side) of the square of the original image that the stored one shows:
-            edges, in the original's pixels. With ``landmarks`` only.
-        subsets: parts of the test split by name, as indices int64, where they are scored by themselves too.
-        counts: what was found and what was left out, for the run's record.
+            its edges in pixels of the original. Only together with ``landmarks``.
+        subsets: named parts of the test split that are also scored separately, as indices int64.
+        counts: how many images, identities etc. there are or were left out, for the run's record.
     """
 
     images: NDArray[np.uint8] | Mapped
@@ -64,10 +64,10 @@ class FaceSet:
 
     @property
     def train(self) -> NDArray[np.int64]:
-        """Indices of the training samples."""
+        """Indices of the training samples, int64."""
         return np.flatnonzero(~self.is_test)
 
     @property
     def test(self) -> NDArray[np.int64]:
-        """Indices of the test samples."""
+        """Indices of the test samples, int64."""
         return np.flatnonzero(self.is_test)

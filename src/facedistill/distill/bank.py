@@ -23,14 +23,12 @@ from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.teacher import Teacher, differs
 from facedistill.errors import BusyError, DataError
-from facedistill.runs.run import read_json_object
-from facedistill.system.files import hash_of, write_json
+from facedistill.system.files import hash_of, read_json_object, write_json
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
-TOLERANCE = 0.02  # of the length of K_T, by which they may differ: another device, or another number of threads, rounds
 _KINDS = {"float16": "<f2", "float32": "<f4"}
 
 
@@ -64,7 +62,7 @@ class BankMaker:
     ``about``: everything that decides what the bank holds; ``kind``: float16 or float32.
     """
 
-    teacher: NetworkTeacher
+    teacher: Teacher
     data: FaceData
     device: torch.device
     cache_dir: Path
@@ -74,16 +72,12 @@ class BankMaker:
     @cached_property
     def folder(self) -> Path:
         """Where it lies: another teacher, source, alignment, crop or seed is another bank."""
-        return self.cache_dir / f"bank-{hash_of(self._said)}"
+        return self.cache_dir / f"bank-{hash_of(self._contents)}"
 
     @property
-    def _said(self) -> dict[str, Any]:
+    def _contents(self) -> dict[str, Any]:
         samples = hash_of(self.data.faces.train.tolist())
-        return {**self.about, "version": VERSION, "kind": self.kind, "width": self._width, "samples": samples}
-
-    @property
-    def _width(self) -> int:
-        return self.teacher.network.backbone.width
+        return {**self.about, "version": VERSION, "kind": self.kind, "width": self.teacher.width, "samples": samples}
 
     def is_there(self, views: Sequence[int]) -> bool:
         """Whether these views have been made."""
@@ -98,11 +92,11 @@ class BankMaker:
         """
         about = self.folder / "about.json"
         if not about.exists():
-            write_json(about, self._said)
-        if read_json_object(about) != self._said:
+            write_json(about, self._contents)
+        if read_json_object(about) != self._contents:
             raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")
         if missing := self._missing(views):
-            self._tell(len(missing))
+            self._announce(len(missing))
         made: dict[int, Mapped] = {}
         for wait in (False, True):  # first what nobody is making, then what others have made
             for view in views:
@@ -121,22 +115,22 @@ class BankMaker:
     def _missing(self, views: Sequence[int]) -> list[int]:
         return [view for view in views if not self._path(view).with_suffix(".npz").exists()]
 
-    def _tell(self, views: int) -> None:
+    def _announce(self, views: int) -> None:
         count = len(self.data.faces.train)
-        size = views * count * self._width * np.dtype(_KINDS[self.kind]).itemsize
+        size = views * count * self.teacher.width * np.dtype(_KINDS[self.kind]).itemsize
         Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"bank of the teacher's hidden layer: {views} views × {count:,} samples × {self._width} values, "
+            f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
             f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times",
             markup=False,
         )
 
     def _view(self, view: int, wait: bool) -> Mapped:
         samples = self.data.faces.train
-        item = Item((self._width,), _KINDS[self.kind], "hidden layer", f"hidden layers of {self._width} values")
+        item = Item((self.teacher.width,), _KINDS[self.kind], "embedding", f"embeddings of {self.teacher.width} values")
 
         def answers(start: int) -> Batches:
-            for first, features in self._answered([(int(index), view) for index in samples[start:]]):
-                yield start + first + len(features), features, {}
+            for first, embedding in self._answered([(int(index), view) for index in samples[start:]]):
+                yield start + first + len(embedding), embedding, {}
 
         path = self._path(view)
         return open_or_make(path, len(samples), item, answers, f"bank, {path.name}", wait).items
@@ -147,23 +141,21 @@ class BankMaker:
         batches = self.data.loader([keys[start : start + EVAL_BATCH] for start in starts])
         self.teacher.to(self.device)
         for start, batch in zip(starts, batches, strict=True):
-            hidden = self.teacher(batch.images.to(self.device)).features.float().cpu().numpy()
+            embedding = self.teacher(batch.images.to(self.device)).embedding.float().cpu().numpy()
             with np.errstate(over="ignore"):
-                kept = hidden.astype(_KINDS[self.kind])
+                kept = embedding.astype(_KINDS[self.kind])
             if np.isinf(kept).any():
-                raise DataError("a value of the teacher's hidden layer is beyond float16: target.bank=float32 holds it")
+                raise DataError("a value of the teacher's embedding is beyond float16: target.bank=float32 holds it")
             yield start, kept
 
     def _check(self, bank: Bank) -> None:
         """Let the teacher answer some samples of every view again."""
         spots = bank.samples[np.linspace(0, len(bank.samples) - 1, SPOTS).astype(int)]
         keys = [(int(index), view) for view in bank.views for index in spots]
-        banked = bank(keys).astype(np.float64)
-        live = np.concatenate([features for _, features in self._answered(keys)]).astype(np.float64)
-        off = np.linalg.norm(banked - live, axis=1) > TOLERANCE * np.linalg.norm(live, axis=1)
-        if off.any():
-            index, view = keys[int(np.flatnonzero(off)[0])]
-            raise DataError(
-                f"{self.folder}: the teacher says something else of sample {index}, view {view}, than its bank. "
-                "Delete this folder: it is made again"
-            )
+        live = np.concatenate([embedding for _, embedding in self._answered(keys)])
+        for (index, view), banked, asked in zip(keys, bank(keys), live, strict=True):
+            if differs(torch.from_numpy(banked[None]).double(), torch.from_numpy(asked[None]).double()):
+                raise DataError(
+                    f"{self.folder}: the teacher says something else of sample {index}, view {view}, than its bank. "
+                    "Delete this folder: it is made again"
+                )

@@ -1,27 +1,14 @@
-"""A target: one term of the student's loss, and its weight. A new one is a subclass, a yaml and a test."""
+"""A target: one term of the student's loss, and its weight. A new one is a file in ``targets/``, a yaml and a test."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.errors import ConfigError
 from facedistill.models.network import NetworkOutput
-
-
-class TeacherOutput(NamedTuple):
-    """What a teacher says of a batch: K_T [B, width], and the output layer that makes logits of any rows of it."""
-
-    features: Tensor
-    output: Callable[[Tensor], Tensor]
-
-    @property
-    def logits(self) -> Tensor:
-        """a_T [B, C]."""
-        return self.output(self.features)
 
 
 class Target(nn.Module, abc.ABC):
@@ -37,7 +24,7 @@ class Target(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The distance, a scalar, before it is weighed."""
+        """The distance, a scalar, before it is weighted."""
 
 
 def check_reduction(reduction: str) -> None:

@@ -1,104 +1,162 @@
-"""The teacher: frozen, in eval mode, in no checkpoint, and checked before it teaches."""
+"""Teachers: frozen, in eval mode, in no checkpoint, and checked before they teach."""
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from facedistill.distill.target import TeacherOutput
 from facedistill.errors import WeightsError
-from facedistill.models.network import Network
-from facedistill.models.weights import load_into, read_weights
+from facedistill.models.backbone import Standardize
+from facedistill.models.network import Network, build_network
+from facedistill.models.weights import Reference, load_network, read_weights
 
-PROBE_SAMPLES = 512  # of the test split: enough to notice wrong weights or wrong data, cheap at any size
-TOLERANCE = 0.5  # points by which a probe may be worse than it was: another device rounds differently
-
-
-class Probe(NamedTuple):
-    """What a network scored on the first test samples: the metric of its task, %."""
-
-    metric: str
-    value: float
-    samples: int
-    higher_is_better: bool
+REFERENCE_IMAGES = 4  # kept with published weights
+TOLERANCE = 0.02  # of the length of K_T, by which answers may differ: another device, or number of threads, rounds
 
 
-class NetworkTeacher:
-    """Answers for a batch of pixels.
+class TeacherInput(NamedTuple):
+    """What a teacher takes: RGB pixels, 0 … 255, of square images.
 
-    Not an ``nn.Module``: as a module inside of the student it would be put in train mode with it (its BatchNorm
+    Attributes:
+        size: side in pixels; None: any.
+        mean, std: by which the teacher itself normalizes them, per channel; None: by BatchNorm on the raw pixels.
+    """
+
+    size: int | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+
+
+class TeacherOutput(NamedTuple):
+    """What a teacher says of a batch: the embedding K_T [B, width], and the output layer that makes logits of it."""
+
+    embedding: Tensor
+    output_layer: Callable[[Tensor], Tensor] | None
+
+    @property
+    def logits(self) -> Tensor | None:
+        """a_T [B, C]; None: this teacher tells no identities apart."""
+        return None if self.output_layer is None else self.output_layer(self.embedding)
+
+    def logits_of(self, embedding: Tensor) -> Tensor:
+        """Logits [n, C] of some rows [n, width] of the embedding: of many identities they are never kept whole."""
+        assert self.output_layer is not None, "a plan refuses a teacher without logits for a target that needs them"
+        return self.output_layer(embedding)
+
+
+class Teacher(abc.ABC):
+    """Pixels → ``TeacherOutput``. What a run, a bank or a target asks of a teacher, whatever it is made of.
+
+    Attributes:
+        input: what it takes.
+        width: values of its embedding.
+        num_identities: that it tells apart; 0: none.
+    """
+
+    input: TeacherInput
+    width: int
+    num_identities: int = 0
+
+    @abc.abstractmethod
+    def __call__(self, images: Tensor) -> TeacherOutput:
+        """What it says of images [B, 3, S, S]."""
+
+    @abc.abstractmethod
+    def from_embedding(self, embedding: Tensor) -> TeacherOutput:
+        """What it says where K_T [B, width] is known already, as from a bank."""
+
+    @abc.abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Move the weights."""
+
+    def middle(self, images: Tensor) -> Tensor:
+        """The feature map in the middle, [B, C, h, w]. Raises ``WeightsError`` where there is none."""
+        raise WeightsError("this teacher has no middle layer to start FitNet from: init=fitnet needs one")
+
+
+class NetworkTeacher(Teacher):
+    """A network of torch.
+
+    Not an ``nn.Module``: as a module inside the student it would be put in train mode with it (its BatchNorm
     statistics would drift), optimized, and written into every checkpoint.
     """
 
-    def __init__(self, network: Network, about: dict[str, Any]) -> None:
+    def __init__(self, network: Network, about: Mapping[str, Any] | None = None) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.about = about
+        self.about = about or {}
+        self.width, self.num_identities = network.backbone.width, network.num_identities
+        norm = network.backbone.input
+        mean, std = (norm.mean, norm.std) if isinstance(norm, Standardize) else (None, None)
+        self.input = TeacherInput(
+            self.about.get("image", {}).get("crop"),
+            None if mean is None else mean.flatten().tolist(),
+            None if std is None else std.flatten().tolist(),
+        )
 
     @classmethod
-    def load(cls, path: Path, network: Network) -> NetworkTeacher:
-        """Give ``network`` the weights of ``path``, and freeze it.
+    def load(cls, path: Path, model: Mapping[str, Any], rate: int = 1) -> NetworkTeacher:
+        """The teacher in a file of weights, with whatever output layers it has there.
+
+        ``model``: the architecture, a ``conf/model`` node; where it is empty, what a file of ours says of itself.
 
         Raises:
-            WeightsError: the file is unreadable, of another architecture or of another number of identities.
+            WeightsError: the file is unreadable or of another architecture, or it does not do what it did when it was
+                published.
         """
-        tensors, about = read_weights(path)
-        load_into(network, tensors, path)
-        return cls(network, about)
-
-    def to(self, device: torch.device) -> None:
-        """Move the weights."""
-        self.network.to(device)
+        tensors, about, reference = read_weights(path)
+        if not model and not {"model", "rate"} <= about.keys():
+            raise WeightsError(f"{path} does not say what network it is of: give its model beside it (model: …)")
+        model, rate = (model, rate) if model else (about["model"], about["rate"])
+        classifier = tensors.get("classifier.weight")
+        count = 0 if classifier is None else len(classifier)
+        network = build_network(model, rate, count, landmarks="regressor.weight" in tensors)
+        load_network(network, tensors, path)
+        teacher = cls(network, about)
+        if reference is not None:
+            teacher.check(reference, path)
+        return teacher
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
-        """What the teacher says of images [B, 3, H, W]."""
-        return self.recall(self.network.backbone(images))
+        return self.from_embedding(self.network.backbone(images))
 
-    def recall(self, features: Tensor) -> TeacherOutput:
-        """What the teacher says where its K_T [B, width] is known already."""
-        return TeacherOutput(features, self._logits)
+    def from_embedding(self, embedding: Tensor) -> TeacherOutput:
+        return TeacherOutput(embedding, self._classify if self.num_identities else None)
 
     @torch.no_grad()
-    def _logits(self, features: Tensor) -> Tensor:
-        classifier = self.network.classifier
-        assert classifier is not None, "no output layer of identities"
-        logits: Tensor = classifier(features)
+    def _classify(self, embedding: Tensor) -> Tensor:
+        assert self.network.classifier is not None
+        logits: Tensor = self.network.classifier(embedding)
         return logits
 
     @torch.no_grad()
     def middle(self, images: Tensor) -> Tensor:
-        """The feature map in the middle of the teacher, [B, C, h, w]."""
         return self.network.backbone.middle(images)
 
-    def check(self, probe: Probe, path: Path) -> None:
-        """Stop a run whose teacher does not do what it did when it was published.
+    def to(self, device: torch.device) -> None:
+        self.network.to(device)
 
-        The file says what it scored then, or, where it comes from elsewhere and says nothing, a classifier has to
-        beat chance.
-
-        Raises:
-            WeightsError: it scores less.
-        """
-        recorded = self.about.get("probe")
-        if recorded is None:
-            if self.network.classifier is None:
-                return
-            identities = self.network.classifier.out_features
-            chance = 1 / identities
-            if probe.value <= 100 * min(2 * chance, (1 + chance) / 2):
-                raise WeightsError(
-                    f"{path} is right on {probe.value:.1f} % of {probe.samples} test samples, no more than chance "
-                    f"among {identities} identities: are its classes in the order of this data's folders, and "
-                    "model.mean and model.std those it was trained with?"
-                )
-            return
-        worse = recorded["value"] - probe.value if probe.higher_is_better else probe.value - recorded["value"]
-        if probe.samples != recorded["samples"] or not worse <= TOLERANCE:
+    def check(self, reference: Reference, path: Path) -> None:
+        """Raise ``WeightsError`` where it says something else of the reference images than when it was published."""
+        if reference.embedding.shape[1] != self.width or differs(self(reference.images).embedding, reference.embedding):
             raise WeightsError(
-                f"{path} has {probe.metric} {probe.value:.2f} on {probe.samples} test samples; it was published with "
-                f"{recorded['value']:.2f} on {recorded['samples']}. The data, its split or its preprocessing has "
-                "changed since"
+                f"{path} says something else of the images that it was published with: its weights, or the "
+                "normalization or architecture that this run gives it, have changed since"
             )
+
+
+def differs(embedding: Tensor, expected: Tensor) -> bool:
+    """Whether an embedding [B, width] is farther from another than rounding on other machines explains."""
+    off, length = (part.double().norm(dim=1) for part in (embedding - expected, expected))
+    return bool((off > TOLERANCE * length).any())
+
+
+def reference_of(network: Network, images: Tensor) -> Reference:
+    """What a network says of a few images uint8 [n, 3, S, S], to be kept with its weights."""
+    teacher = NetworkTeacher(network)
+    return Reference(images, teacher(images).embedding.float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -13,19 +14,19 @@ POINTS = 5
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of a batch: K [B, width], the logits a [B, C] and the landmarks R [B, 5, 2].
+    """What a network says of a batch: the embedding K [B, width], logits a [B, C] and landmarks R [B, 5, 2].
 
     Landmarks are in units of the crop, −1 to 1 from edge to edge. What the network has no output layer for has no
     values: [B, 0] and [B, 0, 2].
     """
 
-    features: Tensor
+    embedding: Tensor
     logits: Tensor
     landmarks: Tensor
 
 
 class Network(nn.Module):
-    """Images [B, 3, H, W] → the feature K, the logits a of C identities, the regressed landmarks R = fc(K)."""
+    """Images [B, 3, H, W] → the embedding K, the logits a of C identities, the regressed landmarks R = fc(K)."""
 
     def __init__(self, backbone: Backbone, num_identities: int = 0, landmarks: bool = False) -> None:
         super().__init__()
@@ -33,15 +34,18 @@ class Network(nn.Module):
         self.classifier = nn.Linear(backbone.width, num_identities) if num_identities else None
         self.regressor = nn.Linear(backbone.width, 2 * POINTS) if landmarks else None
 
+    @property
+    def num_identities(self) -> int:
+        return 0 if self.classifier is None else self.classifier.out_features
+
     def forward(self, images: Tensor) -> NetworkOutput:
-        """K, a and R."""
-        features = self.backbone(images)
-        nothing = features[:, :0]
-        logits = nothing if self.classifier is None else self.classifier(features)
-        points = nothing if self.regressor is None else self.regressor(features)
-        return NetworkOutput(features, logits, points.unflatten(1, (-1, 2)))
+        embedding = self.backbone(images)
+        nothing = embedding[:, :0]
+        logits = nothing if self.classifier is None else self.classifier(embedding)
+        points = nothing if self.regressor is None else self.regressor(embedding)
+        return NetworkOutput(embedding, logits, points.unflatten(1, (-1, 2)))
 
 
-def build_network(model: dict[str, Any], rate: int, num_identities: int = 0, landmarks: bool = False) -> Network:
+def build_network(model: Mapping[str, Any], rate: int, num_identities: int = 0, landmarks: bool = False) -> Network:
     """The network of an architecture (a ``conf/model`` node) at a compression rate."""
-    return Network(build(model, rate=rate), num_identities, landmarks)
+    return Network(build("model", model, rate=rate), num_identities, landmarks)

@@ -15,17 +15,35 @@ from torch import Tensor, nn
 from facedistill.errors import WeightsError
 from facedistill.system.files import write_aside
 
+_REFERENCE = "reference."  # in the names of tensors that are no weights
+
+
+class Reference(NamedTuple):
+    """What a network said of a few images when it was published: whoever loads it can see that it still does.
+
+    Attributes:
+        images: uint8 [n, 3, S, S].
+        embedding: K, float32 [n, width].
+    """
+
+    images: Tensor
+    embedding: Tensor
+
 
 class Weights(NamedTuple):
-    """Tensors by name, and what the file says of itself (nothing, where it is not ours)."""
+    """Tensors by name, what the file says of itself (nothing, where it is not ours), and its reference."""
 
     tensors: dict[str, Tensor]
     about: dict[str, Any]
+    reference: Reference | None = None
 
 
-def save_weights(path: Path, module: nn.Module, about: dict[str, Any]) -> None:
+def save_weights(path: Path, module: nn.Module, about: dict[str, Any], reference: Reference | None = None) -> None:
     """Write a module's state as safetensors, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    parts = module.state_dict()
+    if reference is not None:
+        parts |= {f"{_REFERENCE}{name}": tensor for name, tensor in reference._asdict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
     with write_aside(path) as part:
         part.write_bytes(save(tensors, metadata={"facedistill": json.dumps(about, sort_keys=True)}))
 
@@ -41,10 +59,12 @@ def read_weights(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
-                about = (file.metadata() or {}).get("facedistill", "{}")
-                return Weights({name: file.get_tensor(name) for name in file.keys()}, json.loads(about))  # noqa: SIM118
+                about = json.loads((file.metadata() or {}).get("facedistill", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(f"{path} is no whole safetensors file: {error}") from error
+            raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+        stored = [tensors.pop(f"{_REFERENCE}{name}", None) for name in Reference._fields]
+        return Weights(tensors, about, _reference(path, *stored))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -59,6 +79,20 @@ def read_weights(path: Path) -> Weights:
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise WeightsError(f"{path} is not a state_dict: a mapping from names to tensors is expected")
     return Weights(state, {})
+
+
+def has_classifier(path: Path) -> bool:
+    """Whether a file of weights is of a network of ours that tells identities apart. Raises as ``read_weights``."""
+    return "classifier.weight" in read_weights(path).tensors
+
+
+def _reference(path: Path, images: Tensor | None, embedding: Tensor | None) -> Reference | None:
+    if images is None or embedding is None:
+        return None
+    is_square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3] > 0
+    if not (is_square and images.dtype == torch.uint8 and embedding.ndim == 2 and len(images) == len(embedding) > 0):
+        raise WeightsError(f"{path} has reference images or embeddings of another shape than it was published with")
+    return Reference(images, embedding)
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -91,8 +125,20 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     module.load_state_dict(tensors)
 
 
+def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a ``Network`` the weights of one of ours or, where it has no output layers, those of a backbone.
+
+    Raises:
+        WeightsError: another architecture, or another number of identities.
+    """
+    if any(name.startswith("backbone.") for name in tensors):
+        load_into(network, tensors, path)
+    else:
+        load_backbone(network.get_submodule("backbone"), tensors, path)
+
+
 def load_backbone(backbone: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a ``Backbone`` the weights of a whole network of ours, of one without output layers, or of a timm network.
+    """Give a ``Backbone`` the weights of a network of ours, whole or without output layers, or of a timm network.
 
     Raises:
         WeightsError: another architecture.

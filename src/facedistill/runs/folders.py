@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import os
 import re
@@ -17,11 +16,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facedistill.errors import RunError
-from facedistill.runs.run import MAKER, read_json_object, read_record
-from facedistill.system.files import is_held
+from facedistill.runs.history import read_history
+from facedistill.runs.record import RECORD, Record
+from facedistill.runs.run import CHECKPOINT, HISTORY, LOCK, OWNER, WEIGHTS
+from facedistill.system.files import is_held, read_json_object
 
-COMPLETE, MADE, CUT, EMPTY = "complete", "being made", "cut", "empty"
-_PARTS = {"record.json", "last.ckpt", "lock", MAKER, "metrics.csv", "weights.safetensors"}  # of a run that was begun
+COMPLETE, RUNNING, INTERRUPTED, EMPTY = "complete", "running", "interrupted", "empty"
+_FILES = (RECORD, CHECKPOINT, LOCK, OWNER, HISTORY, WEIGHTS)  # of a run that was begun
 _NAME = re.compile(r".+-[0-9a-f]{12}")  # of a run's directory, whatever is left in it
 
 
@@ -30,17 +31,19 @@ class RunFolder:
     """A run's directory and what it tells.
 
     Attributes:
-        maker: host, process and words of who makes it or began to, where it said so.
+        owner: host, process and words of the process that trains it or began to, where it said so.
         record: of a complete run.
-        rows: of its history.
+        damage: why the record that is there can't be read; empty, if it can or there is none.
+        history: a row an epoch.
         changed: when anything of it was last written, seconds since 1970.
     """
 
     directory: Path
     state: str
-    maker: dict[str, Any]
-    record: dict[str, Any] | None
-    rows: list[dict[str, str]]
+    owner: dict[str, Any]
+    record: Record | None
+    damage: str
+    history: list[dict[str, float]]
     changed: float
 
     @property
@@ -50,14 +53,10 @@ class RunFolder:
     @property
     def metric(self) -> str:
         """The score of its task, or of its last epoch."""
-        try:
-            if self.record is not None:
-                name = self.record["config"]["task"]["metric"]
-                return f"{name} {self.record['metrics'][name]:.2f}"
-            last = self.rows[-1].items() if self.rows else ()
-            scores = [(key.removeprefix("test/"), float(value)) for key, value in last if key.startswith("test/")]
-        except (KeyError, TypeError, ValueError, AttributeError):  # a cut or a changed file
-            return "unreadable: see verify" if self.record is not None else "unreadable"
+        if self.record is not None:
+            return "" if self.record.score is None else f"{self.record.metric} {self.record.score:.2f}"
+        last = self.history[-1].items() if self.history else ()
+        scores = [(key.removeprefix("test/"), value) for key, value in last if key.startswith("test/")]
         return f"{scores[0][0]} {scores[0][1]:.2f}" if scores else ""
 
     @property
@@ -67,8 +66,10 @@ class RunFolder:
 
     @property
     def ancestors(self) -> list[str]:
-        """The names of the runs it stands on, where it is complete or being made."""
-        parents = (self.record or (self.maker if self.state == MADE else {})).get("parents")
+        """The names of the runs it stands on, where it is complete or running."""
+        if self.record is not None:
+            return list(self.record.parents.values())
+        parents = self.owner.get("parents") if self.state == RUNNING else None
         return [str(name) for name in parents.values()] if isinstance(parents, dict) else []
 
 
@@ -90,29 +91,29 @@ def find_runs(runs_dir: Path) -> list[RunFolder]:
     if not runs_dir.is_dir():
         raise RunError(f"runs_dir={runs_dir} does not exist")
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
-    return [_found(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
+    return [_read(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
 
 
 def _begun(directory: Path) -> bool:
-    return any((directory / part).exists() for part in _PARTS)
+    return any((directory / name).exists() for name in _FILES)
 
 
-def _found(directory: Path) -> RunFolder:
-    record = read_record(directory)
-    unfinished = MADE if is_held(directory / "lock") else CUT if _begun(directory) else EMPTY
+def _read(directory: Path) -> RunFolder:
+    record, damage = None, ""
     try:
-        with (directory / "metrics.csv").open(newline="", errors="replace") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error):
-        rows = []
-    watched = [directory / "record.json"] if record is not None else [*directory.iterdir()]
-    times = [stat.st_mtime for stat in _stats(path for path in watched if path.name != "lock")]
+        record = Record.read(directory)
+    except RunError as error:
+        damage = str(error)
+    unfinished = RUNNING if is_held(directory / LOCK) else INTERRUPTED if _begun(directory) else EMPTY
+    watched = [directory / RECORD] if record is not None else [*directory.iterdir()]
+    times = [stat.st_mtime for stat in _stats(path for path in watched if path.name != LOCK)]
     return RunFolder(
         directory,
         state=unfinished if record is None else COMPLETE,
-        maker=read_json_object(directory / MAKER) or {},
+        owner=read_json_object(directory / OWNER) or {},
         record=record,
-        rows=rows,
+        damage=damage,
+        history=read_history(directory),
         changed=max(times, default=directory.stat().st_mtime),
     )
 
@@ -131,7 +132,7 @@ def chosen(runs: Sequence[RunFolder], names: Sequence[str]) -> list[RunFolder]:
 
 
 def dependents(runs: Sequence[RunFolder], of: Iterable[str]) -> set[str]:
-    """The runs, complete or being made, that stand on some, directly or not, by name."""
+    """The runs, complete or running, that stand on some, directly or not, by name."""
     found, new = set(of), set(of)
     while new:
         new = {run.name for run in runs if new & set(run.ancestors)} - found
@@ -140,12 +141,12 @@ def dependents(runs: Sequence[RunFolder], of: Iterable[str]) -> set[str]:
 
 
 def remove(runs: Sequence[RunFolder], names: Sequence[str], with_dependents: bool) -> list[str]:
-    """Remove runs, each with its record first: what is left of a cut removal is no complete run.
+    """Remove runs, each with its record first: what an interrupted removal leaves is not a complete run.
 
-    Whoever stands on another goes before it, so that the same command goes on where a removal was cut.
+    Dependents are removed before what they stand on, so that the same command continues an interrupted removal.
 
     Raises:
-        RunError: one is being made or is a link, or others stand on one.
+        RunError: one is running or is a link, or others stand on one.
     """
     if not names:
         raise RunError("name the runs to remove: `python -m facedistill.runs` lists them")
@@ -153,17 +154,17 @@ def remove(runs: Sequence[RunFolder], names: Sequence[str], with_dependents: boo
     standing = dependents(runs, named)
     if standing and not with_dependents:
         raise RunError(f"other runs stand on these: {', '.join(sorted(standing))}. To remove them too: dependents=true")
-    doomed = [run for run in runs if run.name in named | standing]
-    if busy := [run.name for run in doomed if run.state == MADE]:
-        raise RunError(f"{busy[0]} is being made: stop its process first")
-    if links := [run for run in doomed if run.directory.is_symlink()]:
+    removed = [run for run in runs if run.name in named | standing]
+    if busy := [run.name for run in removed if run.state == RUNNING]:
+        raise RunError(f"{busy[0]} is running: stop its process first")
+    if links := [run for run in removed if run.directory.is_symlink()]:
         raise RunError(f"{links[0].directory} is a link to {links[0].directory.readlink()}: remove both by hand")
-    doomed.sort(key=lambda run: len(dependents(runs, [run.name])))
-    for run in doomed:
+    removed.sort(key=lambda run: len(dependents(runs, [run.name])))
+    for run in removed:
         try:
-            with FileLock(run.directory / "lock").acquire(timeout=0):  # nobody begins it meanwhile
-                (run.directory / "record.json").unlink(missing_ok=True)
+            with FileLock(run.directory / LOCK).acquire(timeout=0):  # nobody begins it meanwhile
+                (run.directory / RECORD).unlink(missing_ok=True)
                 shutil.rmtree(run.directory)
         except Timeout as error:
-            raise RunError(f"{run.name} is being made: stop its process first") from error
-    return [run.name for run in doomed]
+            raise RunError(f"{run.name} is running: stop its process first") from error
+    return [run.name for run in removed]

@@ -1,4 +1,4 @@
-"""A run made in a process of its own: forked from a server that has imported torch, or a fresh interpreter."""
+"""A run trained in a process of its own: forked from a server that has imported torch, or a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from facedistill.config.schema import Config
 from facedistill.errors import BusyError, FacedistillError
-from facedistill.runs.plan import ensure
-from facedistill.runs.run import Run
+from facedistill.runs.ensure import ensure
+from facedistill.runs.run import LOG, Run
 from facedistill.system.signals import stop_on_signals
 
-BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is making
+BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is training
 SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
 GRACE = 30.0  # seconds that a job has to end in order
 # Lightning's and Slurm's words to the ranks of another job
@@ -30,15 +29,15 @@ _OF_RANKS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MA
 
 
 class Job:
-    """The process that makes a run, and what it prints, in ``log.txt`` of the run's directory."""
+    """The process that trains a run, and what it prints, in ``log.txt`` of the run's directory."""
 
     def __init__(self, run: Run, gpus: list[str]) -> None:
         """Start it. ``gpus``: those that it sees; none: all."""
         self.run, self.gpus = run, gpus
-        self.log = run.directory / "log.txt"
+        self.log = run.directory / LOG
         self.started = time.monotonic()
         run.directory.mkdir(parents=True, exist_ok=True)
-        self._process = self._fresh() if processes_of(run.config) > 1 else self._forked()
+        self._process = self._fresh() if run.config.trainer.world_size > 1 else self._forked()
 
     def _forked(self) -> BaseProcess:
         process = server().Process(target=_work, args=(self.run, self.log, self.gpus, os.getpid()))
@@ -47,7 +46,7 @@ class Job:
 
     def _fresh(self) -> subprocess.Popen[bytes]:
         """Ranks are started by doing the command again, so it must name this run alone."""
-        environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _seen(self.gpus)
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _visible(self.gpus)
         environment[SWEEPER] = str(os.getpid())
         command = [sys.executable, "-m", "facedistill.worker", *self.run.words]
         with self.log.open("ab") as log:
@@ -84,11 +83,6 @@ class Job:
         return [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-count:]
 
 
-def processes_of(config: Config) -> int:
-    """How many processes train a run together."""
-    return config.trainer.devices * config.trainer.num_nodes
-
-
 def server() -> ForkServerContext:
     """Forks of a process that has imported everything and started nothing: an import takes seconds, a fork does not."""
     context = multiprocessing.get_context("forkserver")
@@ -96,7 +90,7 @@ def server() -> ForkServerContext:
     return context
 
 
-def _seen(gpus: Sequence[str]) -> dict[str, str]:
+def _visible(gpus: Sequence[str]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
 
 
@@ -108,7 +102,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
     stop_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
     threading.Thread(target=end_with, args=(sweeper,), daemon=True).start()
-    os.environ.update(_seen(gpus))
+    os.environ.update(_visible(gpus))
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from facedistill.training.fit import train_run
 
@@ -122,7 +116,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
 
 
 def end_with(sweeper: int) -> None:
-    """End this process once the one that started it is gone, so that nothing trains on unseen."""
+    """End this process once the one that started it is gone, so that nothing trains unwatched."""
     while _is_there(sweeper):
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -140,9 +134,9 @@ def available_gpus(accelerator: str) -> list[str]:
     """The GPUs of this machine by the names that CUDA_VISIBLE_DEVICES knows; asked for without importing torch."""
     if accelerator not in ("auto", "gpu", "cuda"):
         return []
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        return [name for name in told.split(",") if name.strip() not in ("", "-1")]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -14,7 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from facedistill.runs.run import Run
+from facedistill.runs.history import read_history
+from facedistill.runs.run import HISTORY, Run
 from facedistill.sweep.jobs import Job
 
 REFRESH = 1.0  # seconds
@@ -31,38 +31,35 @@ class Progress(NamedTuple):
 
 
 def progress_of(run: Run) -> Progress:
-    """How far a run is, by the history that it keeps, whoever makes it."""
-    epochs, path = len(run.config.epoch_rates), run.directory / "metrics.csv"
+    """How far a run is, by the history that it keeps, whichever process trains it."""
+    epochs, rows = len(run.config.epoch_rates), read_history(run.directory)
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        done, metric = len(rows), float(rows[-1][f"test/{run.config.task.metric}"])
-        mean = sum(float(row["seconds"]) for row in rows) / done
-        left = max(0.0, (epochs - done) * mean - max(0.0, time.time() - path.stat().st_mtime))
-    except (OSError, ValueError, KeyError, IndexError):
+        metric, seconds = rows[-1][f"test/{run.config.task.metric}"], mean(row["seconds"] for row in rows)
+        since = max(0.0, time.time() - (run.directory / HISTORY).stat().st_mtime)
+    except (OSError, KeyError, IndexError):
         return Progress(0, epochs, None, None)
-    return Progress(done, epochs, metric, left)
+    return Progress(len(rows), epochs, metric, max(0.0, (epochs - len(rows)) * seconds - since))
 
 
-def score(run: Run) -> str:
+def score_line(run: Run) -> str:
     """The metric of a finished run's task, and of its pairs, in a line."""
-    metrics = run.record["metrics"]
-    names = (run.config.task.metric, "pairs")
-    return ", ".join(f"{name} {metrics[name]:.2f}" for name in names if metrics.get(name) is not None)
+    metrics = run.record.metrics
+    values = ((name, metrics.get(name)) for name in (run.config.task.metric, "pairs"))
+    return ", ".join(f"{name} {value:.2f}" for name, value in values if value is not None)
 
 
 class Forecast:
-    """How long runs will take, by those that were made before them in this sweep."""
+    """How long runs will take, by those that were trained before them in this sweep."""
 
     def __init__(self) -> None:
         self._took: dict[tuple[str, int], list[float]] = defaultdict(list)
 
-    def made(self, run: Run, seconds: float) -> None:
-        """A run has taken some seconds."""
+    def add(self, run: Run, seconds: float) -> None:
+        """Count a run that has taken some seconds."""
         self._took[_kind(run)].append(seconds)
 
     def left(self, jobs: Sequence[Job], to_come: Sequence[Run]) -> float | None:
-        """Seconds until all are made, with as many at a time as are made now; None: nothing to go by yet."""
+        """Seconds until all are trained, with as many at a time as now; None: nothing to go by yet."""
         if not self._took:
             return None
         now = time.monotonic()
@@ -81,7 +78,7 @@ def _kind(run: Run) -> tuple[str, int]:
 
 
 class ProgressTable:
-    """Lines on stdout for what has ended; under them, on a terminal, the table of what goes on."""
+    """Lines on stdout for what has ended; under them, on a terminal, the table of what is running."""
 
     def __init__(self, cells: Sequence[Run], runs: Sequence[Run]) -> None:
         """``cells``: what was asked for; ``runs``: these and what they stand on."""
@@ -104,17 +101,16 @@ class ProgressTable:
         self._live.stop()
 
     def ended(self, run: Run, seconds: float | None = None) -> None:
-        """A run is complete; ``seconds``: how long it took, if it was made here."""
+        """A run is complete; ``seconds``: how long it took, if it was trained here."""
         self._complete += 1
-        told = f"{self._titles.get(run.name, '')}{run.name}: {score(run)}"
+        line = f"{self._titles.get(run.name, '')}{run.name}: {score_line(run)}"
         if seconds is not None:
-            self._forecast.made(run, seconds)
+            self._forecast.add(run, seconds)
             if not self._console.is_terminal:
-                told += f" ({self._complete} of {self._count} runs{_about(self._left)})"
-        self._console.print(told, markup=False)
+                line += f" ({self._complete} of {self._count} runs{_about(self._left)})"
+        self._console.print(line, markup=False)
 
     def failed(self, run: Run, why: str) -> None:
-        """A run failed."""
         self._console.print(f"{self._titles.get(run.name, '')}{run.name} failed: {why}", style="red", markup=False)
 
     def show(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> None:
@@ -126,11 +122,11 @@ class ProgressTable:
                 self._live.update(self.table(jobs, to_come, elsewhere, failed), refresh=True)
 
     def table(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> Table:
-        """What is made, here and elsewhere, and what comes next."""
-        wait = len(to_come) - len(elsewhere)
-        told = [f"{self._complete} of {self._count} runs complete", f"{len(jobs)} being made"]
-        told += [f"{len(elsewhere)} by other processes"] if elsewhere else []
-        told += [f"{wait} to come"] + ([f"{failed} failed"] if failed else [])
+        """What is running, here and elsewhere, and what comes next."""
+        waiting = [run for run in to_come if run.name not in elsewhere]
+        counts = [f"{self._complete} of {self._count} runs complete", f"{len(jobs)} running"]
+        counts += [f"{len(elsewhere)} by other processes"] if elsewhere else []
+        counts += [f"{len(waiting)} to come"] + ([f"{failed} failed"] if failed else [])
         table = Table(
             "run",
             "state",
@@ -138,15 +134,14 @@ class ProgressTable:
             "metric",
             "left",
             box=None,
-            caption=" · ".join(told) + _about(self._left),
+            caption=" · ".join(counts) + _about(self._left),
             caption_justify="left",
         )
         for job in jobs:
-            self._row(table, job.run, "made here" + (f", GPU {','.join(job.gpus)}" if job.gpus else ""))
+            self._row(table, job.run, "running here" + (f", GPU {','.join(job.gpus)}" if job.gpus else ""))
         for run in to_come:
             if run.name in elsewhere:
-                self._row(table, run, "made elsewhere")
-        waiting = [run for run in to_come if run.name not in elsewhere]
+                self._row(table, run, "running elsewhere")
         for run in waiting[:_TO_COME]:
             table.add_row(run.title, "to come", "", "", "")
         if len(waiting) > _TO_COME:
@@ -155,8 +150,8 @@ class ProgressTable:
 
     def _row(self, table: Table, run: Run, state: str) -> None:
         done, epochs, metric, left = progress_of(run)
-        said = "" if metric is None else f"{run.config.task.metric} {metric:.2f}"
-        table.add_row(run.title, state, f"{done}/{epochs}", said, "" if left is None else _clock(left))
+        score = "" if metric is None else f"{run.config.task.metric} {metric:.2f}"
+        table.add_row(run.title, state, f"{done}/{epochs}", score, "" if left is None else _clock(left))
 
 
 def _clock(seconds: float) -> str:

@@ -11,18 +11,18 @@ from rich.console import Console
 
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.run import Run
-from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus, processes_of
+from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus
 from facedistill.sweep.progress_table import ProgressTable
 from facedistill.system.files import is_held
 
 console = Console(soft_wrap=True, highlight=False)
-failures: list[list[str]] = []  # of this process: what could not be made, and the last that it said
-LOOK_EVERY = 0.2  # seconds
-ELSEWHERE_EVERY = 1.0  # seconds between looks at what other processes are making
+failures: list[list[str]] = []  # of this process: what could not be trained, and the last lines that it printed
+POLL_EVERY = 0.2  # seconds
+POLL_OTHERS_EVERY = 1.0  # seconds, of what other processes are training
 
 
 def run_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> None:
-    """Make cells in processes of their own; see ``run_all``."""
+    """Train cells in processes of their own; see ``run_all``."""
     try:
         failures.extend([name, *lines] for name, lines in run_all(cells, n_jobs, gpus_per_job).items())
     except FacedistillError as error:
@@ -30,25 +30,25 @@ def run_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> No
 
 
 def refuse(words: Sequence[str], error: FacedistillError) -> None:
-    """Say why a cell is not made."""
+    """Say why a cell is not trained."""
     console.print(f"facedistill: {error}", style="red", markup=False)
     failures.append([" ".join(words)])
 
 
-def told_failures() -> bool:
-    """Whether anything failed; where it is more than what was just said, say it all together."""
+def report_failures() -> bool:
+    """Whether anything failed; where it is more than what was just printed, list it all together."""
     if len(failures) > 1 or any(len(lines) > 1 for lines in failures):
-        told = ["\n    ".join(lines) for lines in failures]
-        console.print(f"{len(failures)} failed:", *told, sep="\n  ", style="red", markup=False)
+        listed = ["\n    ".join(lines) for lines in failures]
+        console.print(f"{len(failures)} failed:", *listed, sep="\n  ", style="red", markup=False)
     return bool(failures)
 
 
 @dataclass
 class Sweep:
-    """Runs in the order in which they can be made, and what became of them.
+    """Runs in the order in which they can be trained, and what became of them.
 
-    ``failed``: the last lines of what each failed run printed. ``elsewhere``: runs that other processes are making, and
-    when to look at them again.
+    ``failed``: the last lines of what each failed run printed. ``elsewhere``: runs that other processes are training,
+    and when to look at them again.
     """
 
     runs: list[Run]
@@ -76,10 +76,10 @@ def _with_ancestors(run: Run) -> Iterator[Run]:
 
 
 def run_all(cells: Sequence[Run], n_jobs: int | None = None, gpus_per_job: int = 1) -> dict[str, list[str]]:
-    """Make runs and whatever they stand on, ``n_jobs`` at a time; show how it goes.
+    """Train runs and whatever they stand on, ``n_jobs`` at a time; show the progress.
 
-    A run that fails does not stop the others, only those that stand on it. One that another process is making is left
-    to it, and taken over if that dies. Whatever ends this process ends its jobs.
+    A run that fails does not stop the others, only those that stand on it. One that another process is training is
+    left to it, and taken over if that dies. Whatever ends this process ends its jobs.
 
     Args:
         n_jobs: None: one for every share of the GPUs, or of the cores where there is none.
@@ -92,20 +92,20 @@ def run_all(cells: Sequence[Run], n_jobs: int | None = None, gpus_per_job: int =
     gpus = available_gpus(cells[0].config.trainer.accelerator) if cells else []
     shares = _shares(gpus, n_jobs, gpus_per_job, sweep.to_come)
     free = list(shares)
-    with ProgressTable(cells, sweep.runs) as table_of_progress:
+    with ProgressTable(cells, sweep.runs) as progress:
         for complete in (run for run in sweep.runs if run.is_complete):
-            table_of_progress.ended(complete)
+            progress.ended(complete)
         try:
             while sweep.to_come or sweep.jobs:
                 for job in [job for job in sweep.jobs if job.status is not None]:
                     sweep.jobs.remove(job)
                     free.append(job.gpus)
-                    _ended(sweep, job, table_of_progress)
-                while free and (run := _next(sweep, table_of_progress)):
+                    _ended(sweep, job, progress)
+                while free and (run := _next(sweep, progress)):
                     sweep.to_come.remove(run)
                     sweep.jobs.append(Job(run, free.pop(0)))
-                table_of_progress.show(sweep.jobs, sweep.to_come, sweep.elsewhere.keys(), len(sweep.failed))
-                time.sleep(LOOK_EVERY)
+                progress.show(sweep.jobs, sweep.to_come, sweep.elsewhere.keys(), len(sweep.failed))
+                time.sleep(POLL_EVERY)
         finally:
             for job in sweep.jobs:
                 job.stop()
@@ -119,7 +119,7 @@ def _shares(gpus: list[str], n_jobs: int | None, gpus_per_job: int, runs: Sequen
     if n_jobs is not None and n_jobs < 1:
         raise ConfigError(f"hydra.launcher.n_jobs={n_jobs} must be at least 1")
     if not gpus:
-        threads = max((run.config.trainer.threads * processes_of(run.config) for run in runs), default=1)
+        threads = max((run.config.trainer.threads * run.config.trainer.world_size for run in runs), default=1)
         return [[] for _ in range(n_jobs or max(1, (os.cpu_count() or 1) // threads))]
     if not 1 <= gpus_per_job <= len(gpus):
         raise ConfigError(f"hydra.launcher.gpus_per_job={gpus_per_job}: there are {len(gpus)} GPUs")
@@ -128,38 +128,37 @@ def _shares(gpus: list[str], n_jobs: int | None, gpus_per_job: int, runs: Sequen
     return [shares[number % len(shares)] for number in range(wanted)]  # more jobs than shares: they share GPUs
 
 
-def _next(sweep: Sweep, table_of_progress: ProgressTable) -> Run | None:
-    """A run that can be made now: what it stands on is complete, and nobody else is making it."""
+def _next(sweep: Sweep, progress: ProgressTable) -> Run | None:
+    """A run that can be trained now: what it stands on is complete, and nobody else is training it."""
     now = time.monotonic()
     for run in list(sweep.to_come):
         parents = [parent for parent in run.parents.values() if isinstance(parent, Run)]
         missing = [parent for parent in parents if parent.name in sweep.failed]
         if missing:
             sweep.to_come.remove(run)
-            sweep.failed[run.name] = [f"not made: it stands on {missing[0].name}"]
+            sweep.failed[run.name] = [f"not trained: it stands on {missing[0].name}"]
             continue
         if sweep.elsewhere.get(run.name, 0) > now or not all(parent.is_complete for parent in parents):
             continue
         if run.is_complete:
             sweep.to_come.remove(run)
             sweep.elsewhere.pop(run.name, None)
-            table_of_progress.ended(run)
+            progress.ended(run)
             continue
         if is_held(run.lock):
-            sweep.elsewhere[run.name] = now + ELSEWHERE_EVERY
+            sweep.elsewhere[run.name] = now + POLL_OTHERS_EVERY
             continue
         sweep.elsewhere.pop(run.name, None)
         return run
     return None
 
 
-def _ended(sweep: Sweep, job: Job, table_of_progress: ProgressTable) -> None:
+def _ended(sweep: Sweep, job: Job, progress: ProgressTable) -> None:
     if job.run.is_complete:
-        table_of_progress.ended(job.run, time.monotonic() - job.started)
+        progress.ended(job.run, time.monotonic() - job.started)
     elif job.status == BUSY:
         sweep.to_come.append(job.run)
     else:
-        said = job.last_lines()
-        how = f"its process ended with status {job.status}"
-        sweep.failed[job.run.name] = said or [how]
-        table_of_progress.failed(job.run, said[-1] if said else how)
+        lines = job.last_lines() or [f"its process ended with status {job.status}"]
+        sweep.failed[job.run.name] = lines
+        progress.failed(job.run, lines[-1])

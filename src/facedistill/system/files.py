@@ -48,6 +48,15 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no such file, or no object in it."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def is_held(lock: Path) -> bool:
     """Whether some process holds a lock, or it can't be told; no file is made where there is none."""
     if not lock.is_file():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facedistill.config.build import build
+from facedistill.config.build import build, find_type
 from facedistill.config.schema import Config
 from facedistill.distill.target import Target
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.teacher import Teacher
+from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, build_network
 from facedistill.tasks.base import ScheduledModule
 
@@ -27,22 +28,29 @@ def published_network(config: Config, num_identities: int) -> Network:
 def build_module(
     config: Config,
     network: Network,
-    teachers: Mapping[str, NetworkTeacher] | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
     targets: Mapping[str, Target] | None = None,
 ) -> ScheduledModule:
     """The LightningModule of the configuration's task."""
-    node = {"_target_": config.task._target_}
-    module: ScheduledModule = build(node, config=config, network=network, teachers=teachers, targets=targets)
+    node = {"type": config.task.type}
+    module: ScheduledModule = build("task", node, config=config, network=network, teachers=teachers, targets=targets)
     return module
 
 
-def build_targets(config: Config, network: Network, teachers: Mapping[str, NetworkTeacher]) -> dict[str, Target]:
+def build_evaluation(config: Config, network: Network) -> Evaluation:
+    """What the configuration's task measures of a network."""
+    task: type[ScheduledModule] = find_type("task", {"type": config.task.type})
+    return task.build_evaluation(config, network.num_identities)
+
+
+def build_targets(config: Config, network: Network, teachers: Mapping[str, Teacher]) -> dict[str, Target]:
     """The terms of the configured target."""
     return {
         name: build(
+            "target",
             term,
             student_width=network.backbone.width,
-            teacher_width=teachers[config.teacher_of(name)].network.backbone.width,
+            teacher_width=teachers[config.role_of(name)].width,
         )
         for name, term in config.target.active().items()
     }

@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import Metric
 
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.samplers import rank_and_world_size
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.target import Target, TeacherOutput
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.target import Target
+from facedistill.distill.teacher import Teacher, TeacherOutput
+from facedistill.errors import ConfigError
+from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, NetworkOutput
 from facedistill.system.signals import stop_on_signals
 from facedistill.tasks.gather import gather_batch, gather_tensor
 
-Scores = dict[str, float]
 T = TypeVar("T")
 
 
 class ScheduledModule(pl.LightningModule, abc.ABC):
-    """A network, perhaps its teachers by role, the paper's optimizer and schedule, and a metric of the test split."""
+    """A network, perhaps its teachers by role, the paper's optimizer and schedule, and the evaluation of its task.
 
-    metric: Metric
+    Attributes:
+        options_type: the dataclass of ``task.options``; None: it has none.
+        uses_all_parameters: whether every parameter of the network gets a gradient.
+    """
+
+    options_type: ClassVar[type[Any] | None] = None
+    uses_all_parameters: ClassVar[bool] = True
 
     def __init__(
         self,
         config: Config,
         network: Network,
-        teachers: Mapping[str, NetworkTeacher] | None = None,
+        teachers: Mapping[str, Teacher] | None = None,
         targets: Mapping[str, Target] | None = None,
     ) -> None:
         super().__init__()
@@ -49,6 +53,22 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.network = network
         self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
+        self.evaluation = self.build_evaluation(config, network.num_identities)
+
+    @classmethod
+    def options(cls, config: Config) -> Any:
+        """``task.options`` as ``options_type``. Raises ``ConfigError`` for what it does not take."""
+        given = config.task.options
+        known = [field.name for field in dataclasses.fields(cls.options_type)] if cls.options_type else []
+        if wrong := given.keys() ^ set(known):
+            said = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f"task.options.{min(wrong)}: type={config.task.type} {said}")
+        return cls.options_type(**given) if cls.options_type else None
+
+    @classmethod
+    @abc.abstractmethod
+    def build_evaluation(cls, config: Config, num_identities: int) -> Evaluation:
+        """What the task measures of a network; no module of it is needed."""
 
     def compiled(self, forward: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
         """A forward as training steps call it; measuring stays with the network itself, as it is published.
@@ -61,42 +81,25 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """``loss`` to be minimized, and its detached terms by name, for the record."""
 
-    @abc.abstractmethod
     def measure(self, batch: FaceBatch) -> None:
-        """Update the metric with a batch of centre crops."""
-
-    def scores(self) -> Scores:
-        """The metric's values by name, of all batches measured since it was reset."""
-        return {name: float(value) for name, value in self.metric.compute().items()}
-
-    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
-        """What the score is the mean of: a value for every test sample [N], in order, %; none where nobody asks.
-
-        After the test split has been measured.
-        """
-        return np.zeros(0, np.float32)
-
-    def pictures(self, data: FaceData) -> dict[str, Figure]:
-        """What a person looks at to believe the scores, by name; after the test split has been measured, on a CPU."""
-        return {}
+        """Have the evaluation count a batch of centre crops."""
+        self.evaluation.update(self.network(batch.images), batch)
 
     def batch_sizes_per_rank(self, batch: FaceBatch, batch_index: int) -> list[int]:
         """How many samples of a training batch each rank has; by arithmetic, since asking them takes time."""
-        _, ranks = rank_and_world_size()
-        if ranks == 1:
+        _, world_size = rank_and_world_size()
+        if world_size == 1:
             return [len(batch.labels)]
         data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data.train_batches.batch_sizes_per_rank(batch_index, ranks)
+        return data.train_batches.batch_sizes_per_rank(batch_index, world_size)
 
     def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
-        """Measure."""
         self.measure(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was measured."""
-        for name, value in self.scores().items():
+        for name, value in self.evaluation.scores().items():
             self.log(f"test/{name}", value)
-        self.metric.reset()
+        self.evaluation.reset()
 
     def on_fit_start(self) -> None:
         """A teacher is no submodule, so it does not move by itself."""
@@ -130,11 +133,11 @@ def identity_loss(student: NetworkOutput, batch: FaceBatch) -> Tensor:
 
 
 class TaskModule(ScheduledModule):
-    """Trains on a task's own loss Φ and on the terms of its target. A task supplies Φ and its test metrics."""
+    """Trains on a task's own loss Φ and on the terms of its target. A task supplies Φ and its evaluation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._answer: Callable[[Tensor], NetworkOutput] = self.compiled(self.network.forward)
+        self._forward: Callable[[Tensor], NetworkOutput] = self.compiled(self.network.forward)
 
     @abc.abstractmethod
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
@@ -143,21 +146,19 @@ class TaskModule(ScheduledModule):
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
         sizes = self.batch_sizes_per_rank(batch, batch_index)
-        student: NetworkOutput = gather_batch(self._answer(batch.images), sizes)
-        taught = {role: self._taught(role, batch, sizes) for role in self.teachers}
+        student: NetworkOutput = gather_batch(self._forward(batch.images), sizes)
+        outputs = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
         loss = self.task_loss(student, gather_batch(batch.without_images(), sizes))
         terms = {"task": loss.detach()}
         for name, target in self.targets.items():
-            distance = target(student, taught[self.config.teacher_of(name)])
+            distance = target(student, outputs[self.config.role_of(name)])
             terms[name] = distance.detach()
             loss = loss + target.weight * distance
         return {"loss": loss, **terms}
 
-    def _taught(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
-        """What a teacher says of the whole batch: from its bank, or now."""
+    def _teacher_output(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
+        """What a teacher says of the whole batch: from its bank where the batch brings that, or now."""
         teacher = self.teachers[role]
-        if batch.hidden.numel():
-            features = batch.hidden[:, list(self.teachers).index(role)].float()
-        else:
-            features = teacher(batch.images).features
-        return teacher.recall(gather_tensor(features, sizes))
+        banked = batch.teacher_embeddings.get(role)
+        embedding = teacher(batch.images).embedding if banked is None else banked.float()
+        return teacher.from_embedding(gather_tensor(embedding, sizes))

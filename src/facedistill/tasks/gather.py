@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from facedistill.data.loading.samplers import rank_and_world_size
 
-Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
+Parts = TypeVar("Parts", bound=tuple[Any, ...])
 
 
 class _Gathered(torch.autograd.Function):
@@ -17,9 +17,9 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
-        rank, ranks = rank_and_world_size()
+        rank, world_size = rank_and_world_size()
         ctx.rank, ctx.size = rank, len(part)
-        parts = [torch.empty_like(part) for _ in range(ranks)]
+        parts = [torch.empty_like(part) for _ in range(world_size)]
         distributed.all_gather(parts, part.contiguous())
         return torch.cat(parts)
 
@@ -40,11 +40,11 @@ def gather_batch(parts: Parts, sizes: list[int]) -> Parts:
     Args:
         sizes: of every rank's share.
     """
-    return type(parts)(*(gather_tensor(part, sizes) for part in parts))
+    return type(parts)(*(gather_tensor(part, sizes) if isinstance(part, Tensor) else part for part in parts))
 
 
 def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
-    """The mean over this rank's share, a scalar → over the whole batch, on every rank; its gradient as of ``whole``."""
+    """The mean over this rank's share, a scalar → over the whole batch, on every rank; gradients as there."""
     if len(sizes) == 1:
         return mean
     means: Tensor = _Gathered.apply(mean[None])
@@ -52,7 +52,7 @@ def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
 
 
 def gather_tensor(part: Tensor, sizes: list[int]) -> Tensor:
-    """A tensor [B, …] of this rank's share → of the whole batch; see ``whole``."""
+    """A tensor [B, …] of this rank's share → of the whole batch; see ``gather_batch``."""
     if len(sizes) == 1:
         return part
     longest = max(sizes)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
+from facedistill.config.schema import Config
 from facedistill.data.loading.views import FaceBatch
-from facedistill.tasks.base import ScheduledModule, Scores
+from facedistill.evaluation.hint import HintEvaluation
+from facedistill.tasks.base import ScheduledModule
 from facedistill.tasks.gather import mean_over_ranks
 
 
@@ -21,6 +22,9 @@ class Hint(ScheduledModule):
     What lies behind the student's middle layer gets no gradient: it keeps its random weights, so that a run that
     starts from here starts from pretrained shallow layers only.
     """
+
+    evaluation: HintEvaluation
+    uses_all_parameters = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +37,10 @@ class Hint(ScheduledModule):
         self.network.train()
         self._middle: Callable[[Tensor], Tensor] = self.compiled(self.network.backbone.middle)
         self.regressor = nn.Conv2d(student.shape[1], teacher.shape[1], 1)
-        self.metric = MeanMetric()
+
+    @classmethod
+    def build_evaluation(cls, config: Config, num_identities: int) -> HintEvaluation:
+        return HintEvaluation(config)
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
@@ -41,12 +48,7 @@ class Hint(ScheduledModule):
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:
-        """Average the error."""
-        self.metric.update(self._error(batch, self.network.backbone.middle), len(batch.labels))
-
-    def scores(self) -> Scores:
-        """``hint_error``, the mean over the test split."""
-        return {"hint_error": float(self.metric.compute())}
+        self.evaluation.update_error(self._error(batch, self.network.backbone.middle), len(batch.labels))
 
     def _error(self, batch: FaceBatch, student: Callable[[Tensor], Tensor]) -> Tensor:
         middle = self.regressor(student(batch.images))

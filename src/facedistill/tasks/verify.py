@@ -6,23 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
-from facedistill.config.build import build
-from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
+from facedistill.config.schema import Config
 from facedistill.data.loading.views import FaceBatch
 from facedistill.errors import ConfigError
-from facedistill.evaluation.pictures import COLUMNS, nearest, spread
-from facedistill.metrics.retrieval import NearestNeighbour
+from facedistill.evaluation.verify import VerifyEvaluation
 from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import TaskModule, identity_loss
 
@@ -57,50 +50,29 @@ class VerifyOptions:
 class Verify(TaskModule):
     """Φ = [‖K_a − K_p‖² − ‖K_a − K_n‖² + λ]₊ (eq. 8 and 9), averaged over the triplets; ``task.softmax`` adds H(P, y).
 
-    A batch without a triplet has loss 0. Metric: the nearest other test sample has its identity, %.
+    A batch without a triplet has loss 0.
     """
 
-    metric: NearestNeighbour
+    options_type = VerifyOptions
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        options: VerifyOptions = build(self.config.task.options)
+        options: VerifyOptions = self.options(self.config)
         squared = LpDistance(normalize_embeddings=options.normalize, p=2, power=2)
-        self.normalize = options.normalize
         self.triplet = TripletMarginLoss(options.margin, distance=squared, reducer=MeanReducer())
         self.miner = {
             "hard": BatchHardMiner(distance=squared),
             "semihard": TripletMarginMiner(options.margin, type_of_triplets="semihard", distance=squared),
             "all": None,
         }[options.mining]
-        self.metric = NearestNeighbour()
+
+    @classmethod
+    def build_evaluation(cls, config: Config, num_identities: int) -> VerifyEvaluation:
+        return VerifyEvaluation(config, cls.options(config).normalize)
 
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
-        """The triplet loss, and with ``task.softmax`` H(P, y)."""
-        triplets = None if self.miner is None else self.miner(student.features, batch.labels)
-        loss: Tensor = self.triplet(student.features, batch.labels, triplets)
+        triplets = None if self.miner is None else self.miner(student.embedding, batch.labels)
+        loss: Tensor = self.triplet(student.embedding, batch.labels, triplets)
         if self.config.task.softmax:
             loss = loss + identity_loss(student, batch)
         return loss
-
-    def measure(self, batch: FaceBatch) -> None:
-        """Collect the embeddings."""
-        self.metric.update(self._embedded(batch), batch.labels, batch.indices)
-
-    def sample_scores(self, data: FaceData) -> NDArray[np.float32]:
-        """100 where the nearest other test sample is of the same person, 0 where it is not."""
-        return np.where(self.metric.first == 1, np.float32(100), np.float32(0))
-
-    @torch.no_grad()
-    def pictures(self, data: FaceData) -> dict[str, Figure]:
-        """Test faces, each beside the nearest among a sample of the others."""
-        batch = next(iter(data.test_loader(spread(data.faces.test, EVAL_BATCH))))
-        embedded = self._embedded(batch)
-        found = torch.cdist(embedded, embedded).fill_diagonal_(torch.inf).argmin(1)
-        shown = torch.from_numpy(spread(np.arange(len(found)), COLUMNS * 2))
-        pixels, right = batch.pixels(), batch.labels[found] == batch.labels
-        return {"samples": nearest(pixels[shown], pixels[found[shown]], right[shown].tolist())}
-
-    def _embedded(self, batch: FaceBatch) -> Tensor:
-        features: Tensor = self.network(batch.images).features.float()
-        return F.normalize(features, dim=1) if self.normalize else features

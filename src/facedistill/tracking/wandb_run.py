@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import netrc
 import os
 import re
@@ -16,7 +15,10 @@ from urllib.parse import urlsplit
 import wandb
 import wandb.errors
 
-from facedistill.runs.run import Run, read_json_object
+from facedistill.runs.history import read_history
+from facedistill.runs.record import Record
+from facedistill.runs.run import Run
+from facedistill.system.files import read_json_object
 
 CLOUD = "api.wandb.ai"  # where `wandb login` of older versions kept the key of W&B's own server
 ARTIFACT = "model"  # the type of the weights in the lineage
@@ -76,15 +78,16 @@ class WandbRun:
         self.open()
         if self._wandb is None:
             return
-        earlier = [] if self._followed else rows_before(self._run.directory / "metrics.csv", int(row["epoch"]))
+        logged = [] if self._followed else read_history(self._run.directory)
+        earlier = [other for other in logged if other["epoch"] < row["epoch"]]
         self._followed = True
-        compared = compared_as(self._run.config.task.name, self._run.config.task.softmax)
+        compared = self._run.config.compared_as
         for shown in (*earlier, row):
             if int(shown["epoch"]) > self._sent:
                 tests = {f"{compared}/{name[5:]}": value for name, value in shown.items() if name.startswith("test/")}
                 self._wandb.log({**shown, **tests}, step=int(shown["epoch"]))
 
-    def summarize(self, record: dict[str, Any]) -> None:
+    def summarize(self, record: Record) -> None:
         """The final numbers, the distance to the teacher, the pictures of the run directory, and the lineage.
 
         Numbers are there twice: ``final/top1`` of whatever task, and ``verify/top1`` of those that can be compared.
@@ -92,18 +95,18 @@ class WandbRun:
         self.open()
         if self._wandb is None:
             return
-        task = self._run.config.task
-        metrics = {name: value for name, value in record["metrics"].items() if value is not None}
-        if record["teacher_score"] is not None and task.metric in metrics:
-            metrics[f"{task.metric}_minus_teacher"] = metrics[task.metric] - record["teacher_score"]
-        compared = compared_as(task.name, task.softmax)
+        compared = record.config.compared_as
+        metrics = {name: value for name, value in record.metrics.items() if value is not None}
+        if record.teacher_score is not None and record.score is not None:
+            metrics[f"{record.metric}_minus_teacher"] = record.score - record.teacher_score
         summary = {f"{prefix}/{name}": value for prefix in ("final", compared) for name, value in metrics.items()}
-        summary |= {name: record[name] for name in ("params", "macs", "weights_bytes", "seconds", "images_per_second")}
+        costs = ("params", "macs", "weights_bytes", "seconds", "images_per_second")
+        summary |= {name: getattr(record, name) for name in costs}
         pictures = sorted(self._run.directory.glob("*.png"))
         if pictures or self._followed:  # beside the last epoch, whose row would come after the summary otherwise
             self._wandb.log({f"{compared}/{picture.stem}": wandb.Image(str(picture)) for picture in pictures})
         self._wandb.summary.update(summary)
-        self._wandb.config.update({"params": record["params"], "macs": record["macs"]}, allow_val_change=True)
+        self._wandb.config.update({"params": record.params, "macs": record.macs}, allow_val_change=True)
         self._trace(metrics)
         self._whole = True
 
@@ -111,7 +114,7 @@ class WandbRun:
         """The weights as an artifact, and those of the runs that this one stands on as used by it.
 
         The file is uploaded from where it is, without a copy. An offline run may not use artifacts: once it is synced,
-        ``facedistill.report wandb=`` adds what it used.
+        ``facedistill report wandb=`` adds what it used.
         """
         assert self._wandb is not None
         if self._run.weights.is_file():
@@ -154,11 +157,6 @@ def flat(run: Run) -> dict[str, Any]:
     }
 
 
-def compared_as(task: str, softmax: bool | None) -> str:
-    """Under which name a task's metrics are compared: its teacher's and its students' under one."""
-    return "classify" if task == "teacher" else f"{task}-softmax" if softmax else task
-
-
 def cell_name(rate: int, init: str, target: str) -> str:
     """What runs of one cell have in common, whatever their seed; learning curves are grouped by it."""
     return f"/{rate} {init}, {target}"
@@ -178,15 +176,6 @@ def last_epoch_sent(directory: Path) -> int:
     """The last epoch that `wandb sync` has sent from a run's folders; −1: none."""
     summaries = [marker.parent / "files" / "wandb-summary.json" for marker in directory.glob("wandb/*/*.wandb.synced")]
     return max((int((read_json_object(summary) or {}).get("epoch", -1)) for summary in summaries), default=-1)
-
-
-def rows_before(csv_file: Path, epoch: int) -> list[dict[str, float]]:
-    """The rows of a run's history before an epoch."""
-    if not csv_file.is_file():
-        return []
-    with csv_file.open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    return [row for row in rows if row["epoch"] < epoch]
 
 
 def remove_superseded(folder: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 
 @dataclass
@@ -19,19 +21,22 @@ class LocalLauncherConf:
 
 
 class LocalLauncher(BasicLauncher):  # type: ignore[misc, unused-ignore]
-    """Has every cell planned, then all of them made, with what they stand on, each run once.
-
-    The task function must only say what a cell is under this launcher, and leave the making to it.
-    """
+    """Has every cell planned, then all of them trained, with what they stand on, each run once."""
 
     def __init__(self, n_jobs: int | None, gpus_per_job: int) -> None:
         super().__init__()
         self.n_jobs, self.gpus_per_job = n_jobs, gpus_per_job
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Have the cells planned here, instead of trained by the command's own task function."""
+        from facedistill.train import plan_cell  # late: Hydra imports every plugin at every start
+
+        super().setup(hydra_context=hydra_context, task_function=plan_cell, config=config)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """The cells as the task function planned them."""
+        """The cells as they were planned."""
         planned = super().launch(job_overrides, initial_job_idx)
-        from facedistill.sweep.scheduler import run_sweep  # late: Hydra imports every plugin at every start
+        from facedistill.sweep.scheduler import run_sweep
 
         run_sweep([job.return_value for job in planned if job.return_value], self.n_jobs, self.gpus_per_job)
         return planned

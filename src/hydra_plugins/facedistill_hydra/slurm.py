@@ -17,11 +17,11 @@ except ImportError:  # it is optional, and Hydra imports every plugin at every s
 
 
 class SlurmLauncher(SubmititLauncher):  # type: ignore[misc, unused-ignore]
-    """Has every cell made by a job, and waits for all; see conf/hydra/launcher/slurm.yaml."""
+    """Has every cell trained by a job, and waits for all; see conf/hydra/launcher/slurm.yaml."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Give the jobs a task function that is pickled by its name: the command's own belongs to ``__main__``."""
-        super().setup(hydra_context=hydra_context, task_function=run_cell, config=config)
+        super().setup(hydra_context=hydra_context, task_function=run_in_job, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What became of the cells; a plan takes no job."""
@@ -31,7 +31,7 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc, unused-ignore]
 
         if self.config.plan:
             here = BasicLauncher()
-            here.setup(hydra_context=self.hydra_context, task_function=run_cell, config=self.config)
+            here.setup(hydra_context=self.hydra_context, task_function=run_in_job, config=self.config)
             return here.launch(job_overrides, initial_job_idx)
         try:
             jobs: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
@@ -44,13 +44,12 @@ class SlurmLauncher(SubmititLauncher):  # type: ignore[misc, unused-ignore]
         return jobs
 
 
-def run_cell(node: DictConfig) -> list[list[str]]:
+def run_in_job(node: DictConfig) -> list[list[str]]:
     """The task function in a job: what failed of the cell."""
     from facedistill.sweep.scheduler import failures
-    from facedistill.train import train
+    from facedistill.train import train_cell
 
     # Lightning then starts the ranks of a run itself, as elsewhere, and leaves queueing again to submitit
     os.environ["SLURM_JOB_NAME"] = "interactive"
-    task: Any = train
-    task.__wrapped__(node)  # as Hydra would call it
+    train_cell(node)
     return failures

@@ -1,4 +1,4 @@
-"""What happens to an image between the store and the network. The only file that knows albumentations."""
+"""Random crops and flips. The only module that uses albumentations."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for its own newest version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it would look for updates on the internet
 import albumentations as A
 
 from facedistill.data.faces import MIRRORED
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 
 NO_LANDMARKS = np.empty((0, 2), np.float32)
-_ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # where they go tells whether the image was mirrored
+_ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # their order after the transform tells whether the image was mirrored
 
 
 class Augmentation:
-    """The paper's: a random crop, and a horizontal flip half of the time; the centre crop for ``EVAL_VIEW``.
+    """The paper's augmentation: a random crop, flipped horizontally half of the time; the centre crop for ``EVAL_VIEW``.
 
-    What is drawn depends on (seed, index, view) alone; ``mirror_of(view)`` is that view from left to right. Landmarks
-    move with the pixels; a mirrored face swaps left and right.
+    Draws depend on (seed, index, view) alone; ``mirror_of(view)`` is the mirror image of that view. Landmarks move with
+    the pixels, and mirroring swaps left and right.
     """
 
     def __init__(self, crop: int, seed: int) -> None:
@@ -40,32 +40,32 @@ class Augmentation:
     def __call__(
         self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image uint8 [S, S, 3], landmarks [5, 2] (or none, [0, 2]) in its pixels → the same of the crop."""
+        """Image uint8 [S, S, 3] and landmarks [5, 2] (or [0, 2]) in its pixels → the same two for the crop."""
         if view < EVAL_VIEW:
             return mirrored(*self(image, landmarks, index, mirror_of(view)))
         centred = view == EVAL_VIEW
         if not centred:
-            self._rewind(self._seed, index << 32 | view)
+            self._reseed(self._seed, index << 32 | view)
         if not len(landmarks):
             return (self._centre if centred else self._random)(image=image)["image"], landmarks
         transform = self._centre_with_points if centred else self._random_with_points
-        seen = transform(image=image, keypoints=np.vstack([landmarks, _ORIGIN, _RIGHT]))
-        *points, origin, right = seen["keypoints"].astype(np.float32)
+        result = transform(image=image, keypoints=np.vstack([landmarks, _ORIGIN, _RIGHT]))
+        *points, origin, right = result["keypoints"].astype(np.float32)
         if right[0] < origin[0]:
             points = [points[i] for i in MIRRORED]
-        return seen["image"], np.stack(points)
+        return result["image"], np.stack(points)
 
-    def _rewind(self, *key: int) -> None:
-        """Start both generators, which the transforms share, anew from a key: cheaper than making new ones."""
+    def _reseed(self, *key: int) -> None:
+        """Restart the two generators that the transforms share from a key: cheaper than making new ones."""
         state = self._bits.state
         state["state"]["key"][:], state["state"]["counter"][:] = key, 0
-        state["buffer_pos"], state["has_uint32"] = 4, 0  # what was drawn ahead is forgotten
+        state["buffer_pos"], state["has_uint32"] = 4, 0  # forget buffered draws
         self._bits.state = state
         self._python_draw.seed(int(self._draw.integers(2**63)))
 
 
 def mirrored(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """An image [H, W, 3] from left to right, and its landmarks [5, 2] (or none), left and right swapped."""
+    """The mirror image of [H, W, 3], and of its landmarks [5, 2] (or [0, 2])."""
     if len(landmarks):
         landmarks = landmarks[list(MIRRORED)]
         landmarks[:, 0] = image.shape[1] - 1 - landmarks[:, 0]

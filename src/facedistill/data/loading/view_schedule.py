@@ -1,26 +1,26 @@
-"""The numbers of views, and which of them epochs see. Without torch: a plan asks too."""
+"""How views are numbered, and which view each epoch sees. Free of torch, because plans import it."""
 
 from __future__ import annotations
 
 from facedistill.config.schema import Config
 
-EVAL_VIEW = -1  # the centre crop, not flipped; 0, 1, … are draws
+EVAL_VIEW = -1  # the centre crop, not flipped; 0, 1, … are random draws
 
 
 def mirror_of(view: int) -> int:
-    """The number of the view that mirrors a view: −2 of 0, −3 of 1, …, and 0 of −2."""
+    """The number of the mirror image of a view: −2 for 0, −3 for 1, …, and 0 for −2."""
     return 2 * EVAL_VIEW - view
 
 
 def banked_views(config: Config) -> list[int] | None:
-    """The views of every training image that banks hold, in the order of the epochs; None: there is no bank.
+    """The views of every training image that banks hold, in the order in which epochs use them; None without a bank.
 
-    Every epoch has its own. If there are to be fewer, they take turns, each followed by its mirror: where a flip is
-    all the augmentation there is (``image.crop=image.resize``), two are all of it.
+    Every epoch has its own view. If ``target.views`` allows fewer, epochs cycle through them, and each view is followed
+    by its mirror image: where flipping is the only augmentation (``image.crop=image.resize``), two views are all of it.
     """
     views, epochs = config.target.views, len(config.epoch_rates)
     if views == "live" or not config.target.active():
         return None
     if isinstance(views, str) or views >= epochs:
         return list(range(epochs))
-    return [mirror_of(turn // 2) if turn % 2 else turn // 2 for turn in range(views)]
+    return [mirror_of(number // 2) if number % 2 else number // 2 for number in range(views)]

@@ -1,4 +1,4 @@
-"""An item is a pure function of (index, view)."""
+"""Batches of augmented faces; each item is a pure function of (index, view)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ BankReader = Callable[[Keys], NDArray[Any]]
 
 
 class FaceBatch(NamedTuple):
-    """Faces as the network takes them.
+    """A batch of faces.
 
     Attributes:
         images: uint8 [B, 3, crop, crop], RGB.
         labels: int64 [B].
-        indices: int64 [B], the sample's number in its FaceSet.
-        landmarks: float32 [B, 5, 2], (x, y) from −1 to 1: (−1, −1) is the top left corner of the crop, (1, 1) the
-            bottom right one. [B, 0, 2] where the FaceSet has none.
+        indices: int64 [B], positions in the FaceSet.
+        landmarks: float32 [B, 5, 2], (x, y) from (−1, −1), the top left corner of the crop, to (1, 1), the bottom
+            right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
-        teacher_embeddings: K_T [B, width] by the role of its teacher, each of its own width; of banked teachers only,
-            and none for centre crops.
+        teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
+            only, and never for centre crops.
     """
 
     images: torch.Tensor
@@ -48,23 +48,24 @@ class FaceBatch(NamedTuple):
         )
 
     def without_images(self) -> FaceBatch:
-        """What a task's own loss asks of a batch: all but the images and the teachers' embeddings."""
+        """The batch without images and teachers' embeddings: what a task's own loss needs."""
         return self._replace(images=self.images[:, :0], teacher_embeddings={})
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The images as [B, crop, crop, 3], as they are drawn."""
+        """The images as [B, crop, crop, 3], for plotting."""
         return self.images.permute(0, 2, 3, 1).numpy()
 
 
 def to_units(points: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
-    """Points in pixels of a crop (the centre of the first is 0) → units of it, −1 to 1 from edge to edge."""
+    """Points in pixels of a crop (the centre of the first at 0) → units from −1 to 1, edge to edge."""
     return (points + 0.5) * np.float32(2 / crop) - 1
 
 
 class Views(Dataset[FaceBatch]):
-    """Batches of views. ``views[[(index, view), …]]`` is a FaceBatch, the same on every call.
+    """``views[[(index, view), …]]`` is a FaceBatch, the same on every call.
 
-    ``banks``: K_T [B, width] of such keys, by the role of the teacher.
+    Args:
+        banks: functions that return K_T [B, width] of such keys, by the role of the teacher.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Views(Dataset[FaceBatch]):
         images = np.stack([image for image, _ in views])
         crop_boxes = self._faces.crop_boxes
         return FaceBatch(
-            # the memory stays as it is, height × width × channels: torch calls that channels_last
+            # memory stays in the order height × width × channels, torch's channels_last
             torch.from_numpy(images).permute(0, 3, 1, 2),
             torch.from_numpy(self._faces.labels[indices]),
             torch.tensor(indices),

@@ -42,7 +42,7 @@ class Source(abc.ABC):
 def build_source(data: dict[str, Any]) -> Source:
     """The source that a ``conf/data`` node names."""
     named = {"root": str(data["root"])} if "root" in data else {}  # a folder 2020 is a number to Hydra
-    return cast(Source, build({**data, **named}))
+    return cast(Source, build("source", {**data, **named}))
 
 
 def is_test_sample(name: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.target import Target, TeacherOutput, check_reduction, reduced
+from facedistill.distill.target import Target, check_reduction, reduced
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.models.network import NetworkOutput
 
 
@@ -18,9 +19,7 @@ class LogitsTarget(Target):
         self.reduction = reduction
 
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The squared distance of the logits."""
+        def distance(logits: Tensor, embedding: Tensor) -> Tensor:
+            return reduced((logits - teacher.logits_of(embedding)).square(), self.reduction)
 
-        def distance(logits: Tensor, hidden: Tensor) -> Tensor:
-            return reduced((logits - teacher.output(hidden)).square(), self.reduction)
-
-        return chunked_mean(distance, student.logits, teacher.features)
+        return chunked_mean(distance, student.logits, teacher.embedding)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from facedistill.distill.target import Target, TeacherOutput, check_reduction, reduced
+from facedistill.distill.target import Target, check_reduction, reduced
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.models.network import NetworkOutput
 
 
@@ -18,5 +19,4 @@ class HiddenTarget(Target):
         self.reduction = reduction
 
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The squared distance of the hidden layers."""
-        return reduced((self.map(student.features) - teacher.features).square(), self.reduction).mean()
+        return reduced((self.map(student.embedding) - teacher.embedding).square(), self.reduction).mean()

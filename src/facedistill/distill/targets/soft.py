@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.target import Target, TeacherOutput
+from facedistill.distill.target import Target
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.errors import ConfigError
 from facedistill.models.network import NetworkOutput
 
@@ -25,10 +26,8 @@ class SoftTarget(Target):
         self.scale = tau**2 if tau_squared else 1.0
 
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The cross-entropy of the softened predictions."""
-
-        def cross_entropy(logits: Tensor, hidden: Tensor) -> Tensor:
-            soft_prediction = F.softmax(teacher.output(hidden) / self.tau, dim=1)
+        def cross_entropy(logits: Tensor, embedding: Tensor) -> Tensor:
+            soft_prediction = F.softmax(teacher.logits_of(embedding) / self.tau, dim=1)
             return F.cross_entropy(logits / self.tau, soft_prediction, reduction="none")
 
-        return self.scale * chunked_mean(cross_entropy, student.logits, teacher.features)
+        return self.scale * chunked_mean(cross_entropy, student.logits, teacher.embedding)

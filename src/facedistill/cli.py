@@ -1,0 +1,34 @@
+"""What the commands share: words of the form key=value, help, and errors as one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+
+from facedistill.errors import FacedistillError
+
+REFUSED = 2  # exit status: a command was not understood, or can't be done
+
+
+def run_command(
+    words: Sequence[str], manual: str | None, command: Callable[[list[str]], int], bare: bool = True
+) -> int:
+    """The exit status of a command; an error of ours is one line on stderr.
+
+    Args:
+        manual: what --help prints, and the command without a word where ``bare`` is false.
+    """
+    if "--help" in words or "-h" in words or not (words or bare):
+        print(manual)
+        return 0 if words else REFUSED
+    try:
+        return command(list(words))
+    except (FacedistillError, OSError) as error:
+        print(f"facedistill: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def split_words(words: Sequence[str], own: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """The values of a command's ``own`` keys, and the other words in their order."""
+    found = {key: value for key, _, value in (word.partition("=") for word in words) if key in own}
+    return found, [word for word in words if word.partition("=")[0] not in own]

@@ -1,0 +1,143 @@
+"""Exact scores on one device: every sample counts once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from facedistill.config.schema import Config
+from facedistill.data.faces import Pairs
+from facedistill.data.loading.datamodule import FaceData, pair_batches
+from facedistill.data.loading.views import FaceBatch
+from facedistill.data.sources.verification_set import protocol_source
+from facedistill.evaluation.evaluation import Evaluation, Scores
+from facedistill.metrics.pairs import verification_metrics
+from facedistill.models.backbone import Backbone
+
+PROBE_SAMPLES = 512  # of the test split: enough to notice wrong weights or wrong data, cheap at any size
+Metrics = dict[str, float | None]
+Measure = Callable[[FaceBatch], None]
+
+
+class Probe(NamedTuple):
+    """What a network scored on the first test samples: the metric of its task, %."""
+
+    metric: str
+    value: float
+    samples: int
+    higher_is_better: bool
+
+
+def device_for(accelerator: str) -> torch.device:
+    """The device on which this process trains and scores: of several processes each has its own."""
+    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator == "cpu" or best is None:
+        return torch.device("cpu")
+    return torch.device(best.type, int(os.environ.get("LOCAL_RANK", "0")) % torch.accelerator.device_count())
+
+
+@torch.no_grad()
+def scores_of(evaluation: Evaluation, measure: Measure, batches: Iterable[FaceBatch], device: torch.device) -> Scores:
+    """The scores over ``batches``, each of which ``measure`` has a network answer and ``evaluation`` count."""
+    evaluation.to(device).reset()
+    for batch in batches:
+        measure(batch.to(device))
+    return evaluation.scores()
+
+
+def probe(evaluation: Evaluation, measure: Measure, data: FaceData, device: torch.device) -> Probe:
+    """A network's score on the first test samples."""
+    indices = data.faces.test[:PROBE_SAMPLES]
+    metric = evaluation.config.task.metric
+    value = scores_of(evaluation, measure, data.test_loader(indices), device)[metric]
+    return Probe(metric, value, len(indices), bool(evaluation.metric.higher_is_better))
+
+
+@torch.no_grad()
+def embeddings(
+    backbone: Backbone, batches: Iterable[FaceBatch], device: torch.device, flip: str = "none"
+) -> NDArray[np.float32]:
+    """L2-normalized K of every sample, float32 [N, width], in order; ``flip`` adds the mirror (width × 2 if concat).
+
+    Raises:
+        AssertionError: a sample is missing or counted twice.
+    """
+    parts, indices = [], []
+    for batch in batches:
+        images = batch.images.to(device)
+        embedding = backbone(images).float()
+        if flip != "none":
+            mirrored = backbone(images.flip(3)).float()
+            embedding = torch.cat([embedding, mirrored], 1) if flip == "concat" else embedding + mirrored
+        parts.append(F.normalize(embedding, dim=1).cpu())
+        indices.append(batch.indices)
+    assert torch.equal(torch.cat(indices), torch.arange(sum(len(part) for part in indices)))
+    return torch.cat(parts).numpy()
+
+
+def pair_similarity(embedding: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
+    """Cosine of every pair [P] from L2-normalized embeddings [M, D]."""
+    similarity: NDArray[np.float64] = (embedding[pairs.left].astype(np.float64) * embedding[pairs.right]).sum(1)
+    return similarity
+
+
+class FinalScores(NamedTuple):
+    """Metrics by name (%; None: too few pairs to tell), and of every pair [P] its similarity and whether it is the same
+    person, empty where there are no pairs.
+    """
+
+    metrics: Metrics
+    similarity: NDArray[np.float64] = np.zeros(0)
+    same: NDArray[np.bool_] = np.zeros(0, bool)
+
+
+def final_scores(
+    config: Config, evaluation: Evaluation, measure: Measure, backbone: Backbone, data: FaceData, device: torch.device
+) -> FinalScores:
+    """The scores over the test split, over its named parts, and, where the source has pairs, those of verification.
+
+    Pairs with a person who was trained on are left out; where that leaves not both kinds of pairs, there are none of
+    these scores. ``evaluation`` is left with the whole test split.
+    """
+    faces = data.faces
+    parts: Metrics = {}
+    for name, indices in faces.subsets.items():
+        scores = scores_of(evaluation, measure, data.test_loader(indices), device)
+        parts |= {f"{metric}_{name}": value for metric, value in scores.items()}
+    whole = scores_of(evaluation, measure, data.val_dataloader(), device)
+    metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
+    pairs = faces.pairs
+    if pairs is None or config.task.needs != "identities":
+        return FinalScores(metrics)
+    new = ~pairs.trained_on
+    if len(np.unique(pairs.same[new])) < 2:
+        return FinalScores(metrics)
+    similarity = pair_similarity(embeddings(backbone, pair_batches(pairs, config), device), pairs)[new]
+    same = pairs.same[new]
+    return FinalScores({**metrics, **verification_metrics(similarity, same, pairs.fold[new])}, similarity, same)
+
+
+def protocol_scores(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:
+    """Scores over the pairs of ``config.data``: over all, and without those of people trained on, where there are any.
+
+    Raises:
+        DataError: the source has no pairs, or an image of them can't be used.
+    """
+    device = device_for(config.trainer.accelerator)
+    torch.set_num_threads(config.trainer.threads)
+    pairs = protocol_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
+    batches = pair_batches(pairs, config)
+    similarity = pair_similarity(embeddings(backbone.to(device).eval(), batches, device, flip), pairs)
+    found = {f"{len(pairs.same)} pairs": verification_metrics(similarity, pairs.same, pairs.fold)}
+    new = ~pairs.trained_on
+    if not new.all():
+        scores = verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])
+        found[f"{new.sum()} pairs of people who were not trained on"] = scores
+    return found

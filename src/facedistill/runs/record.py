@@ -1,0 +1,143 @@
+"""The record of a complete run: everything that a table, a figure or a person will ever ask of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from facedistill.config.schema import Cell, Config
+from facedistill.config.typed import typed
+from facedistill.errors import RunError
+from facedistill.system.files import hash_of, write_json
+
+RECORD = "record.json"
+OF_A_SWEEP = ("cells=", "experiments=", "group=")  # words that say in which sweep a run was made
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ``record.json`` holds.
+
+    Attributes:
+        role: ``teacher``, ``alone`` or ``student``: what it is in the paper's tables.
+        overrides: the command-line words that asked for it.
+        recipe: what the identity is the hash of.
+        parents: names of the runs and files that it stands on, by role.
+        metrics: final scores, %; None: they can't be told.
+        teacher_score: of its teacher, in the metric of the teacher's task.
+        history: a row an epoch.
+        data: counts of what was found and left out, and of both sides of the split.
+        params, params_with_classifier: of the backbone, and of all that was published.
+        macs: multiply-adds of one image.
+        latency_ms: of one image on the CPU.
+        seconds: of training.
+    """
+
+    identity: str
+    name: str
+    role: str
+    overrides: list[str]
+    recipe: dict[str, Any]
+    config: Config
+    parents: dict[str, str]
+    metrics: dict[str, float | None]
+    history: list[dict[str, float]]
+    data: dict[str, int]
+    params: int
+    params_with_classifier: int
+    macs: int
+    weights_bytes: int
+    weights_sha256: str
+    latency_ms: float
+    seconds: float
+    images_per_second: float
+    versions: dict[str, str]
+    device: dict[str, Any]
+    group: str | None = None
+    teacher_score: float | None = None
+
+    @classmethod
+    def read(cls, directory: Path) -> Record | None:
+        """The record in a run's directory; None if the run is not complete.
+
+        Raises:
+            RunError: there is a file, but it is not a record, as its reason says.
+        """
+        path = directory / RECORD
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} can't be read ({error})") from error
+        try:
+            record: Record = typed(cls, json.loads(text, parse_constant=_refuse))
+            names = [record.config.data.get("name"), record.config.model.get("name"), record.recipe.get("version")]
+            typed(list[str], names[:2], "config.data.name and config.model.name")
+            typed(int, names[2], "recipe.version")
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path} is not a record as this version writes it: {error}") from error
+        return record
+
+    def write(self, directory: Path) -> None:
+        """Write it whole or not at all: from then on the run is complete."""
+        write_json(directory / RECORD, asdict(self))
+
+    @property
+    def cell(self) -> Cell:
+        return self.config.cell
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def data_name(self) -> str:
+        name: str = self.config.data["name"]
+        return name
+
+    @property
+    def metric(self) -> str:
+        """The name of the task's score."""
+        return self.config.task.metric
+
+    @property
+    def score(self) -> float | None:
+        """The task's score, %."""
+        return self.metrics.get(self.metric)
+
+    @property
+    def version(self) -> int:
+        """Runs of other versions of the results are not comparable."""
+        version: int = self.recipe["version"]
+        return version
+
+    @cached_property
+    def cell_key(self) -> str:
+        """What runs have in common that differ in nothing but their seed."""
+        return hash_of({key: value for key, value in self.recipe.items() if key not in ("seed", "parents")})
+
+    @property
+    def run_parents(self) -> list[str]:
+        """The names of the runs that it stands on; not the files from elsewhere."""
+        identities = self.recipe["parents"]
+        return [name for role, name in self.parents.items() if name.endswith(f"-{identities.get(role)}")]
+
+    @property
+    def own_words(self) -> list[str]:
+        """Its words without those that say in which sweep it was made."""
+        return [word for word in self.overrides if not word.startswith(OF_A_SWEEP)]
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of a record")
+
+
+def all_records(runs_dir: Path) -> Sequence[Record]:
+    """The records of all complete runs, in the order of their names. Raises ``RunError`` for one that is damaged."""
+    found = [Record.read(path.parent) for path in sorted(runs_dir.glob(f"*/{RECORD}"))]
+    return [record for record in found if record is not None]

@@ -1,0 +1,105 @@
+"""What a trained run leaves: exact scores, published weights, pictures, its record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facedistill import __version__
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.distill.teacher import REFERENCE_IMAGES, reference_of
+from facedistill.evaluation.pictures import curves, roc_curve, save_pictures
+from facedistill.evaluation.scoring import Metrics, device_for, final_scores, probe
+from facedistill.metrics.pairs import roc
+from facedistill.models.cost import latency, multiply_adds
+from facedistill.models.network import Network
+from facedistill.models.weights import save_weights
+from facedistill.runs.record import Record
+from facedistill.runs.run import Run
+from facedistill.runs.sample_scores import SampleScores
+from facedistill.system.files import sha256
+from facedistill.tasks.base import ScheduledModule
+from facedistill.training.callbacks.history import Epoch
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
+
+
+def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: FaceData) -> Record:
+    """Score a trained network, write its weights and pictures, and give the record of its run."""
+    config, network, evaluation = run.config, module.network, module.evaluation
+    if not config.task.classifies:
+        network.classifier = None  # it served the target
+    device = device_for(config.trainer.accelerator)
+    module.to(device).eval()
+    about = {
+        "model": config.network,
+        "rate": config.rate,
+        "image": asdict(config.image),
+        "num_identities": len(data.faces.identities),
+        "run": run.identity,
+        "probe": probe(evaluation, module.measure, data, device)._asdict(),
+    }
+    final = final_scores(config, evaluation, module.measure, network.backbone, data, device)
+    SampleScores(evaluation.per_sample(), final.similarity.astype(np.float32), final.same).save(run.directory)
+    module.cpu()
+    few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
+    save_weights(run.weights, network, about, reference_of(network, few.images))
+    pictures = {
+        "curves": curves(history, config.task.metric, run.name),
+        **evaluation.pictures(network, data),
+    }
+    if len(final.same):
+        far, tar, _ = roc(final.similarity, final.same)
+        pictures["roc"] = roc_curve(far, tar, "pairs of people who were not trained on")
+    save_pictures(pictures, run.directory)
+    return describe(run, network, history, final.metrics, data)
+
+
+def describe(run: Run, network: Network, history: Sequence[Epoch], metrics: Metrics, data: FaceData) -> Record:
+    """The record of a run whose weights are written."""
+    config = run.config
+    seconds = sum(row["seconds"] for row in history)
+    teacher = run.parents.get("teacher")
+    return Record(
+        identity=run.identity,
+        name=run.name,
+        role=run.role,
+        group=config.group,
+        overrides=list(run.words),
+        recipe=run.recipe,
+        config=config,
+        parents={role: parent.name for role, parent in run.parents.items()},
+        metrics=metrics,
+        teacher_score=teacher.record.score if isinstance(teacher, Run) else None,
+        history=list(history),
+        data={**data.faces.counts, "train": len(data.faces.train), "test": len(data.faces.test)},
+        params=sum(p.numel() for p in network.backbone.parameters()),
+        params_with_classifier=sum(p.numel() for p in network.parameters()),
+        macs=multiply_adds(network.backbone, config.image.crop),
+        weights_bytes=run.weights.stat().st_size,
+        weights_sha256=sha256(run.weights),
+        latency_ms=latency(network.backbone, config.image.crop),
+        seconds=seconds,
+        images_per_second=len(history) * len(data.faces.train) / seconds,
+        versions={"facedistill": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
+        device={
+            "accelerator": config.trainer.accelerator,
+            "name": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+            "threads": torch.get_num_threads(),
+        },
+    )
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The model of the CPU, where the system tells it, or its architecture; and how many cores there are."""
+    told = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return f"{next(iter(models), '') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,125 @@
+"""The teachers of a run, by role, each once it has shown that it does what its file says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData, read_faces
+from facedistill.data.loading.view_schedule import banked_views
+from facedistill.distill.bank import BankMaker
+from facedistill.distill.teacher import NetworkTeacher, Teacher
+from facedistill.errors import WeightsError
+from facedistill.evaluation.scoring import Probe, device_for, probe
+from facedistill.runs.run import Run, WeightsFile
+from facedistill.system.files import sha256
+from facedistill.tasks.assemble import build_evaluation
+
+TOLERANCE = 0.5  # points by which a probe may be worse than it was: another device rounds differently
+
+
+def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
+    """The frozen teachers that the run stands on. Where they have banks, its training batches bring their embeddings.
+
+    Raises:
+        WeightsError: one does not do what it did when it was published, or tells other identities apart.
+    """
+    config, views = run.config, banked_views(run.config)
+    device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
+    logits_from = {
+        config.role_of(name) for name, term in config.target.active().items() if term["compares"] == "logits"
+    }
+    teachers: dict[str, Teacher] = {}
+    banks = {}
+    for role, parent in run.parents.items():
+        if role == "init":
+            continue
+        teacher = load_teacher(parent)
+        if role in logits_from:
+            _check_identities(teacher, count_identities(config, config.identities_data), parent.weights)
+        maker = BankMaker(teacher, data, device, cache, config.target.bank, bank_contents(run, parent, device))
+        if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
+            check_score(teacher, parent, device)
+        if views is not None:
+            banks[role] = maker.open(views)
+        teachers[role] = teacher
+    data.use_banks(banks)
+    return teachers
+
+
+def load_teacher(parent: Run | WeightsFile) -> NetworkTeacher:
+    """The network that a run published, or that is in a file."""
+    if isinstance(parent, Run):
+        return NetworkTeacher.load(parent.weights, parent.config.network, parent.config.rate)
+    return NetworkTeacher.load(parent.weights, parent.model)
+
+
+def count_identities(config: Config, data: dict[str, Any]) -> int:
+    """How many identities a ``conf/data`` node has."""
+    return len(read_faces(config, data).identities)
+
+
+def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
+    if teacher.num_identities != count:
+        raise WeightsError(
+            f"{path} tells {teacher.num_identities} identities apart, this data has {count}. "
+            "To start from its backbone alone: teacher.backbone="
+        )
+
+
+def check_score(teacher: NetworkTeacher, parent: Run | WeightsFile, device: torch.device) -> None:
+    """Have a teacher repeat on the data of its task what it scored there, where it has an output layer for that."""
+    if parent.config is None:
+        return
+    data = FaceData.of(parent.config)
+    if parent.config.task.classifies and teacher.num_identities != len(data.faces.identities):
+        return
+    network, evaluation = teacher.network.to(device), build_evaluation(parent.config, teacher.network)
+    found = probe(evaluation, lambda batch: evaluation.update(network(batch.images), batch), data, device)
+    check_probe(teacher, found, parent.weights)
+
+
+def check_probe(teacher: NetworkTeacher, found: Probe, path: Path) -> None:
+    """Stop a run whose teacher scores less than when it was published.
+
+    Where its file comes from elsewhere and says nothing, a classifier has to beat chance.
+
+    Raises:
+        WeightsError: it scores less.
+    """
+    recorded = teacher.about.get("probe")
+    if recorded is None:
+        if not teacher.num_identities:
+            return
+        chance = 1 / teacher.num_identities
+        if found.value <= 100 * min(2 * chance, (1 + chance) / 2):
+            raise WeightsError(
+                f"{path} is right on {found.value:.1f} % of {found.samples} test samples, no more than chance among "
+                f"{teacher.num_identities} identities: are its classes in the order of this data's folders, and "
+                "model.mean and model.std those it was trained with?"
+            )
+        return
+    worse = recorded["value"] - found.value if found.higher_is_better else found.value - recorded["value"]
+    if found.samples != recorded["samples"] or not worse <= TOLERANCE:
+        raise WeightsError(
+            f"{path} has {found.metric} {found.value:.2f} on {found.samples} test samples; it was published with "
+            f"{recorded['value']:.2f} on {recorded['samples']}. The data, its split or its preprocessing has changed "
+            "since"
+        )
+
+
+def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device) -> dict[str, Any]:
+    """Everything that decides what the bank of a run's teacher holds."""
+    config = run.config
+    return {
+        "teacher": sha256(teacher.weights) if isinstance(teacher, Run) else teacher.identity,
+        "data": dict(run.data),
+        "image": asdict(config.image),
+        "seed": config.seed,
+        "device": device.type,
+        "threads": config.trainer.threads,
+    }

@@ -1,0 +1,93 @@
+"""The Trainer of a run: it can be stopped at any moment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+
+from facedistill.config.build import find_type
+from facedistill.config.schema import Config
+from facedistill.errors import RunError
+from facedistill.evaluation.scoring import device_for
+from facedistill.runs.run import Run
+from facedistill.training.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_checkpoint
+from facedistill.training.callbacks.progress import RunProgress
+
+
+def prepare_compiler(config: Config) -> None:
+    """Have torch.compile begin anew: what it makes depends on what the process had it compile before.
+
+    Raises:
+        RunError: there is no C++ compiler, which it needs, for a GPU too; it would say so in a traceback.
+    """
+    if not config.trainer.compile:
+        return
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if not shutil.which(compiler):
+        raise RunError(f"trainer.compile=true needs a C++ compiler, and there is no {compiler}: install it, or set CXX")
+    torch.compiler.reset()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's hints, which are for people who write training loops, not for those who run them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+        yield
+
+
+@quiet()
+def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ranks: bool = False) -> pl.Trainer:
+    """A Trainer that can be stopped at any moment; ``starts_ranks``: see ``train_run``."""
+    config = run.config
+    if config.trainer.progress:
+        callbacks = [*callbacks, RunProgress(f"{title}{run.title}", config.task.metric)]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time, guards debugging
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=_strategy(run, starts_ranks),
+        sync_batchnorm=config.trainer.sync_batchnorm,
+        precision=config.trainer.precision,  # type: ignore[arg-type]
+        deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
+        max_epochs=len(config.epoch_rates),
+        callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tempfile.gettempdir(),
+    )
+
+
+def _strategy(run: Run, starts_ranks: bool) -> str:
+    """Lightning's name of how processes train together.
+
+    Raises:
+        RunError: Lightning would start the other processes by doing this one's command again, which trains more than
+            this run; or there is no SyncBatchNorm here.
+    """
+    config = run.config
+    if config.trainer.sync_batchnorm and device_for(config.trainer.accelerator).type != "cuda":
+        raise RunError("trainer.sync_batchnorm=true works on GPUs only, and there is none here")
+    if config.trainer.world_size == 1:
+        return "auto"
+    if not starts_ranks:
+        raise RunError(
+            f"{run.name} takes {config.trainer.world_size} processes, and they take a command of their own: "
+            f"facedistill worker {shlex.join(run.words)}"
+        )
+    uses_all = find_type("task", {"type": config.task.type}).uses_all_parameters
+    return "ddp" if uses_all else "ddp_find_unused_parameters_true"
