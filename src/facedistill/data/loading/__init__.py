@@ -1,1 +1,1 @@
-"""From stored faces to batches: views, samplers, the DataModule."""
+"""From prepared faces to batches: augmentation, samplers and the DataModule."""

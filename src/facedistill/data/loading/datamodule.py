@@ -27,76 +27,75 @@ EVAL_BATCH = 128
 
 
 def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
-    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or made now."""
+    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or prepared now."""
     return build_source(data).faces(config.image.resize, Path(config.cache_dir).expanduser())
 
 
 def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
-    """Centre crops of the images of a pair protocol, in order; labels are 0."""
+    """Centre crops of the images of a verification protocol, in order; their labels are 0."""
     zeros = np.zeros(len(pairs.images), np.int64)
     faces = FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[])
     return FaceData(config, faces).val_dataloader()
 
 
 class FaceData(pl.LightningDataModule):
-    """Training views and test centre crops of one source."""
+    """Augmented training batches, and centre crops for testing, of one source."""
 
     def __init__(self, config: Config, faces: FaceSet) -> None:
         super().__init__()
         self.faces = faces
         self._config = config
         self._workers = config.trainer.num_workers
-        self._shown = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
+        self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
         self._augmentation = Augmentation(config.image.crop, config.seed)
-        self._views = Views(self._shown, self._augmentation)
+        self._views = Views(self._used, self._augmentation)
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
-        """Prepare the data that a configuration names (rendered or decoded on the first call).
+        """Prepare the data that a configuration names; the first time, it is rendered or decoded.
 
         Raises:
-            DataError: it can't be used, or it has not what the task needs.
+            DataError: it can't be used, or lacks what the task needs.
         """
         faces, needs = read_faces(config, config.data), config.task.needs
         if faces.landmarks is None if needs == "landmarks" else not faces.identities:
             raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
         if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
             raise DataError(
-                f"data={config.data['name']}: nobody of its test split is trained on, so task={config.task.name} has "
-                "nobody to tell. CelebA's data.split=random is by sample; for the classification runs of a chain: "
-                "data@recognition=celeba recognition.split=random"
+                f"data={config.data['name']}: nobody of its test split is trained on, so there is nobody that "
+                f"task={config.task.name} could recognize. CelebA's data.split=random splits by sample; for the "
+                "classification runs of a chain: data@recognition=celeba recognition.split=random"
             )
         return cls(config, faces)
 
     def use_banks(self, banks: Mapping[str, BankReader]) -> None:
-        """Have training batches bring the embeddings of the teachers with these roles."""
-        self._views = Views(self._shown, self._augmentation, banks)
+        """Add to training batches the embeddings of the teachers with these roles."""
+        self._views = Views(self._used, self._augmentation, banks)
 
     @cached_property
     def train_batches(self) -> TrainBatches:
-        """The sampler of the task: every sample once, or P identities × K images."""
+        """The sampler that the task needs: every sample once, or P identities × K images."""
         task, seed, faces, views = self._config.task, self._config.seed, self.faces, banked_views(self._config)
         if task.images_per_identity is None:
             return TrainBatches(faces.train, task.batch_size, seed, views)
         return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
-        """Shuffled, augmented, every sample once."""
         return self.loader(self.train_batches)
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
-        """The test split: the paper has no third one, and nothing is chosen by it here either."""
+        """The test split: the paper has no third one, and nothing is selected by it here either."""
         return self.test_loader(self.faces.test)
 
     def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
-        """Centre crops of the given samples, in order."""
+        """Centre crops of the samples with these indices, in order."""
         return self.loader(EvalBatches(indices, EVAL_BATCH))
 
     def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
-        """Batches of the keys that a sampler gives."""
+        """The batches of a sampler."""
         return DataLoader(
             self._views,
-            batch_size=None,  # the sampler gives whole batches
+            batch_size=None,  # the sampler makes the batches
             sampler=batches,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,

@@ -1,4 +1,4 @@
-"""Which samples, in which views, make a batch: a pure function of (seed, epoch)."""
+"""Which samples, in which views, make up each batch: a pure function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import Sampler
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 from facedistill.errors import DataError
 
-Keys = list[tuple[int, int]]
+Keys = list[tuple[int, int]]  # (index, view) of every sample of a batch
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This process among those that train or score together: its rank, and how many there are."""
+    """This process's rank, and the number of processes that train or score together."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
@@ -26,12 +26,11 @@ def rank_and_world_size() -> tuple[int, int]:
 class TrainBatches(Sampler[Keys]):
     """Every training sample once an epoch, in an order and with views that depend on (seed, epoch) alone.
 
-    All samples are used and no batch is much smaller than another: sizes differ by one at most, so that
-    BatchNorm never meets a batch of one. Several processes share every batch. There is a view an epoch, or ``views``
-    take turns.
+    All samples are used, and batch sizes differ by one at most, so that BatchNorm never sees a batch of one. Every
+    batch is split between the processes. Each epoch has a view of its own, or epochs cycle through ``views``.
 
     Raises:
-        DataError: iterated in several processes, a batch has fewer than two samples for each.
+        DataError: on iteration in several processes, a batch has fewer than two samples for each of them.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class TrainBatches(Sampler[Keys]):
         rank, processes = rank_and_world_size()
         view = self._views[self.epoch % len(self._views)] if self._views else self.epoch
         for batch in self.batches(self.epoch):
-            yield [(int(index), view) for index in self._share(batch, rank, processes)]
+            yield [(int(index), view) for index in self._part_of_rank(batch, rank, processes)]
 
-    def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+    def _part_of_rank(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
         if processes > 1 and len(batch) < 2 * processes:
             raise DataError(
                 f"a batch of {len(batch)} samples is too small for {processes} processes: raise task.batch_size, or "
@@ -62,12 +61,12 @@ class TrainBatches(Sampler[Keys]):
         return batch[rank::processes]
 
     def batch_sizes_per_rank(self, number: int, processes: int) -> list[int]:
-        """How many samples of a batch each process has; the same in every epoch."""
+        """How many samples of batch ``number`` each process gets; the same in every epoch."""
         size, larger = divmod(len(self._indices), len(self))
         return [len(range(rank, size + (number < larger), processes)) for rank in range(processes)]
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The sample indices of every batch of an epoch."""
+        """The sample indices of every batch of an epoch, before they are split between processes."""
         return np.array_split(self._generator(epoch).permutation(self._indices), len(self))
 
     def _generator(self, epoch: int) -> np.random.Generator:
@@ -77,13 +76,13 @@ class TrainBatches(Sampler[Keys]):
 class IdentityBatches(TrainBatches):
     """Batches of P identities × K images, for losses that compare faces.
 
-    An epoch: the images of every identity, shuffled, are cut into groups of K, the last one filled up with images of
-    that identity that are in the epoch already. Batches take a group of each of the P identities with the most groups
-    left, until fewer than P identities have one; where identities are unbalanced, some images of the largest
-    are left to another epoch. Several processes share the identities of every batch.
+    In every epoch the shuffled images of each identity are cut into groups of K, the last of them filled up with images
+    of that identity that are in the epoch already. Each batch takes a group of each of the P identities with the most
+    groups left, until fewer than P identities have any. Where identities are unbalanced, some images of the largest
+    have to wait for another epoch. The identities of every batch are split between the processes.
 
     Raises:
-        DataError: an identity with one training image, or fewer than P identities.
+        DataError: an identity has only one training image, or there are fewer than P identities.
     """
 
     def __init__(
@@ -96,18 +95,18 @@ class IdentityBatches(TrainBatches):
         views: Sequence[int] | None = None,
     ) -> None:
         super().__init__(indices, batch_size, seed, views)
-        self._per_identity, self._people = per_identity, batch_size // per_identity
+        self._per_identity, self._identities = per_identity, batch_size // per_identity
         by_identity = indices[np.argsort(labels[indices], kind="stable")]
         self._images = np.split(by_identity, np.flatnonzero(np.diff(labels[by_identity])) + 1)
         single = [int(images[0]) for images in self._images if len(images) < 2]
         if single:
             raise DataError(
-                f"{len(single)} identities have one training image (first: sample {single[0]}); a pair takes two. "
-                "Leave such identities out: data.min_images=5, so that the split seldom takes all but one"
+                f"{len(single)} identities have one training image (first: sample {single[0]}), but a pair needs two. "
+                "Leave such identities out: data.min_images=5 makes it unlikely that the split takes all but one"
             )
-        if len(self._images) < self._people:
+        if len(self._images) < self._identities:
             raise DataError(
-                f"{len(self._images)} identities can't fill a batch of {self._people} × {per_identity} images: "
+                f"{len(self._images)} identities can't fill a batch of {self._identities} × {per_identity} images: "
                 "lower task.batch_size"
             )
 
@@ -116,28 +115,24 @@ class IdentityBatches(TrainBatches):
 
     @cached_property
     def _count(self) -> int:
-        return len(self._dealt(np.array([self._groups(images) for images in self._images])))
+        return len(self._identities_of_batches(np.array([-(-len(i) // self._per_identity) for i in self._images])))
 
     def batch_sizes_per_rank(self, number: int, processes: int) -> list[int]:
-        return [self._per_identity * len(range(rank, self._people, processes)) for rank in range(processes)]
+        return [self._per_identity * len(range(rank, self._identities, processes)) for rank in range(processes)]
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The sample indices of every batch of an epoch, [P · K]: K of an identity, then K of the next."""
         draw = self._generator(epoch)
-        groups = [self._cut(draw.permutation(images), draw) for images in self._images]
-        order = draw.permutation(len(groups))  # which identity is served first among equals
-        left = [groups[i] for i in order]
-        dealt = self._dealt(np.array([len(group) for group in left]))
-        batches = [np.concatenate([left[person].pop() for person in people]) for people in dealt]
+        groups = [self._groups(draw.permutation(images), draw) for images in self._images]
+        left = [groups[i] for i in draw.permutation(len(groups))]  # a new order of identities with equally many groups
+        chosen = self._identities_of_batches(np.array([len(group) for group in left]))
+        batches = [np.concatenate([left[identity].pop() for identity in identities]) for identities in chosen]
         return [batches[i] for i in draw.permutation(len(batches))]
 
-    def _share(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
-        return batch.reshape(self._people, self._per_identity)[rank::processes].ravel()
+    def _part_of_rank(self, batch: NDArray[np.int64], rank: int, processes: int) -> NDArray[np.int64]:
+        return batch.reshape(self._identities, self._per_identity)[rank::processes].ravel()
 
-    def _groups(self, images: NDArray[np.int64]) -> int:
-        return -(-len(images) // self._per_identity)
-
-    def _cut(self, images: NDArray[np.int64], draw: np.random.Generator) -> list[NDArray[np.int64]]:
+    def _groups(self, images: NDArray[np.int64], draw: np.random.Generator) -> list[NDArray[np.int64]]:
         groups = [images[i : i + self._per_identity] for i in range(0, len(images), self._per_identity)]
         last = groups[-1]
         others = np.setdiff1d(images, last) if len(images) > self._per_identity else images
@@ -145,30 +140,30 @@ class IdentityBatches(TrainBatches):
         groups[-1] = np.concatenate([last, fill])
         return groups
 
-    def _dealt(self, left: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Whose groups come together, as long as P identities have one left."""
-        left, dealt = left.copy(), []
-        while np.count_nonzero(left) >= self._people:
-            people = np.argsort(-left, kind="stable")[: self._people]
-            left[people] -= 1
-            dealt.append(people)
-        return dealt
+    def _identities_of_batches(self, left: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """P identities for each batch, given how many groups are left of every identity."""
+        left, batches = left.copy(), []
+        while np.count_nonzero(left) >= self._identities:
+            largest = np.argsort(-left, kind="stable")[: self._identities]
+            left[largest] -= 1
+            batches.append(largest)
+        return batches
 
 
 class EvalBatches(Sampler[Keys]):
-    """Every sample once, in order, as its centre crop. Several processes take turns; none is padded."""
+    """The centre crop of every sample once, in order, split between the processes without padding."""
 
     def __init__(self, indices: NDArray[np.int64], batch_size: int) -> None:
         self._indices, self._batch_size = indices, batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._own()) // self._batch_size)
+        return -(-len(self._part_of_rank()) // self._batch_size)
 
     def __iter__(self) -> Iterator[Keys]:
-        own = self._own()
-        for start in range(0, len(own), self._batch_size):
-            yield [(int(index), EVAL_VIEW) for index in own[start : start + self._batch_size]]
+        indices = self._part_of_rank()
+        for start in range(0, len(indices), self._batch_size):
+            yield [(int(index), EVAL_VIEW) for index in indices[start : start + self._batch_size]]
 
-    def _own(self) -> NDArray[np.int64]:
+    def _part_of_rank(self) -> NDArray[np.int64]:
         rank, processes = rank_and_world_size()
         return self._indices[rank::processes]

@@ -41,7 +41,6 @@ class FaceBatch(NamedTuple):
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> FaceBatch:
-        """The batch on a device."""
         *tensors, embeddings = self
         return FaceBatch(
             *(tensor.to(device) for tensor in tensors), {role: part.to(device) for role, part in embeddings.items()}
