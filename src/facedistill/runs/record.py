@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from facedistill.config.schema import Cell, Config
+from facedistill.config.schema import RECOGNIZER, TEACHER, Cell, Config
 from facedistill.config.typed import typed
 from facedistill.errors import RunError
 from facedistill.system.files import hash_of, write_json
@@ -75,10 +76,13 @@ class Record:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} can't be read ({error})") from error
         try:
-            record: Record = typed(cls, json.loads(text, parse_constant=_refuse))
-            names = [record.config.data.get("name"), record.config.model.get("name"), record.recipe.get("version")]
-            typed(list[str], names[:2], "config.data.name and config.model.name")
-            typed(int, names[2], "recipe.version")
+            record: Record = typed(cls, json.loads(text, parse_constant=_finite, parse_float=_finite))
+            config = record.config
+            nodes = {"data": config.data, "model": config.model, "teacher.model": config.teacher.model}
+            for place, node in nodes.items():
+                typed(str, node.get("name"), f"config.{place}.name")
+            typed(int, record.recipe.get("version"), "recipe.version")
+            typed(dict[str, str], record.recipe.get("parents"), "recipe.parents")
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {error}") from error
         return record
@@ -101,6 +105,12 @@ class Record:
         return name
 
     @property
+    def model_name(self) -> str:
+        """The name of the architecture that it trained."""
+        name: str = self.config.network["name"]
+        return name
+
+    @property
     def metric(self) -> str:
         """The name of the task's score."""
         return self.config.task.metric
@@ -111,6 +121,11 @@ class Record:
         return self.metrics.get(self.metric)
 
     @property
+    def scores(self) -> dict[str, float]:
+        """The metrics that could be computed."""
+        return {name: value for name, value in self.metrics.items() if value is not None}
+
+    @property
     def version(self) -> int:
         """Runs of other versions of the results are not comparable."""
         version: int = self.recipe["version"]
@@ -119,7 +134,28 @@ class Record:
     @cached_property
     def cell_key(self) -> str:
         """What runs have in common that differ in nothing but their seed."""
-        return hash_of({key: value for key, value in self.recipe.items() if key not in ("seed", "parents")})
+        recipe = {key: value for key, value in self.recipe.items() if key not in ("seed", "parents")}
+        has_teacher = bool(self.parents.keys() & {TEACHER, RECOGNIZER})
+        return hash_of([recipe, self.config.teacher.model if has_teacher else None])
+
+    @cached_property
+    def cell_options(self) -> str:
+        """What a cell may have of its own beside its axes: the weights of its target, its batch, its learning rates."""
+        return hash_of([self.recipe.get(part) for part in ("target", "task", "learning_rates")])
+
+    @cached_property
+    def setting(self) -> str:
+        """What all cells of a table have in common: data, images, networks, schedule, and how they are computed."""
+        config = self.config
+        parts = [self.recipe.get(part) for part in ("version", "data", "image", "optimizer", "precision", "threads")]
+        rates = {name: asdict(rates) for name, rates in config.learning_rates.items()}
+        networks = [config.model, config.teacher.model]
+        return hash_of([*parts, asdict(config.schedule), rates, config.batch_sizes, *networks])
+
+    @property
+    def teacher_views(self) -> str:
+        """How the teachers of its chain answered: from which views and type of bank, or live; empty if it has none."""
+        return f"{self.config.target.views} {self.config.target.bank}" if self.parents else ""
 
     @property
     def run_parents(self) -> list[str]:
@@ -133,8 +169,11 @@ class Record:
         return [word for word in self.overrides if not word.startswith(OF_A_SWEEP)]
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of a record")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def all_records(runs_dir: Path) -> Sequence[Record]:
