@@ -1,4 +1,4 @@
-"""``python -m facedistill.runs``: what it says of runs in every state, what it removes, which faults it finds."""
+"""``facedistill runs``: what it says of runs in every state, what it removes, which faults it finds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from conftest import Planner
 from facedistill.errors import RunError
 from facedistill.models.weights import read_weights
 from facedistill.runs.__main__ import main
+from facedistill.runs.ensure import ensure
 from facedistill.runs.folders import EMPTY, dependents, find_runs, remove
-from facedistill.runs.plan import ensure, plan
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
-from facedistill.runs.sample_scores import SampleScores
-from facedistill.runs.verify import RECORD
+from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
 from facedistill.system.files import write_aside
 from facedistill.training import fit
+from made_records import complete
 
 TINY = [
     *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
@@ -37,10 +38,10 @@ TINY = [
 ]
 
 
-def told(capsys: pytest.CaptureFixture[str], runs: Path, *words: str) -> tuple[int, str]:
+def printed(capsys: pytest.CaptureFixture[str], runs: Path, *words: str) -> tuple[int, str]:
     status = main([*words, f"runs_dir={runs}"])
-    printed = capsys.readouterr()
-    return status, printed.out + printed.err
+    streams = capsys.readouterr()
+    return status, streams.out + streams.err
 
 
 def finish(run: Run) -> None:
@@ -48,10 +49,7 @@ def finish(run: Run) -> None:
     for parent in run.parents.values():
         if isinstance(parent, Run):
             finish(parent)
-    run.directory.mkdir(parents=True, exist_ok=True)
-    metrics = {run.config.task.metric: 12.5}
-    record = {"metrics": metrics, "config": {"task": {"metric": run.config.task.metric}}, "name": run.name}
-    run.complete(record | {"parents": {role: parent.name for role, parent in run.parents.items()}})
+    complete(run, metrics={run.config.task.metric: 12.5})
 
 
 @pytest.fixture
@@ -72,38 +70,38 @@ def test_the_table_has_every_run_and_its_state(
         run.claim()
         (run.directory / "metrics.csv").write_text("epoch,test/top1,seconds\n0,40.0,1\n1,41.5,1\n")
     os.utime(cut.directory / "metrics.csv", (0, time.time() - 7200))
-    os.utime(cut.directory / "maker.json", (0, time.time() - 7200))
+    os.utime(cut.directory / "owner.json", (0, time.time() - 7200))
     (cells[0].directory.parent / "multirun.yaml").touch()
     (cells[0].directory.parent / "other").mkdir()
     with FileLock(made.lock):
-        status, said = told(capsys, cells[0].directory.parent)
+        status, said = printed(capsys, cells[0].directory.parent)
     lines = {line.split()[0]: line for line in said.splitlines()}
     assert status == 0
     assert len([name for name in lines if "-s" in name]) == 7
     assert "complete" in lines[cells[2].name]
     assert "top1 12.50" in lines[cells[2].name]
     assert f":{os.getpid()}" in lines[made.name]
-    assert "being made" in lines[made.name]
+    assert "running" in lines[made.name]
     assert "top1 41.50" in lines[cut.name]
-    assert lines[cut.name].split()[1:3] == ["cut", "2"]
+    assert lines[cut.name].split()[1:3] == ["interrupted", "2"]
     assert lines[cut.name].rstrip().endswith("2 h")
-    assert said.splitlines()[-1] == "5 complete, 1 being made, 1 cut"
+    assert said.splitlines()[-1] == "5 complete, 1 running, 1 interrupted"
 
 
 def test_stale_runs_come_with_the_command_that_finishes_them(
     cells: list[Run], planned: Planner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = cells[0].directory.parent
-    assert told(capsys, runs, "stale") == (0, "no run was left unfinished\n")
+    assert printed(capsys, runs, "stale") == (0, "no run was left unfinished\n")
     cut = planned("rate=8", "seed=1", "runs_dir=runs", "data.seed=3")
     cut.directory.mkdir(parents=True)
     cut.claim()
     (cut.directory / "last.ckpt").write_bytes(b"0" * 2**20)
-    status, said = told(capsys, runs, "stale")
+    status, said = printed(capsys, runs, "stale")
     assert status == 0
     assert f"{cut.name}: 0 epochs, 1.0 MB, 0 s old\n" in said
-    command = next(line for line in said.splitlines() if "facedistill.train" in line)
-    assert plan(command.split()[3:]).name == cut.name
+    command = next(line for line in said.splitlines() if "facedistill train" in line)
+    assert plan(command.split()[2:]).name == cut.name
 
 
 def test_removing_what_others_stand_on_is_refused(cells: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,15 +109,15 @@ def test_removing_what_others_stand_on_is_refused(cells: list[Run], capsys: pyte
     teacher = cells[0].parents["teacher"].name
     runs = find_runs(runs_dir)
     assert dependents(runs, [teacher]) == {cells[0].name, cells[1].name}
-    status, said = told(capsys, runs_dir, "remove", teacher)
+    status, said = printed(capsys, runs_dir, "remove", teacher)
     assert status == 2
     assert cells[1].name in said
     assert "dependents=true" in said
     assert len(find_runs(runs_dir)) == 5
-    status, said = told(capsys, runs_dir, "remove", teacher, "dependents=true")
+    status, said = printed(capsys, runs_dir, "remove", teacher, "dependents=true")
     assert status == 0
     assert {run.name for run in find_runs(runs_dir)} == {cells[2].name, cells[0].parents["init"].name}
-    assert told(capsys, runs_dir, "remove", "classify-r*")[0] == 0
+    assert printed(capsys, runs_dir, "remove", "classify-r*")[0] == 0
     assert find_runs(runs_dir) == []
 
 
@@ -130,7 +128,7 @@ def test_what_is_being_made_is_not_removed(cells: list[Run]) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(RunError, match="is being made"):
+        with pytest.raises(RunError, match="is running"):
             remove(find_runs(cells[2].directory.parent), [cells[2].name], with_dependents=False)
         process.kill()
     assert remove(find_runs(cells[2].directory.parent), [cells[2].name], with_dependents=False) == [cells[2].name]
@@ -142,7 +140,7 @@ def test_what_a_run_that_is_being_made_stands_on_is_not_removed(cells: list[Run]
     run.claim()
     teacher = run.parents["teacher"].name
     runs_dir = run.directory.parent
-    with FileLock(run.lock), pytest.raises(RunError, match=f"{run.name} is being made"):
+    with FileLock(run.lock), pytest.raises(RunError, match=f"{run.name} is running"):
         remove(find_runs(runs_dir), [teacher], with_dependents=True)
     assert len(find_runs(runs_dir)) == 6
     assert run.name not in dependents(find_runs(runs_dir), [teacher])  # cut: it makes its teacher again
@@ -176,8 +174,8 @@ def test_a_linked_run_is_read_and_not_removed(
     run = cells[2]
     run.directory.rename(tmp_path / "other disk")
     run.directory.symlink_to(tmp_path / "other disk")
-    assert told(capsys, run.directory.parent)[1].splitlines()[-1] == "5 complete"
-    status, said = told(capsys, run.directory.parent, "remove", run.name)
+    assert printed(capsys, run.directory.parent)[1].splitlines()[-1] == "5 complete"
+    status, said = printed(capsys, run.directory.parent, "remove", run.name)
     assert status == 2
     assert f"is a link to {tmp_path}/other disk" in said
     assert run.is_complete
@@ -190,7 +188,7 @@ BROKEN = {
         b"epoch,test/top1\n0,x\n",
         b"a,test/[/x]\n0,1\n",
     ],
-    "maker.json": [b'{"words": 3}', b'{"words": [3]}', b"\xff", b"[" * 100_000, b'{"host": [], "process": {}}'],
+    "owner.json": [b'{"words": 3}', b'{"words": [3]}', b"\xff", b"[" * 100_000, b'{"host": [], "process": {}}'],
     "record.json": [
         *(b'{"parents": [1]}', b'{"parents": {"a": [1]}}', b'{"a": ', b"[" * 100_000, b"{}"),
         *(b'{"name": 1, "identity": [], "recipe": NaN, "metrics": 1}', b'{"config": {"task": {"metric": []}}}'),
@@ -209,10 +207,10 @@ def test_a_broken_file_stops_no_command(
         lock = FileLock(run / "lock")
         if holds:
             lock.acquire()
-        assert told(capsys, run.parent)[0] == told(capsys, run.parent, "stale")[0] == 0
+        assert printed(capsys, run.parent)[0] == printed(capsys, run.parent, "stale")[0] == 0
         lock.release(force=True)
-    assert told(capsys, run.parent, "verify")[0] == (1 if name == "record.json" else 0)
-    assert told(capsys, run.parent, "remove", "*") == (0, f"removed {run.name}\n")
+    assert printed(capsys, run.parent, "verify")[0] == (1 if name == "record.json" else 0)
+    assert printed(capsys, run.parent, "remove", "*") == (0, f"removed {run.name}\n")
 
 
 def test_looking_at_a_run_that_writes(planned: Planner) -> None:
@@ -240,25 +238,25 @@ def test_looking_changes_nothing(cells: list[Run], planned: Planner, capsys: pyt
     planned("seed=1").directory.mkdir()
     before = {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")}
     for words in ([], ["stale"], ["verify"]):
-        told(capsys, runs_dir, *words)
+        printed(capsys, runs_dir, *words)
     assert {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")} == before
-    assert told(capsys, runs_dir)[1].splitlines()[-1] == "5 complete, 1 empty"
+    assert printed(capsys, runs_dir)[1].splitlines()[-1] == "5 complete, 1 empty"
 
 
-def test_a_name_is_whole_however_narrow_the_terminal(
+def test_a_name_is_sound_however_narrow_the_terminal(
     cells: list[Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = cells[2].directory.rename(cells[2].directory.with_name("x" * 240))
     for terminal in ("", "1"):
         monkeypatch.setenv("FORCE_COLOR", terminal)
         monkeypatch.setenv("COLUMNS", "40")
-        said = told(capsys, run.parent)[1]
+        said = printed(capsys, run.parent)[1]
         assert run.name in said
         assert cells[0].name in said
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["list"], "choices are stale, remove NAME"),
         (["remove"], "name the runs to remove"),
@@ -270,12 +268,12 @@ def test_a_name_is_whole_however_narrow_the_terminal(
     ],
 )
 def test_what_is_not_understood_says_what_is(
-    cells: list[Run], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    cells: list[Run], capsys: pytest.CaptureFixture[str], words: list[str], expected: str
 ) -> None:
-    status, printed = told(capsys, cells[0].directory.parent, *words)
+    status, said = printed(capsys, cells[0].directory.parent, *words)
     assert status == 2
-    assert said in printed
-    assert told(capsys, cells[0].directory / "nowhere")[0] == 2
+    assert expected in said
+    assert printed(capsys, cells[0].directory / "nowhere")[0] == 2
 
 
 @pytest.fixture(scope="module")
@@ -286,8 +284,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_trained_runs_are_whole(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, made.directory.parent, "verify") == (0, "2 of 2 complete runs are whole\n")
+def test_trained_runs_are_sound(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, made.directory.parent, "verify") == (0, "2 of 2 complete runs are sound\n")
 
 
 def in_record(**changed: Any) -> Callable[[Run], None]:
@@ -299,43 +297,52 @@ def in_record(**changed: Any) -> Callable[[Run], None]:
 
 
 def other_weights(run: Run) -> None:
-    tensors, about = read_weights(run.weights)
+    tensors, about, _ = read_weights(run.weights)
     network = next(iter(tensors))
     tensors[network] = tensors[network] + 1
     save_file(tensors, run.weights, metadata={key: json.dumps(value) for key, value in about.items()})
 
 
 def relabelled(run: Run, identity: str) -> None:
-    tensors, about = read_weights(run.weights)
+    tensors, about, _ = read_weights(run.weights)
     save_file(tensors, run.weights, metadata={"facedistill": json.dumps({**about, "run": identity})})
 
 
 FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
-    "another recipe": (in_record(recipe={"seed": 1, "parents": {}}), "not the hash of its recipe"),
-    "half a record": (lambda run: (run.directory / "record.json").write_text('{"metrics": {}}'), "record.json has no"),
+    "another recipe": (
+        lambda run: in_record(recipe={**run.record.recipe, "seed": 1})(run),
+        "not the hash of its recipe",
+    ),
+    "half a record": (
+        lambda run: (run.directory / "record.json").write_text('{"metrics": {}}'),
+        "is not a record as this version writes it",
+    ),
     "cut weights": (lambda run: os.truncate(run.weights, 1000), "weights.safetensors"),
     "no weights": (lambda run: run.weights.unlink(), "weights.safetensors"),
-    "other weights": (other_weights, "its SHA-256 is another"),
+    "other weights": (other_weights, "its SHA-256 differs"),
     "weights of another run": (lambda run: relabelled(run, "0" * 12), "does not say that it is of this run"),
     "parameters": (in_record(params_with_classifier=7), "parameters, not 7"),
     "bytes": (in_record(weights_bytes=7), "bytes, not 7"),
-    "a number as text": (in_record(macs="7"), "no proper macs"),
+    "a number as text": (in_record(macs="7"), "macs is not int"),
     "not a number": (
-        lambda run: in_record(recipe={**run.record["recipe"], "seed": float("nan")})(run),
-        "not the hash of its recipe",
+        lambda run: in_record(recipe={**run.record.recipe, "seed": float("nan")})(run),
+        "NaN is no number of a record",
     ),
-    "cut record": (lambda run: os.truncate(run.directory / "record.json", 100), "no whole JSON object"),
+    "cut record": (
+        lambda run: os.truncate(run.directory / "record.json", 100),
+        "is not a record as this version writes it",
+    ),
     "other roles": (in_record(parents={}), "not those of its recipe"),
     "another ancestor": (
-        lambda run: in_record(recipe={**run.record["recipe"], "parents": {"teacher": "0" * 12}})(run),
-        "is not the one that it was made with",
+        lambda run: in_record(recipe={**run.record.recipe, "parents": {"teacher": "0" * 12}})(run),
+        "is not the one that it was trained with",
     ),
     "a changed file in an ancestor's place": (
         lambda run: in_record(parents={"teacher": str(run.weights)})(run),
-        "is not the one that it was made with",
+        "is not the one that it was trained with",
     ),
-    "no sample_scores": (lambda run: (run.directory / "sample_scores.npz").unlink(), "sample_scores.npz is not there"),
-    "sample_scores of another run": (
+    "no sample scores": (lambda run: (run.directory / SAMPLE_SCORES).unlink(), "sample_scores.npz is missing"),
+    "sample scores of another run": (
         lambda run: SampleScores(np.full(9, 3, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)).save(
             run.directory
         ),
@@ -349,33 +356,28 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
 def test_every_fault_is_found(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str) -> None:
     shutil.copytree(made.directory.parent, tmp_path / "runs")
     run = plan([*made.words, f"runs_dir={tmp_path}/runs"])
-    change, said = FAULTS[fault]
+    change, expected = FAULTS[fault]
     change(run)
-    status, printed = told(capsys, tmp_path / "runs", "verify")
+    status, said = printed(capsys, tmp_path / "runs", "verify")
     assert status == 1
-    assert said in printed
-    assert "1 of 2 complete runs are whole" in printed
+    assert expected in said
+    assert "1 of 2 complete runs are sound" in said
 
 
-def test_verify_knows_every_key_of_a_record(made: Run) -> None:
-    assert made.record.keys() - RECORD.keys() == {"weights_sha256", "group", "teacher_score", "latency_ms"}
-    assert RECORD.keys() <= made.record.keys()
-
-
-def test_a_named_run_that_is_not_complete_is_no_whole_run(planned: Planner, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_run_that_is_not_complete_is_not_sound(planned: Planner, capsys: pytest.CaptureFixture[str]) -> None:
     run = planned()
     run.directory.mkdir(parents=True)
-    assert told(capsys, run.directory.parent, "verify")[0] == 0
-    status, said = told(capsys, run.directory.parent, "verify", run.name)
+    assert printed(capsys, run.directory.parent, "verify")[0] == 0
+    status, said = printed(capsys, run.directory.parent, "verify", run.name)
     assert status == 1
     assert f"{run.name}: not complete: empty" in said
 
 
 def test_an_ancestor_that_is_gone_is_a_remark(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(made.directory, tmp_path / "runs" / made.name)
-    status, printed = told(capsys, tmp_path / "runs", "verify")
+    status, said = printed(capsys, tmp_path / "runs", "verify")
     assert status == 0
-    assert "which it stands on, is not here" in printed
+    assert "which it stands on, is not here" in said
 
 
 def test_the_command(cells: list[Run]) -> None:

@@ -1,24 +1,18 @@
 """What a run stands on, which words reach it, and that each ancestor is made once and first."""
 
-import errno
-import multiprocessing
-import os
-import re
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from rich.console import Console
 
 from facedistill.config.schema import Config
-from facedistill.errors import BusyError, ConfigError, FacedistillError, RunError, WeightsError
-from facedistill.runs.plan import check_buildable, ensure, plan, tree
+from facedistill.errors import ConfigError, FacedistillError, WeightsError
+from facedistill.runs.plan import check_tree, plan, tree
 from facedistill.runs.run import Run, WeightsFile
+from made_records import complete
 
 Planner = Callable[..., Run]
 
@@ -171,25 +165,25 @@ def test_a_file_that_is_missing_is_noticed_before_anything_is_trained(
     planned: Planner, tmp_path: Path, key: str
 ) -> None:
     with pytest.raises(WeightsError, match=r"gone\.pt"):
-        check_buildable(planned("target=soft", f"{key}={tmp_path}/gone.pt"))
+        check_tree(planned("target=soft", f"{key}={tmp_path}/gone.pt"))
 
 
 @pytest.mark.parametrize(
-    "words", ["+model.colour=1", "+target.terms.soft.colour=1", "target.terms.soft._target_=os.system"]
+    "words", ["+model.colour=1", "+target.terms.soft.colour=1", "+target.terms.soft._target_=os.system"]
 )
 def test_what_can_not_be_built_is_noticed_before_anything_is_trained(planned: Planner, words: str) -> None:
     with pytest.raises(ConfigError, match=r"colour|os\.system"):
-        check_buildable(planned("target=soft", *words.split()))
+        check_tree(planned("target=soft", *words.split()))
 
 
 def test_an_unbuildable_teacher_is_noticed_in_a_students_plan(planned: Planner) -> None:
     with pytest.raises(ConfigError, match="colour"):
-        check_buildable(planned("target=soft", "+teacher.model.colour=1"))
+        check_tree(planned("target=soft", "+teacher.model.colour=1"))
 
 
 def test_what_is_shipped_can_be_built(planned: Planner) -> None:
     for words in ("init=full target=soft", "init=fitnet target=hidden", "target=logits"):
-        check_buildable(planned(*words.split()))
+        check_tree(planned(*words.split()))
 
 
 def test_data_that_is_missing_is_noticed_when_planned(tmp_path: Path) -> None:
@@ -203,10 +197,6 @@ def test_a_plan_writes_nothing(planned: Planner, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def finish(run: Run, title: str = "") -> None:
-    run.complete({"name": run.name})
-
-
 def printed(run: Run) -> list[str]:
     console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(tree(run, "cell 1/1 "))
@@ -216,10 +206,12 @@ def printed(run: Run) -> list[str]:
 def test_the_tree_shows_what_is_there(planned: Planner) -> None:
     run = planned("rate=8", "init=full", "target=soft")
     teacher, alone = parent(run, "teacher"), parent(run, "init")
-    finish(teacher)
+    complete(teacher)
     lines = printed(run)
     assert len(lines) == 3
-    for line, found, state in zip(lines, (run, teacher, alone), ("to be made", "complete", "to be made"), strict=True):
+    for line, found, state in zip(
+        lines, (run, teacher, alone), ("to be trained", "complete", "to be trained"), strict=True
+    ):
         assert found.name in line
         assert line.rstrip().endswith(state)
     assert lines[0].startswith("cell 1/1 ")
@@ -235,169 +227,11 @@ def test_a_path_with_brackets_is_shown_as_it_is(planned: Planner, tmp_path: Path
     assert any(str(folder / "t.pt") in line for line in printed(run))
 
 
-class Maker:
-    """Completes runs, and remembers in which order."""
-
-    def __init__(self, fail: str = "", error: Exception | None = None) -> None:
-        self.made: list[str] = []
-        self.titles: list[str] = []
-        self._fail, self._error = fail, error or RuntimeError("cut")
-
-    def __call__(self, run: Run, title: str) -> None:
-        assert all(found.is_complete for found in run.parents.values()), "an ancestor is not there yet"
-        self.made.append(run.identity)
-        self.titles.append(title)
-        if self._fail and run.name.startswith(self._fail):
-            raise self._error
-        finish(run)
-
-
-def test_ancestors_are_made_first_and_each_once(planned: Planner) -> None:
-    run, make = planned("init=fitnet", "target=soft"), Maker()
-    ensure(run, make, "cell 1/5 ")
-    hint, teacher = parent(run, "init"), parent(run, "teacher")
-    assert make.made == [teacher.identity, hint.identity, run.identity]
-    assert all(title.startswith("cell 1/5 ") for title in make.titles)
-    assert ["teacher" in title for title in make.titles] == [True, False, False]
-    assert "init" in make.titles[1]
-    assert all(found.is_complete for found in everything(run))
-
-
-def test_nothing_is_made_for_a_complete_run_even_if_its_ancestors_are_gone(planned: Planner) -> None:
-    run = planned("init=full", "target=soft")
-    finish(run)
-    make = Maker()
-    ensure(run, make)
-    assert make.made == []
-
-
-def test_what_is_there_is_not_made_again(planned: Planner) -> None:
-    run = planned("init=full", "target=soft")
-    finish(parent(run, "teacher"))
-    make = Maker()
-    ensure(run, make)
-    assert make.made == [parent(run, "init").identity, run.identity]
-
-
-@pytest.mark.parametrize("fail", ["teacher", "classify-r8-full"])
-def test_a_run_that_fails_is_not_complete_and_can_be_made_again(planned: Planner, fail: str) -> None:
-    run = planned("rate=8", "init=full", "target=soft")
-    with pytest.raises(RuntimeError, match="cut"):
-        ensure(run, Maker(fail))
-    assert not run.is_complete
-    assert parent(run, "init").is_complete is (fail != "teacher")
-    make = Maker()
-    ensure(run, make)  # no lock is left
-    assert run.is_complete
-    assert len(make.made) == (3 if fail == "teacher" else 1)
-
-
-def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_made(planned: Planner) -> None:
-    run = planned("rate=8")
-    run.directory.mkdir(parents=True)
-    for name in (".roc.png.x1.part", "last.ckpt", "notes.part"):
-        (run.directory / name).touch()
-    ensure(run, lambda made, _: made.complete({}))
-    left = {path.name for path in run.directory.iterdir()}
-    assert left >= {"last.ckpt", "notes.part", "record.json"}
-    assert ".roc.png.x1.part" not in left
-
-
-def test_a_full_disk_is_an_error_of_ours_with_the_directory(planned: Planner) -> None:
-    run = planned()
-    with pytest.raises(RunError, match=rf"{run.name}.*No space left"):
-        ensure(run, Maker("classify", OSError(28, "No space left on device")))
-    assert not run.is_complete
-
-
-def test_threads_make_a_shared_ancestor_once(planned: Planner) -> None:
-    cells = [planned("rate=8", "target=soft", f"target.alpha={alpha}") for alpha in (1, 2, 3)]
-    make = Maker()
-
-    def slowly(run: Run, title: str) -> None:
-        time.sleep(0.3)
-        make(run, title)
-
-    threads = [threading.Thread(target=ensure, args=(cell, slowly)) for cell in cells]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert all(cell.is_complete for cell in cells)
-    assert sorted(make.made) == sorted({parent(cells[0], "teacher").identity, *(cell.identity for cell in cells)})
-
-
-def write_down(run: Run, title: str) -> None:
-    time.sleep(0.5)
-    with (run.directory / "made.txt").open("a") as file:
-        file.write("made\n")
-    finish(run)
-
-
-def ensure_from_words(words: list[str]) -> None:
-    ensure(plan(words), write_down)
-
-
-def test_two_processes_make_a_shared_ancestor_once(planned: Planner) -> None:
-    words = [[*planned("target=soft", f"target.alpha={alpha}").words] for alpha in (1, 2)]
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=ensure_from_words, args=(each,)) for each in words]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    for found in everything(plan(words[0])):
-        assert (found.directory / "made.txt").read_text() == "made\n"
-
-
-@pytest.mark.parametrize("role", ["", "teacher"])
-def test_what_another_process_is_making_is_not_waited_for_where_that_is_not_wanted(planned: Planner, role: str) -> None:
-    cell = planned("rate=8", "target=soft")
-    busy = parent(cell, role) if role else cell
-    busy.directory.mkdir(parents=True)
-    make = Maker()
-    with FileLock(busy.lock), pytest.raises(BusyError, match=busy.name):
-        ensure(cell, make, wait=False)
-    assert make.made == ([] if role else [parent(cell, "teacher").identity])
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")])
-def test_a_disk_without_locks_is_refused(planned: Planner, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def refuses(*_: object, **__: object) -> None:
-        raise error
-
-    make = Maker()
-    monkeypatch.setattr(FileLock, "acquire", refuses)
-    with pytest.raises(RunError, match=r"this disk has no file locks .*runs_dir="):
-        ensure(planned("rate=8"), make)
-    assert make.made == []
-
-
-def test_who_waits_is_told_for_whom_and_how_long(
-    planned: Planner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cell = planned("rate=8")
-    cell.directory.mkdir(parents=True)
-    cell.claim()
-    monkeypatch.setattr("facedistill.runs.plan.TELL_EVERY", 0.2)
-    lock = FileLock(cell.lock, thread_local=False)
-    lock.acquire()
-    timer = threading.Timer(0.5, lock.release)
-    timer.start()
-    ensure(cell, Maker())
-    timer.join()
-    told = capsys.readouterr().err.splitlines()
-    assert 2 <= len(told) <= 4
-    expected = rf"process {os.getpid()} on .+, for \d+ s is making {cell.name}: waiting for it"
-    assert all(re.fullmatch(expected, line) for line in told), told
-
-
 def test_several_machines_are_not_started_from_one(planned: Planner, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "facedistill.train", "trainer=ddp", "trainer.num_nodes=2", f"runs_dir={tmp_path}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "python -m facedistill.worker trainer=ddp trainer.num_nodes=2" in done.stdout
+    assert "facedistill worker trainer=ddp trainer.num_nodes=2" in done.stdout
 
 
 # alignment and verification
@@ -447,8 +281,8 @@ def test_pretrain_stands_on_the_same_task_without_a_target(planned: Planner, sof
         (["task=align", "target=logits"], ["recognizer"]),
         (["task=verify", "target=soft"], ["recognizer"]),
         (["task=verify", "target=soft", "task.softmax=true"], ["teacher"]),
-        (["task=verify", "target=soft", "task.softmax=true", "target.soft_teacher=classification"], ["recognizer"]),
-        (["task=verify", "target=hidden", "target.soft_teacher=classification"], ["teacher"]),
+        (["task=verify", "target=soft", "task.softmax=true", "target.terms.soft.from=recognizer"], ["recognizer"]),
+        (["task=verify", "target=hidden", "target.terms.soft.from=recognizer"], ["teacher"]),
     ],
     ids=" ".join,
 )
@@ -505,4 +339,4 @@ def test_options_of_a_task_change_the_run(planned: Planner) -> None:
 
 def test_an_unknown_option_of_a_task_is_refused_before_anything_is_trained(planned: Planner) -> None:
     with pytest.raises(ConfigError, match=r"colour.*margin, mining, normalize"):
-        check_buildable(planned("task=verify", "+task.options.colour=1"))
+        check_tree(planned("task=verify", "+task.options.colour=1"))

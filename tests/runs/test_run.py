@@ -9,8 +9,8 @@ import pytest
 from facedistill.config.compose import compose_config
 from facedistill.errors import WeightsError
 from facedistill.runs.plan import plan
-from facedistill.runs.run import Run, WeightsFile, all_records, read_record
-from facedistill.system.files import sha256
+from facedistill.runs.run import Run, WeightsFile
+from made_records import complete, record_of
 
 Planner = Callable[..., Run]
 BASE = ("rate=4", "init=scratch", "target=soft")
@@ -122,7 +122,7 @@ def test_the_order_of_the_words_does_not_matter(base: Run) -> None:
 
 def test_a_changed_version_of_the_code_is_another_run(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = base.identity
-    monkeypatch.setattr("facedistill.runs.run.RESULTS_VERSION", 10**6)
+    monkeypatch.setattr("facedistill.runs.identity.RESULTS_VERSION", 10**6)
     assert plan(BASE).identity != before
 
 
@@ -162,41 +162,25 @@ def test_a_run_is_complete_once_its_record_is_there(planned: Planner) -> None:
     for path in (run.weights, run.checkpoint, run.lock):
         path.write_bytes(b"x")
     assert not run.is_complete
-    run.complete({"metrics": {"top1": 1.5}})
+    complete(run, metrics={"top1": 1.5})
     assert run.is_complete
-    assert run.record == {"metrics": {"top1": 1.5}}
+    assert run.record == record_of(run, metrics={"top1": 1.5})
     assert planned().is_complete
 
 
 def test_a_record_with_nan_does_not_complete_a_run(planned: Planner) -> None:
     run = planned()
     with pytest.raises(ValueError, match="JSON"):
-        run.complete({"metrics": {"top1": float("nan")}})
+        complete(run, metrics={"top1": float("nan")})
     assert not run.is_complete
-
-
-@pytest.mark.parametrize("content", [b"", b'{"metrics": ', b"[1]", b"null", b"\xff\xfe{}"])
-def test_a_broken_record_is_no_record(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "record.json").write_bytes(content)
-    assert read_record(tmp_path / "run") is None
-    assert all_records(tmp_path) == []
-
-
-def test_all_records_in_the_order_of_names(tmp_path: Path) -> None:
-    assert all_records(tmp_path / "nowhere") == []
-    for name in ("b", "a", "c"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "record.json").write_text(json.dumps({"name": name}))
-    (tmp_path / "c" / "record.json").unlink()
-    assert [record["name"] for record in all_records(tmp_path)] == ["a", "b"]
 
 
 def test_a_file_of_weights_is_known_by_its_bytes(tmp_path: Path) -> None:
     one, other = tmp_path / "one.pt", tmp_path / "other.pt"
     one.write_bytes(b"weights")
     other.write_bytes(b"weights")
-    assert WeightsFile(one).identity == WeightsFile(other).identity == sha256(one)[:12]
+    assert WeightsFile(one).identity == WeightsFile(other).identity
+    assert WeightsFile(one, {"type": "timm", "mean": [0, 0, 0]}).identity != WeightsFile(one).identity
     other.write_bytes(b"weightz")
     assert WeightsFile(one).identity != WeightsFile(other).identity
     assert WeightsFile(one).name == str(one)

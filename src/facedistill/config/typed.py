@@ -8,6 +8,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from omegaconf import MISSING as NO_VALUE
+
 
 def typed(kind: Any, value: Any, path: str = "") -> Any:
     """``value`` as ``kind``: a dataclass, a list, a mapping, a union, or a plain type. Unknown keys are passed over.
@@ -49,7 +51,7 @@ def _object(kind: type[Any], value: Any, path: str) -> Any:
         where = f"{path}.{field.name}" if path else field.name
         if field.name in value:
             found[field.name] = typed(hints[field.name], value[field.name], where)
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif field.default in (MISSING, NO_VALUE) and field.default_factory is MISSING:
             raise ValueError(f"{where} is missing")
     return kind(**found)
 

@@ -18,7 +18,7 @@ RESULTS_VERSION = 3
 
 # Of nodes whose keys are their type's own (data, model, terms): keys that are not in the identity.
 PRESENTATION = ("name", "rates", "gives", "published", "compares")
-# Paths of the configuration that change the result, ``*`` for any key; and which key of the recipe has them, if another.
+# Paths of the configuration that change the result (``*``: any key), and the key of the recipe that has them, if another.
 INCLUDED = {
     "task.name": "",
     "task.type": "",

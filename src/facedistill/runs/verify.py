@@ -9,7 +9,7 @@ from pathlib import Path
 from facedistill.errors import WeightsError
 from facedistill.runs.folders import RunFolder
 from facedistill.runs.record import RECORD, Record
-from facedistill.runs.run import WEIGHTS
+from facedistill.runs.run import WEIGHTS, WeightsFile
 from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
 from facedistill.system.files import hash_of, sha256
 
@@ -75,9 +75,13 @@ def _faults_of_ancestors(record: Record, runs: Sequence[RunFolder]) -> list[str]
     identities = record.recipe.get("parents")
     if not isinstance(identities, dict) or identities.keys() != record.parents.keys():
         return ["its ancestors are not those of its recipe"]
-    here = {other.name: other.record.identity for other in runs if other.record is not None}
+    here = {other.name: {other.record.identity} for other in runs if other.record is not None}
+    config = record.config
+    models = [{}, config.teacher.model, *(teacher.model for teacher in config.teachers.values())]
+    for file in (name for name in record.parents.values() if Path(name).is_file()):
+        here[file] = {WeightsFile(Path(file), model).identity for model in models}
     return [
         f"its {role}, {name}, is not the one that it was trained with"
         for role, name in record.parents.items()
-        if name in here and here[name] != identities[role]
+        if name in here and identities[role] not in here[name]
     ]
