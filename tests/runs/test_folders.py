@@ -326,7 +326,7 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
     "a number as text": (in_record(macs="7"), "macs is not int"),
     "not a number": (
         lambda run: in_record(recipe={**run.record.recipe, "seed": float("nan")})(run),
-        "NaN is no number of a record",
+        "NaN is not a",
     ),
     "cut record": (
         lambda run: os.truncate(run.directory / "record.json", 100),

@@ -64,8 +64,8 @@ def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
             f"_target_={node['_target_']} is not called: a configuration names its {kind} by type=NAME. To add types "
             "of your own, see docs/extending.md"
         )
-    name = node.get("type")
-    found = _of_package(kind, name) if isinstance(name, str) and _NAME.fullmatch(name) else None
+    name = str(node.get("type"))
+    found = _of_package(kind, name) if _NAME.fullmatch(name) else None
     added = {point.name: point for point in entry_points(group=f"facedistill.{kind}")}
     if found is None and name not in added:
         names = [module.name for module in iter_modules(import_module(KINDS[kind].package).__path__)]
@@ -76,11 +76,11 @@ def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
     if found is not None:
         return found
     try:
-        loaded = added[str(name)].load()
+        loaded = added[name].load()
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"type={name}: {added[str(name)].value} can't be imported ({error})") from error
+        raise ConfigError(f"type={name}: {added[name].value} can't be imported ({error})") from error
     if not (inspect.isclass(loaded) and issubclass(loaded, _base(kind))):
-        raise ConfigError(f"type={name}: {added[str(name)].value} is not a subclass of {KINDS[kind].base}")
+        raise ConfigError(f"type={name}: {added[name].value} is not a subclass of {KINDS[kind].base}")
     return loaded
 
 
