@@ -52,11 +52,11 @@ def test_the_contact_sheet_shows_a_row_an_identity(tmp_path: Path, capsys: pytes
     root = write_folders(tmp_path / "faces", FACES)
     assert told(capsys, "data=identity_folders", f"data.root={root}", "sheet=sheet.png")[0] == 0
     sheet = np.asarray(Image.open("sheet.png"))
-    assert sheet.shape == (PEOPLE * 34, doctor.SHOTS * 34, 3)
+    assert sheet.shape == (PEOPLE * 34, doctor.COLUMNS * 34, 3)
     shown = [FACES[row * SHOTS + shot] for row in range(PEOPLE) for shot in (0, SHOTS - 1)]
     for number, face in enumerate(shown):
         image = np.asarray(Image.open(root / face.identity / face.file))
-        top, left = number // 2 * 34, number % 2 * (doctor.SHOTS - 1) * 34
+        top, left = number // 2 * 34, number % 2 * (doctor.COLUMNS - 1) * 34
         np.testing.assert_array_equal(sheet[top : top + 32, left : left + 32], image)
 
 
@@ -71,10 +71,13 @@ def test_counts_beside_the_published_ones(tmp_path: Path, capsys: pytest.Capture
 
 def test_published_counts_that_are_met_or_exceeded() -> None:
     published = {"A": [48, 4], "B": [1000, 50]}
-    assert [re.sub(" +", " ", line) for line in doctor.counted(48, 4, published)] == [" images 48 A", " identities 4 A"]
-    more = [re.sub(" +", " ", line) for line in doctor.counted(1200, 40, published)]
+    assert [re.sub(" +", " ", line) for line in doctor.count_lines(48, 4, published)] == [
+        " images 48 A",
+        " identities 4 A",
+    ]
+    more = [re.sub(" +", " ", line) for line in doctor.count_lines(1200, 40, published)]
     assert more == [" images 1,200 200 more than B, 1,000", " identities 40 10 fewer than B, 50"]
-    assert [re.sub(" +", " ", line) for line in doctor.counted(7, 0, {})] == [" images 7"]
+    assert [re.sub(" +", " ", line) for line in doctor.count_lines(7, 0, {})] == [" images 7"]
 
 
 @pytest.mark.parametrize("form", ["folders", "records", "tsv"])
@@ -132,7 +135,7 @@ def test_one_side_of_the_split_can_not_be_trained_on(tmp_path: Path, capsys: pyt
 def test_of_a_large_set_some_are_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "LOOKED_AT", 10)
+    monkeypatch.setattr(doctor, "MOST_DECODED", 10)
     faces = [face._replace(content=face.content[:60]) if i == 2 else face for i, face in enumerate(FACES)]
     root = write_folders(tmp_path / "faces", faces)
     status, said = told(capsys, "data=identity_folders", f"data.root={root}")
@@ -179,4 +182,4 @@ def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert status == 1
     assert "data=cfp_fp: 24 pairs, 12 of them of one person\n" in said
     assert f"python -m facedistill.evaluate protocol=cfp_fp root={tmp_path} run=" in said
-    assert np.asarray(Image.open("contact_sheet.png")).shape == (10 * 34, doctor.SHOTS * 34, 3)
+    assert np.asarray(Image.open("contact_sheet.png")).shape == (10 * 34, doctor.COLUMNS * 34, 3)

@@ -1,12 +1,12 @@
-"""The doctor of a data source: what is there, what is missing, what is broken, what to do next.
+"""Examines a data source: what is there, what is missing, what is broken, and what to do next.
 
 python -m facedistill.data [data=synthetic] [data.root=…] [check=all] [pack=true] [sheet=contact_sheet.png, or .jpg]
 
-It decodes all images of a small set and 5,000 of a large one, spread over it; check=all decodes every one. A contact
-sheet shows what a network will see: ten identities by eight images. pack=true decodes all of it now, and makes of it
-a folder by itself that can be copied to another machine. Any other word of a run may follow: image.resize=112, …
+It decodes all images of a small set, or 5,000 of a large one, evenly spaced; check=all decodes every one. A contact
+sheet shows what a network will see: ten identities with eight images each. pack=true decodes everything now and writes
+a self-contained folder, which can be copied to another machine. Other settings of a run may follow: image.resize=112, …
 
-Exit status 0: it can be trained on; 1: it can't, as the last lines say; 2: it can't even be looked at.
+Exit status 0: it can be trained on; 1: it can't, for the reason in the last lines; 2: it can't be examined at all.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
 from facedistill.data.doctor import (
+    Images,
     Survey,
     contact_sheet,
     described,
@@ -32,36 +34,32 @@ from facedistill.data.sources.packed import Packed, pack_folder, write_pack
 from facedistill.data.sources.photo_source import PhotoSource
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
-from facedistill.errors import ConfigError, FacedistillError
+from facedistill.errors import ConfigError
 from facedistill.system.files import write_aside
 
 _OWN = {"check": ("all",), "pack": ("true", "false"), "sheet": None}
 
 
 def main(words: Sequence[str]) -> int:
-    """The command; see above for its exit status."""
-    if "--help" in words:
-        print(__doc__)
-        return 0
-    own = {key: value for key, _, value in (word.partition("=") for word in words) if key in _OWN}
-    others = [word for word in words if word.split("=", 1)[0] not in _OWN]
-    try:
-        for key, value in own.items():
-            choices = _OWN[key]
-            if choices and value not in choices:
-                raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
-        config = compose_config(others, trains=False)
-        sheet = Path(own.get("sheet", "contact_sheet.png"))
-        source = protocol_source(config.data)
-        if isinstance(source, VerificationSet):
-            return _examine_pairs(source, config, sheet)
-        return _examine(config, others, sheet, check_all="check" in own, pack=own.get("pack") == "true")
-    except FacedistillError as error:
-        print(f"facedistill: {error}", file=sys.stderr)
-        return 2
+    """Run the command; returns its exit status."""
+    return run_command(words, __doc__, _examine)
 
 
-def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pack: bool) -> int:
+def _examine(words: list[str]) -> int:
+    own, others = split_words(words, _OWN)
+    for key, value in own.items():
+        choices = _OWN[key]
+        if choices and value not in choices:
+            raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
+    config = compose_config(others, trains=False)
+    sheet = Path(own.get("sheet", "contact_sheet.png"))
+    source = protocol_source(config.data)
+    if isinstance(source, VerificationSet):
+        return _examine_pairs(source, config, sheet)
+    return _examine_faces(config, others, sheet, check_all="check" in own, pack=own.get("pack") == "true")
+
+
+def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: bool, pack: bool) -> int:
     cache, size = Path(config.cache_dir).expanduser(), config.image.resize
     source = build_source(config.data)
     if isinstance(source, PhotoSource):
@@ -69,19 +67,17 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
         assert isinstance(tolerant, PhotoSource)
         survey = survey_photos(tolerant, size, cache, check_all)
     else:
-        survey = _survey_decoded(source, size, cache, check_all)
-    print(f"data={config.data['name']}: {survey.form}")
+        survey = _survey_prepared(source, size, cache, check_all)
+    print(f"data={config.data['name']}: {survey.title}")
     print(*described(survey, config.data.get("published", {})), sep="\n")
-    if survey.squares:
-        with write_aside(sheet) as part:
-            rows = sheet_rows(survey)
-            contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
-        shown = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
-        print(f"  {sheet} shows {len(survey.squares)} of them as a network sees them: {shown}")
+    if survey.thumbnails:
+        _save(sheet, sheet_rows(survey), size)
+        how = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
+        print(f"  {sheet} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
     command = shlex.join(words)
     if not survey.trainable:
         print(
-            "\nIt can't be trained on: what is whole has one identity, or is on one side of the split. Get more of it."
+            "\nIt can't be trained on: its usable images show one identity, or fall on one side of the split. Add more."
         )
         return 1
     if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
@@ -101,8 +97,8 @@ def _examine(config: Config, words: list[str], sheet: Path, check_all: bool, pac
     return 0
 
 
-def _survey_decoded(source: Source, size: int, cache: Path, check_all: bool) -> Survey:
-    """Of faces that are rendered or packed."""
+def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) -> Survey:
+    """The survey of rendered or packed faces."""
     faces = source.faces(size, cache)
     checked = "all of them rendered here"
     if isinstance(source, Packed):
@@ -116,16 +112,20 @@ def _survey_decoded(source: Source, size: int, cache: Path, check_all: bool) -> 
 
 
 def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
-    """A verification set: there is nothing to train on."""
+    """A verification set has nothing to train on."""
     size = config.image.resize
     pairs = source.protocol(size, Path(config.cache_dir).expanduser(), set())
     print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
-    with write_aside(sheet) as part:
-        contact_sheet(pair_rows(pairs), size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
+    _save(sheet, pair_rows(pairs), size)
     print(f"  {sheet} shows some: first of one person, then of two")
     command = f"python -m facedistill.evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
-    print(f"\nIt has pairs alone, to score a network with:\n  {command}")
+    print(f"\nIt has pairs only, to score a network with:\n  {command}")
     return 1
+
+
+def _save(sheet: Path, rows: Sequence[Images], size: int) -> None:
+    with write_aside(sheet) as part:
+        contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_likeness_is_what_the_best_similarity_explains() -> None:
 )
 def test_points_without_a_best_turn_are_refused(points: NDArray[np.float64]) -> None:
     template = np.array([[0, 0], [2, 0], [1, 1], [0, 2], [2, 2]], float)
-    with pytest.raises(DataError, match="do not lie as those of a face"):
+    with pytest.raises(DataError, match="not arranged like those of a face"):
         similarity(points, template)
 
 

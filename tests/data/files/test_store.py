@@ -505,7 +505,7 @@ def test_pixels_that_are_not_what_they_should_be_are_not_mapped(
     Maker().open(tmp_path / "store")
     path = tmp_path / "store.npy"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"store\.npy holds something else than 8 images of 6 pixels"):
+    with pytest.raises(DataError, match=r"store\.npy does not hold 8 images of 6 pixels"):
         Mapped(path, 8, image_of(SIZE))
     with pytest.raises(DataError, match="No such file"):
         Mapped(tmp_path / "nowhere.npy", 8, image_of(SIZE))
@@ -551,9 +551,9 @@ def array_file(array: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not a whole npz"),
-        (zipped(array_file(np.zeros(10**5)), ZIP_DEFLATED), "more than it has bytes"),
-        (zipped(array_file(np.random.default_rng(0).integers(0, 256, 999)), ZIP_DEFLATED), "more than|compressed"),
+        (b"", "not an intact npz"),
+        (zipped(array_file(np.zeros(10**5)), ZIP_DEFLATED), "larger than the file"),
+        (zipped(array_file(np.random.default_rng(0).integers(0, 256, 999)), ZIP_DEFLATED), "larger than|compressed"),
         (zipped(array_file(np.array([print], object))), "not an array of booleans"),
         (zipped(array_file(np.zeros(3, "m8[s]"))), "not an array of booleans"),
         (zipped(b""), "not an array of booleans"),
@@ -561,7 +561,7 @@ def array_file(array: Any) -> bytes:
         (zipped(array_file(np.zeros(3)).replace(b"(3,)", b"3**9")), "not an array"),
         (zipped(array_file(np.zeros(3))[:-1]), "buffer size"),
         (zipped(array_file(np.array([True]))[:-1] + b"\2"), "neither True nor False"),
-        (zipped(array_file(np.array(["a"]))[:-1] + b"\1"), "no character"),
+        (zipped(array_file(np.array(["a"]))[:-1] + b"\1"), "not a character"),
     ],
 )
 def test_an_npz_is_not_believed(tmp_path: Path, content: bytes, said: str) -> None:

@@ -92,7 +92,7 @@ def with_landmarks(faces: FaceSet) -> FaceSet:
     return dataclasses.replace(faces, landmarks=points, crop_boxes=crop_boxes)
 
 
-def test_a_batch_has_landmarks_in_units_of_the_crop_and_frames(faces: FaceSet) -> None:
+def test_a_batch_has_landmarks_in_units_of_the_crop_and_crop_boxes(faces: FaceSet) -> None:
     marked = with_landmarks(faces)
     batch = views_of(marked)[[(index, EVAL_VIEW) for index in (3, 30)]]
     assert marked.landmarks is not None

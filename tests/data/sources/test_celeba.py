@@ -261,7 +261,7 @@ def test_the_box_has_its_landmarks_on_the_dots(wild: Path, landmark: int, margin
 
 
 @pytest.mark.parametrize("alignment", ["centre", "box"])
-def test_frames_lead_back_to_the_original(wild: Path, alignment: str) -> None:
+def test_crop_boxes_lead_back_to_the_original(wild: Path, alignment: str) -> None:
     faces = read(wild, 50, alignment=alignment, margin=0.3)
     assert faces.landmarks is not None
     assert faces.crop_boxes is not None
@@ -338,7 +338,7 @@ def test_a_tree_without_landmarks(root: Path) -> None:
     assert faces.crop_boxes is None
     assert people(faces) == PEOPLE
     np.testing.assert_array_equal(faces.images, expected.images)
-    takes = f"data.alignment=similarity takes {root / ALIGNED}.txt"
+    takes = f"data.alignment=similarity needs {root / ALIGNED}.txt"
     refused(root, takes, "Anno", "does not exist", alignment="similarity")
 
 
@@ -353,7 +353,7 @@ def test_a_tree_without_identities(root: Path) -> None:
     np.testing.assert_array_equal(faces.landmarks, expected.landmarks)
     np.testing.assert_array_equal(faces.is_test, expected.is_test)
     assert faces.counts["identities"] == 0
-    refused(root, f"data.min_images=2 takes {root / 'identity_CelebA'}.txt", min_images=2)
+    refused(root, f"data.min_images=2 needs {root / 'identity_CelebA'}.txt", min_images=2)
 
 
 def test_a_tree_with_neither(root: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_list_that_a_key_takes_is_named(wild: Path, gone: str, key: str) -> No
     (wild / "Anno" / f"{gone}.txt").unlink(missing_ok=True)
     for on_error in ("raise", "skip"):
         name, value = key.split("=")
-        refused(wild, f"data.{key} takes {wild / gone}.txt", "does not exist", **{name: value}, on_error=on_error)
+        refused(wild, f"data.{key} needs {wild / gone}.txt", "does not exist", **{name: value}, on_error=on_error)
 
 
 def test_only_images_with_an_identity_are_read(root: Path) -> None:
@@ -394,14 +394,14 @@ def test_identities_with_few_images_are_left_out_and_counted(root: Path) -> None
 
 def test_one_person_is_too_few(root: Path) -> None:
     write_identities(root / "identity_CelebA.txt", dict.fromkeys(range(COUNT), 7))
-    refused(root, str(root / "img_align_celeba"), "1 identities", "takes two")
+    refused(root, str(root / "img_align_celeba"), "1 identities", "needs two")
 
 
 def test_one_person_that_is_left_after_skipping_is_too_few(root: Path) -> None:
     write_identities(root / "identity_CelebA.txt", dict.fromkeys(range(2, COUNT), 10))
     for name in NAMES[:2]:
         (root / "img_align_celeba" / f"{name}.jpg").write_bytes(b"")
-    refused(root, "1 identities", "takes two", on_error="skip")
+    refused(root, "1 identities", "needs two", on_error="skip")
 
 
 def is_missing(root: Path) -> None:
@@ -442,7 +442,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
     "is a link to nowhere": (is_a_link_to_nowhere, ["holds no image 000004"]),
     "is empty": (is_empty, ["000004.jpg is empty"]),
     "is no image": (is_no_image, ["000004.jpg is not a readable image"]),
-    "has no landmarks": (has_no_landmarks, [f"{ALIGNED}.txt has no row of 000004"]),
+    "has no landmarks": (has_no_landmarks, [f"{ALIGNED}.txt has no row for 000004"]),
     "nose beyond the edge": (
         with_landmarks(lambda points: points + np.eye(5, 2, -2) * 300),
         [LINE, "000004.jpg: the nose", f"is outside of the image of {WIDTH}×{HEIGHT} pixels"],
@@ -451,7 +451,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
     "both eyes at one point": (with_landmarks(lambda points: points[[0, 0, 2, 3, 4]]), [LINE, "both eyes are at one"]),
     "a chin beyond the square": (
         with_landmarks(lambda points: points + np.array([0, HEIGHT - 1 - points[:, 1].max()])),
-        [LINE, "outside of the square that data.alignment=centre shows"],
+        [LINE, "outside of the square of data.alignment=centre"],
     ),
 }
 
@@ -480,22 +480,43 @@ def test_an_image_that_cannot_be_used_is_named_or_left_out(root: Path, kind: str
 def test_a_box_of_no_face_is_named_or_its_image_left_out(wild: Path, values: list[int]) -> None:
     write_boxes(wild / "Anno" / "list_bbox_celeba.txt", {3: values})
     path = wild / "Anno" / "list_bbox_celeba.txt"
-    refused(wild, f"{path}, line 6: no box of a face on {WIDTH}×{HEIGHT}", "data.on_error=skip", alignment="box")
+    refused(
+        wild,
+        f"{path}, line 6: not a box of a face in an image of {WIDTH}×{HEIGHT}",
+        "data.on_error=skip",
+        alignment="box",
+    )
     assert 3 not in numbers(read(wild, alignment="box", on_error="skip", margin=0.2))
 
 
 def test_a_face_beyond_its_box_is_named(wild: Path) -> None:
     write_boxes(wild / "Anno" / "list_bbox_celeba.txt", {3: [0, 0, 20, 20]})
     said = f"{WILD}.txt, line 6: "
-    refused(wild, said, "outside of the square that data.alignment=box shows", alignment="box")
+    refused(wild, said, "outside of the square of data.alignment=box", alignment="box")
 
 
 BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "a letter": ("identity_CelebA.txt", lambda path: write_identities(path, {3: "x"}), "line 4: 'x' is no number"),
-    "half a person": ("identity_CelebA.txt", lambda path: write_identities(path, {3: 0.5}), "line 4: an identity is a"),
-    "nobody": ("identity_CelebA.txt", lambda path: write_identities(path, {3: -1}), "line 4: an identity is a whole"),
-    "a fourth part": ("list_eval_partition.txt", lambda path: write_parts(path, {3: 3}), "line 4: a part is 0, 1 or 2"),
-    "empty": ("list_eval_partition.txt", lambda path: path.write_bytes(b"") and None, "line 1: a row an image"),
+    "a letter": ("identity_CelebA.txt", lambda path: write_identities(path, {3: "x"}), "line 4: 'x' is not a number"),
+    "half a person": (
+        "identity_CelebA.txt",
+        lambda path: write_identities(path, {3: 0.5}),
+        "line 4: an identity must be a",
+    ),
+    "nobody": (
+        "identity_CelebA.txt",
+        lambda path: write_identities(path, {3: -1}),
+        "line 4: an identity must be a whole",
+    ),
+    "a fourth part": (
+        "list_eval_partition.txt",
+        lambda path: write_parts(path, {3: 3}),
+        "line 4: a part must be 0, 1 or 2",
+    ),
+    "empty": (
+        "list_eval_partition.txt",
+        lambda path: path.write_bytes(b"") and None,
+        "line 1: expected a row per image",
+    ),
     "cut": (f"{ALIGNED}.txt", lambda path: path.write_bytes(path.read_bytes()[:800]) and None, "values for 10 columns"),
 }
 

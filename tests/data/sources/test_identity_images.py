@@ -262,7 +262,7 @@ def test_an_empty_folder(root: Path) -> None:
 def test_one_identity_is_too_few(tmp_path: Path) -> None:
     for number in range(10):
         photograph(tmp_path / "faces" / "ann" / f"{number}.png", colour(0, number))
-    refused(tmp_path / "faces", str(tmp_path / "faces"), "takes two")
+    refused(tmp_path / "faces", str(tmp_path / "faces"), "needs two")
 
 
 def test_one_identity_that_is_left_after_skipping_is_too_few(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_one_identity_that_is_left_after_skipping_is_too_few(tmp_path: Path) -> 
         photograph(tmp_path / "faces" / "ann" / f"{number}.png", colour(0, number))
         photograph(tmp_path / "faces" / "bob" / f"{number}.png", colour(1, number))
         (tmp_path / "faces" / "bob" / f"{number}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="takes two"):
+    with pytest.raises(DataError, match="needs two"):
         read(tmp_path / "faces", "skip")
 
 

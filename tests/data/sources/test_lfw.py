@@ -230,7 +230,7 @@ def test_no_or_empty_or_binary_pairs(root: Path) -> None:
 ANN_5 = "Ann_A/Ann_A_0005.jpg"  # in no pair; line 5 of the landmark file
 GOOD = "19 25 36 25 28 35 20 46 35 46"
 BAD_LANDMARKS = {
-    "no number": (f"{ANN_5} 19 25 36 25 28 35 20 46 35 x", "no number"),
+    "not a number": (f"{ANN_5} 19 25 36 25 28 35 20 46 35 x", "not a number"),
     "NaN": (f"{ANN_5} 19 25 36 25 28 35 20 nan 35 46", "not finite"),
     "infinite": (f"{ANN_5} 19 25 36 25 28 35 20 -inf 35 46", "not finite"),
     "overflowing": (f"{ANN_5} 19 25 36 25 28 35 20 1e999 35 46", "not finite"),
@@ -244,7 +244,7 @@ BAD_LANDMARKS = {
     "both eyes at one point": (f"{ANN_5} 19 25 19 25 28 35 20 46 35 46", "both eyes are at one point"),
     "left and right of the person": (f"{ANN_5} 36 25 19 25 28 35 35 46 20 46", "left is left in the image"),
     "y before x": (f"{ANN_5} 25 19 25 36 35 28 46 20 46 35", "x comes before y"),
-    "twice": (f"{ANN_5} {GOOD}\n{ANN_5} {GOOD}", f"a second line of {ANN_5}"),
+    "twice": (f"{ANN_5} {GOOD}\n{ANN_5} {GOOD}", f"a second line for {ANN_5}"),
 }
 
 
@@ -297,7 +297,7 @@ def test_an_image_of_the_protocol_is_never_skipped(root: Path, on_error: str, li
     message = refused(root, said, on_error=on_error)
     assert "Dee_0001.jpg" in message or "line 28" in message
     if on_error == "skip":
-        assert f"{root / 'pairs.txt'} takes every image that it names" in message
+        assert f"{root / 'pairs.txt'} needs all images that it names" in message
         assert "on_error=skip" not in message
 
 

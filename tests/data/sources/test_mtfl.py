@@ -99,7 +99,7 @@ def test_images_split_subsets_and_counts(root: Path) -> None:
 
 @pytest.mark.parametrize("box", ["landmarks", "image"])
 @pytest.mark.parametrize("size", [24, 32, 100])
-def test_frames_lead_back_to_the_original(root: Path, box: str, size: int) -> None:
+def test_crop_boxes_lead_back_to_the_original(root: Path, box: str, size: int) -> None:
     expected = np.stack([face(number) for number in range(8)])
     np.testing.assert_allclose(of_original(read(root, box=box, size=size), size), expected, atol=1e-5)
 
@@ -166,8 +166,8 @@ def test_other_rows_do_not_move_a_box(root: Path) -> None:
 
 # what row 3 (line 5) becomes, what is said of it
 BAD: dict[str, tuple[dict[str, object], str]] = {
-    "no number": ({"nose_x": "x"}, "a coordinate is no number"),
-    "no value": ({"nose_x": ""}, "a coordinate is no number"),
+    "no number": ({"nose_x": "x"}, "a coordinate is not a number"),
+    "no value": ({"nose_x": ""}, "a coordinate is not a number"),
     "NaN": ({"nose_x": "nan"}, "not finite"),
     "infinite": ({"nose_x": "inf"}, "not finite"),
     "beyond the left": ({"leye_x": -0.51}, "the left eye (-0.51, "),
@@ -178,9 +178,9 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "no split": ({"split": " "}, "the split is empty"),
     "a missing file": ({"file": "gone.png"}, "images/gone.png does not exist"),
     "a file elsewhere": ({"file": "../annotations.csv"}, "does not exist"),
-    "another file's name": ({"file": "2.png"}, "a second row of 2.png"),
+    "another file's name": ({"file": "2.png"}, "a second row for 2.png"),
     "another width": ({"width": 91}, f"3.png: {WIDTH}×{HEIGHT} pixels, not 91×{HEIGHT}"),
-    "a width of letters": ({"width": "wide"}, "width or height is no whole number"),
+    "a width of letters": ({"width": "wide"}, "width or height is not a whole number"),
 }
 
 
@@ -264,7 +264,7 @@ def test_other_columns_and_another_order_of_them_do_no_harm(root: Path) -> None:
     np.testing.assert_array_equal(read(root).images, before.images)
 
 
-@pytest.mark.parametrize(("split", "said"), [("train", "a split but train"), ("test", "split train")])
+@pytest.mark.parametrize(("split", "said"), [("train", "a split other than train"), ("test", "split train")])
 def test_one_split_alone_is_refused(root: Path, split: str, said: str) -> None:
     write_rows(root, [row(number, split=split) for number in range(8)])
     refused(root, str(root / "annotations.csv"), f"no usable row of {said}")

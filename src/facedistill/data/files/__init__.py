@@ -1,1 +1,1 @@
-"""People's files: photographs, annotations, layouts of data sets, and the store of decoded images."""
+"""Files on disk: photographs, annotations, layouts of data sets, and the store of decoded images."""

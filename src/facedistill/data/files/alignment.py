@@ -1,7 +1,7 @@
-"""Faces brought into a square: by their five landmarks, or as a square around them was cut.
+"""Images to squares: aligned by five landmarks, or cropped.
 
-Points are in pixels with the centre of the first at 0, as landmarks are written. A square is given by its edges: the
-first pixel reaches from 0 to 1.
+Points are in pixels with the centre of the first pixel at 0, as landmarks are annotated. Squares are given by their
+edges: the first pixel reaches from 0 to 1.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from PIL import Image, ImageOps
 
 from facedistill.errors import DataError
 
-# where ArcFace (Deng et al. 2019) and its successors put the landmarks in an image of 112 × 112 pixels
+# the landmarks in an aligned image of 112 × 112 pixels (ArcFace, Deng et al. 2019)
 ARCFACE_TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 ARCFACE_SIZE = 112
-# Pixels of the image across one that is stored: of an image with twice as many or more, blocks are averaged first, or
-# a photograph of 100 megapixels would take seconds.
+# Pixels of the image per stored pixel and axis. An image with at least twice as many is first reduced by averaging
+# blocks, or a photograph of 100 megapixels would take seconds.
 _ENOUGH = 4
 ALIGNMENTS = ("none", "centre", "similarity", "box")
 MOST_MARGIN = 4
@@ -32,13 +32,13 @@ MIN_BOX = 8  # pixels
 
 @dataclass(frozen=True)
 class Alignment:
-    """What a source shows of an image; part of the identity of a run.
+    """How an image becomes a square; part of the identity of a run.
 
-    ``none``: all of it, with black where it is no square. ``centre``: its centre square. ``similarity``: the landmarks
-    on ArcFace's template. ``box``: the square about a box, whose side is 1 + ``margin`` times the box's longer one.
+    ``none``: the whole image, padded with black. ``centre``: its centre square. ``similarity``: landmarks moved to
+    ArcFace's template. ``box``: the square around a box, 1 + ``margin`` times as long as the box's longer side.
 
     Raises:
-        DataError: there is no such alignment, or the margin is none.
+        DataError: there is no such alignment, or the margin is not a number from 0 to 4.
     """
 
     name: str
@@ -52,114 +52,114 @@ class Alignment:
 
     @property
     def identity(self) -> list[Any]:
-        """The name, and the margin where it counts."""
+        """The name, and the margin if it matters."""
         return [self.name, *([float(self.margin)] if self.name == "box" else [])]
 
     @property
-    def takes(self) -> str | None:
-        """What has to be known of every image: ``landmarks``, ``boxes`` or nothing."""
+    def needs(self) -> str | None:
+        """The annotation that every image must have: ``landmarks``, ``boxes`` or None."""
         return {"similarity": "landmarks", "box": "boxes"}.get(self.name)
 
-    def show(
-        self, image: Image.Image, size: int, known: NDArray[np.floating] | None
+    def apply(
+        self, image: Image.Image, size: int, annotation: NDArray[np.floating] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
         """The square of an image.
 
         Args:
             image: RGB.
-            known: what the alignment ``takes``: landmarks [5, 2], or left, top, width and height of the box [4].
+            annotation: what the alignment ``needs``: landmarks [5, 2], or left, top, width and height of the box [4].
 
         Returns:
-            uint8 [size, size, 3], and left, top, side of what it shows; None where it was turned.
+            uint8 [size, size, 3], and its crop box (left, top, side), which is None where the image was rotated.
 
         Raises:
-            DataError: the landmarks are none of a face, or the box is none on this image.
+            DataError: the landmarks are not those of a face, or the box is not one of a face in this image.
         """
         if self.name == "similarity":
-            assert known is not None
-            return align(image, known, size), None
+            assert annotation is not None
+            return align(image, annotation, size), None
         if self.name == "centre":
             side = min(image.size)
             pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
             return pixels, np.array([(image.width - side) / 2, (image.height - side) / 2, side])
         if self.name == "none":
-            frame = whole(*image.size)
+            crop_box = enclosing_square(*image.size)
         else:
-            assert known is not None
-            frame = about_box(known.tolist(), self.margin, image)
-        return cut_square(image, *frame, size), np.array(frame)
+            assert annotation is not None
+            crop_box = square_around(annotation.tolist(), self.margin, image)
+        return cut_square(image, *crop_box, size), np.array(crop_box)
 
 
-def whole(width: int, height: int) -> tuple[float, float, float]:
-    """(left, top, side) of the smallest square that holds a whole image."""
+def enclosing_square(width: int, height: int) -> tuple[float, float, float]:
+    """(left, top, side) of the smallest square that encloses an image."""
     side = max(width, height)
     return (width - side) / 2, (height - side) / 2, side
 
 
-def about_box(box: Sequence[float], margin: float, image: Image.Image) -> tuple[float, float, float]:
-    """(left, top, side) of the square about a box (left, top, width, height); see ``Alignment``.
+def square_around(box: Sequence[float], margin: float, image: Image.Image) -> tuple[float, float, float]:
+    """(left, top, side) of the square around a box (left, top, width, height); see ``Alignment``.
 
     Raises:
-        DataError: it is too small for a face, or not on the image.
+        DataError: the box is too small or too large for a face, or its centre is outside of the image.
     """
-    left, top, *lengths = box
-    x, y, longer = left + lengths[0] / 2, top + lengths[1] / 2, max(lengths)
+    left, top, width, height = box
+    x, y, longer = left + width / 2, top + height / 2, max(width, height)
     inside = 0 <= x <= image.width and 0 <= y <= image.height
-    if not inside or min(lengths) < MIN_BOX or longer > 2 * max(image.size):
-        raise DataError(f"no box of a face on {image.width}×{image.height} pixels")
+    if not inside or min(width, height) < MIN_BOX or longer > 2 * max(image.size):
+        raise DataError(f"not a box of a face in an image of {image.width}×{image.height} pixels")
     side = longer * (1 + margin)
     return x - side / 2, y - side / 2, side
 
 
 def similarity(points: NDArray[np.floating], template: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The rotation, scale and shift (no reflection) that bring ``points`` nearest to ``template``.
+    """The rotation, scale and shift (no reflection) that bring ``points`` closest to ``template``.
 
-    Least squares (Umeyama 1991), which for points of a plane is a division of complex numbers.
+    Least squares (Umeyama 1991), which in the plane is a division of complex numbers.
 
     Args:
         points, template: [5, 2], (x, y).
 
     Returns:
-        m [2, 3]: ``points @ m[:, :2].T + m[:, 2]`` is near ``template``.
+        m [2, 3]: ``points @ m[:, :2].T + m[:, 2]`` is close to ``template``.
 
     Raises:
-        DataError: all points are at one place, or every turn of them is as near as another.
+        DataError: the points coincide, or all rotations of them fit equally well.
     """
     source, target = points[:, 0] + 1j * points[:, 1], template[:, 0] + 1j * template[:, 1]
     if likeness(points, template) < 1e-6:
-        raise DataError("the landmarks do not lie as those of a face")
-    spread = source - source.mean()
-    turn = np.vdot(spread, target) / np.vdot(spread, spread).real
-    shift = target.mean() - turn * source.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+        raise DataError("the landmarks are not arranged like those of a face")
+    centred = source - source.mean()
+    rotation = np.vdot(centred, target) / np.vdot(centred, centred).real  # and scale
+    shift = target.mean() - rotation * source.mean()
+    return np.array([[rotation.real, -rotation.imag, shift.real], [rotation.imag, rotation.real, shift.imag]])
 
 
 def likeness(points: NDArray[np.floating], template: NDArray[np.floating] = ARCFACE_TEMPLATE) -> float:
-    """How much of ``template`` a similarity of ``points`` explains: 1 all of it, 0 nothing or points at one place."""
+    """How well a similarity maps ``points`` to ``template``: 1 exactly, 0 not at all, or the points coincide."""
     one, other = (p[:, 0] + 1j * p[:, 1] for p in (points - points.mean(axis=0), template - template.mean(axis=0)))
     spread = np.linalg.norm(one) * np.linalg.norm(other)
     return float(abs(np.vdot(one, other)) / spread) if spread else 0.0
 
 
 def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """Turn, scale and shift a face so that its landmarks fall on ArcFace's template, scaled to ``size``.
+    """Rotate, scale and shift a face so that its landmarks fall on ArcFace's template, scaled to ``size``.
 
     Args:
         image: RGB.
         points: [5, 2], (x, y) in pixels of ``image``.
 
     Returns:
-        uint8 [size, size, 3]; black where the image ends.
+        uint8 [size, size, 3]; black beyond the image.
 
     Raises:
         DataError: see ``similarity``.
     """
-    # Pillow counts from the edge of the first pixel
+    # Pillow measures from the edge of the first pixel
     m = similarity(points + 0.5, (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))
     shrink = 1 / math.hypot(m[0, 0], m[1, 0])
     blocks = max(1, int(shrink / _ENOUGH))
-    # Bilinear sampling looks at four pixels however much the image shrinks, so a finer grid is sampled and averaged.
-    # Against exact areas, of 160 pixels brought to 48, this errs by 0.6 grey levels, averaging blocks first by 2.6.
+    # Bilinear sampling reads four pixels however much the image shrinks, so a finer grid is sampled and averaged. From
+    # 160 pixels to 48, this differs from exact averages by 0.6 grey levels; averaging blocks first, by 2.6.
     fine = math.ceil(shrink / blocks)
     back = np.linalg.inv(m[:, :2])
     affine = np.column_stack([back / fine, -back @ m[:, 2]]) / blocks
@@ -171,11 +171,11 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
 
 
 def cut_square(image: Image.Image, left: float, top: float, side: float, size: int) -> NDArray[np.uint8]:
-    """The square of ``side`` pixels at (left, top), which may reach beyond the image: it is black there.
+    """The square of ``side`` pixels at (left, top); black beyond the image.
 
     Args:
         image: RGB.
-        left, top, side: edges, in pixels of ``image``.
+        left, top, side: edges in pixels of ``image``.
 
     Returns:
         uint8 [size, size, 3].

@@ -1,9 +1,9 @@
-"""Lists in text of what is known of images: ``identity/image``, then numbers."""
+"""Text files of annotations: one line an image, ``identity/image`` and then numbers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,47 +19,48 @@ _NAMED = re.compile(rf"(.*(?:{'|'.join(map(re.escape, SUFFIXES))}))((?:\s.*)?)",
 
 @dataclass(frozen=True)
 class Annotation:
-    """The values of an image, and the file and line that have them."""
+    """The values of an image, float64 [5, 2] or [4], and their location: file and line."""
 
-    place: str
+    location: str
     values: NDArray[np.float64]
 
 
 def read_annotations(
-    path: Path, what: str, known: Mapping[str, int], where: Path, on_error: str
+    path: Path, kind: str, known: Collection[str], folder: Path, on_error: str
 ) -> dict[str, Annotation | str]:
-    """The rows of a list by image.
+    """The annotations of a file by the names of their images.
 
     Args:
-        what: ``landmarks``, x y of the five ``source.LANDMARKS``; or ``boxes``, x y of the upper left corner, width
-            and height. In pixels of the upright image.
-        known: the images that there are, ``where``.
-        on_error: with ``skip`` a bad line is a complaint, which leaves its image out; a line of no image does no harm.
+        kind: ``landmarks``, x y of the five ``LANDMARKS``; or ``boxes``, x y of the upper left corner, width and
+            height. In pixels of the upright image.
+        known: the names of the images in ``folder``.
+        on_error: with ``skip``, the value for an image with a bad line is the message about it, and lines of unknown
+            images are ignored.
 
     Raises:
         DataError: names file and line.
     """
-    rows: dict[str, Annotation | str] = {}
+    annotations: dict[str, Annotation | str] = {}
     for number, line in lines_of(path):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
-        # a name may hold spaces: it ends where an image's name does
+        location = f"{path}, line {number}"
+        # names may contain spaces, so a name ends with the suffix of an image
         match = _NAMED.fullmatch(line.strip())
         name, words = (match[1], match[2].split()) if match else (line.split()[0], line.split()[1:])
         try:
-            with located(place):
+            with located(location):
                 if name not in known:
-                    raise DataError(f"{where} holds no image {name}")
-                if name in rows:
-                    raise DataError(f"a second line of {name}")
-                rows[name] = Annotation(place, _PARSERS[what](words))
+                    raise DataError(f"{folder} holds no image {name}")
+                if name in annotations:
+                    raise DataError(f"a second line for {name}")
+                annotations[name] = Annotation(location, _PARSERS[kind](words))
         except DataError as error:
             if on_error == "raise":
                 raise refusal(error) from error
             if name in known:
-                rows[name] = str(error)
-    return rows
+                annotations[name] = str(error)
+    return annotations
 
 
 def _box(words: Sequence[str]) -> NDArray[np.float64]:

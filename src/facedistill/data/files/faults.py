@@ -1,4 +1,4 @@
-"""What is wrong with people's files: where it is, and whether to stop there or to go on without."""
+"""Unusable files: say where a fault is, and stop there or leave the image out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from facedistill.errors import DataError
 
 ON_ERROR = ("raise", "skip")
-_SHOWN = 5
+_KEPT = 5
 
 
 class Faults:
-    """The images that can't be used: ``raise`` at the first one, or ``skip`` and count them.
+    """Images that can't be used: ``raise`` at the first one, or ``skip`` and count them.
 
     Attributes:
         count: how many were skipped.
-        first: what is wrong with the first few of them.
+        first: messages about the first few of them.
     """
 
     def __init__(self, on_error: str) -> None:
@@ -26,24 +26,24 @@ class Faults:
         self.count = 0
         self.first: list[str] = []
 
-    def add(self, complaint: object) -> None:
-        """Take note of an image that is left out. Raises ``DataError`` where none is to be."""
+    def add(self, fault: object) -> None:
+        """Count an image that is left out, or raise ``DataError``."""
         if self.on_error == "raise":
-            raise refusal(complaint) from (complaint if isinstance(complaint, Exception) else None)
+            raise refusal(fault) from (fault if isinstance(fault, Exception) else None)
         self.count += 1
-        if len(self.first) < _SHOWN:
-            self.first.append(str(complaint))
+        if len(self.first) < _KEPT:
+            self.first.append(str(fault))
 
 
-def refusal(complaint: object) -> DataError:
-    """A complaint about one of many, and how to go on without it."""
-    return DataError(f"{complaint}. To leave such things out: data.on_error=skip")
+def refusal(fault: object) -> DataError:
+    """An error about one of many images, which also says how to continue without it."""
+    return DataError(f"{fault}. To skip what can't be used: data.on_error=skip")
 
 
 @contextmanager
-def located(place: str) -> Iterator[None]:
-    """Say where a ``DataError`` of the block comes from."""
+def located(location: str) -> Iterator[None]:
+    """Put a location in front of the message of any ``DataError`` that the block raises."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(f"{location}: {error}") from error

@@ -1,4 +1,4 @@
-"""People's own files: photographs, five landmarks in a row of text, and the faults that both come with."""
+"""Photographs and landmarks in people's own files, and checks of both."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from facedistill.errors import DataError
 
 ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-MIN_PIXELS = 8  # a side shorter than this shows no face
-MAX_PIXELS = 100_000_000  # a header that promises more is taken for an attack, not for a photograph
-MAX_LINE = 2000  # characters; a longer one is no row of landmarks, and reading on might not end
-# Of the 25,978 faces of LFW and MTFL the least is 0.85; with left and right, or x and y, swapped the most is 0.56.
+MIN_PIXELS = 8  # a shorter side can't show a face
+MAX_PIXELS = 100_000_000  # a header that announces more is treated as an attack
+MAX_LINE = 2000  # characters; no list of landmarks has longer lines, and the rest of the file might be endless
+# The minimum over the 25,978 faces of LFW and MTFL is 0.85; the maximum with left and right, or x and y, swapped, 0.56.
 LEAST_LIKENESS = 0.7
 _READ_AT_ONCE = 256
 
 
 def data_folder(root: str, inside: str = "") -> Path:
-    """``root/inside``, of data.root and a folder in it.
+    """The folder ``inside`` of data.root, or data.root itself.
 
     Raises:
-        DataError: there is no such folder; says how to unpack an archive that is there in its place.
+        DataError: there is no such folder. If there is an archive instead, says how to unpack it.
     """
     top = Path(root).expanduser()
     folder = top / inside
@@ -51,14 +51,13 @@ def data_folder(root: str, inside: str = "") -> Path:
 
 
 def refuse_archive(folder: Path, name: str = "") -> None:
-    """Raises ``DataError`` where ``folder`` holds an archive (of this name): what is in it was to be unpacked."""
+    """Raise ``DataError``, which says how to unpack it, if ``folder`` holds an archive (of this name)."""
     for path in sorted(folder.glob("*")):
         if path.name.lower().endswith(ARCHIVES) and path.name.startswith(f"{name}." if name else ""):
             raise DataError(f"{path} {_unpack(path)}")
 
 
 def _unpack(path: Path) -> str:
-    """What a file is that should have been a folder."""
     if not path.name.lower().endswith(ARCHIVES):
         return "is a file: name a folder"
     folder = path.with_name(path.name.split(".")[0])
@@ -68,7 +67,7 @@ def _unpack(path: Path) -> str:
 
 
 def open_photo(path: Path) -> Image.Image:
-    """The image of a file, upright and RGB whatever the file has.
+    """The image in a file, turned upright and converted to RGB.
 
     Raises:
         DataError: names the file and what is wrong with it.
@@ -78,28 +77,28 @@ def open_photo(path: Path) -> Image.Image:
     return _upright(path, str(path))
 
 
-def decode_photo(data: bytes, place: str) -> Image.Image:
-    """The image of a file's bytes, as ``open_photo`` does it; ``place`` is named in errors."""
-    return _upright(io.BytesIO(data), place)
+def decode_photo(data: bytes, location: str) -> Image.Image:
+    """As ``open_photo``, from the bytes of a file; errors name ``location``."""
+    return _upright(io.BytesIO(data), location)
 
 
-def _upright(file: Path | io.BytesIO, place: str) -> Image.Image:
+def _upright(file: Path | io.BytesIO, location: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a file that is off in its metadata alone
+            warnings.simplefilter("ignore")  # about metadata
             with Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{place}: {image.width}×{image.height} pixels, more than any photograph")
+                    raise DataError(f"{location}: {image.width}×{image.height} pixels, more than any photograph has")
                 if min(image.size) < MIN_PIXELS:
-                    raise DataError(f"{place}: {image.width}×{image.height} pixels, too small to show a face")
+                    raise DataError(f"{location}: {image.width}×{image.height} pixels, too small to show a face")
                 upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them, not scale them
+                if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
                     upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
                 return upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{place} is not a readable image ({error})") from error
+        raise DataError(f"{location} is not a readable image ({error})") from error
 
 
 def store_photos(
@@ -110,15 +109,15 @@ def store_photos(
     on_error: str | None,
     description: str,
 ) -> Stored:
-    """What ``decode`` makes of 0 … count − 1, from the store at ``path``, which is filled on the first call.
+    """The results of ``decode`` for 0 … count − 1, from the store at ``path``, which the first call fills.
 
     Args:
-        decode: number → image uint8 [size, size, 3] and its values of the store's columns; called by threads.
-        on_error: ``raise`` the first ``DataError`` of ``decode``, or ``skip`` what raised; None raises as well, for
-            images of which none can be spared, and does not speak of skipping.
+        decode: number → image uint8 [size, size, 3] and its values of the store's columns; called in threads.
+        on_error: ``raise`` the first ``DataError`` of ``decode``, or ``skip`` that image. None raises too, without
+            the hint that images can be skipped: for sets that need every image.
 
     Returns:
-        The store, with a column ``photo`` more: the numbers, ascending, of the images it has.
+        The store, with an additional column ``photo``: the numbers of its images, ascending.
     """
 
     def attempt(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
@@ -136,26 +135,26 @@ def store_photos(
             for first in range(start, count, _READ_AT_ONCE):
                 numbers = range(first, min(first + _READ_AT_ONCE, count))
                 attempts = zip(numbers, pool.map(attempt, numbers), strict=True)
-                good = [(number, *decoded) for number, decoded in attempts if decoded]
-                if not good:
+                decoded = [(number, *result) for number, result in attempts if result]
+                if not decoded:
                     yield numbers.stop, np.empty((0, size, size, 3), np.uint8), {}
                     continue
-                kept, images, rows = zip(*good, strict=True)
-                columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+                kept, images, values = zip(*decoded, strict=True)
+                columns = {name: np.array([value[name] for value in values]) for name in values[0]}
                 yield numbers.stop, np.stack(images), columns | {"photo": np.array(kept)}
 
     stored = open_or_make(path, count, image_of(size), read, description)
-    left_out = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))
-    if left_out:
-        attempt(left_out[0])  # a store that was filled with skip is no excuse for raise
+    missing = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))
+    if missing:
+        attempt(missing[0])  # raises where the store was filled with on_error=skip, but this call has on_error=raise
     return stored
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers from 1, whatever ends them; one at a time, for it may be huge.
+    """The lines of a text file, with any line endings, and their numbers from 1; read one at a time.
 
     Raises:
-        DataError: the file can't be read, or has a line longer than any that belongs there.
+        DataError: the file can't be read, or has a line of more than ``MAX_LINE`` characters.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -168,21 +167,21 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def finite(words: Sequence[str]) -> list[float]:
-    """Numbers. Raises ``DataError`` where one is none, or is not finite."""
+    """Words as numbers. Raises ``DataError`` where one isn't a finite number."""
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise DataError(f"a coordinate is no number ({error})") from error
+        raise DataError(f"a coordinate is not a number ({error})") from error
     if not all(map(math.isfinite, values)):
         raise DataError(f"a coordinate is not finite ({' '.join(words)})")
     return values
 
 
 def five_points(words: Sequence[str]) -> NDArray[np.float64]:
-    """``LANDMARKS`` as [5, 2] from the ten words of a row: x y of each.
+    """``LANDMARKS`` as float64 [5, 2] from ten words, x y of each.
 
     Raises:
-        DataError: not ten, not numbers, or no two eyes.
+        DataError: there are not ten, one is not a number, or both eyes are at one point.
     """
     if len(words) != 2 * len(LANDMARKS):
         raise DataError(f"{len(words)} values, expected x y of {', '.join(LANDMARKS)}")
@@ -192,15 +191,16 @@ def five_points(words: Sequence[str]) -> NDArray[np.float64]:
 
 
 def check_eyes(points: NDArray[np.float64]) -> None:
-    """Raises ``DataError`` where both eyes are at one point: errors are told in units of their distance."""
+    """Raise ``DataError`` if both eyes are at one point: their distance is the unit of errors."""
     if math.dist(points[0], points[1]) < 1:
         raise DataError("both eyes are at one point")
 
 
 def check_face(points: NDArray[np.float64], image: Image.Image) -> None:
-    """Raises ``DataError`` where a landmark is not on the image, or they are not a face's or not in this order."""
+    """Raise ``DataError`` if a landmark is outside of the image, or they are not a face's, or in another order."""
     for name, (x, y) in zip(LANDMARKS, points.tolist(), strict=True):
         if not (-0.5 <= x <= image.width - 0.5 and -0.5 <= y <= image.height - 0.5):
             raise DataError(f"the {name} ({x:g}, {y:g}) is outside of the image of {image.width}×{image.height} pixels")
     if likeness(points) < LEAST_LIKENESS:
-        raise DataError(f"no face has its {', '.join(LANDMARKS)} so (left is left in the image; x comes before y)")
+        order = f"{', '.join(LANDMARKS)} (left is left in the image; x comes before y)"
+        raise DataError(f"no face has such landmarks. Their order: {order}")

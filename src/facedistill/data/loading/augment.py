@@ -19,7 +19,7 @@ _ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # their order after the transform tell
 
 
 class Augmentation:
-    """The paper's augmentation: a random crop, flipped horizontally half of the time; the centre crop for ``EVAL_VIEW``.
+    """The paper's augmentation: a random crop, flipped half of the time; for ``EVAL_VIEW`` the centre crop.
 
     Draws depend on (seed, index, view) alone; ``mirror_of(view)`` is the mirror image of that view. Landmarks move with
     the pixels, and mirroring swaps left and right.

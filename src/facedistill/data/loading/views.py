@@ -42,9 +42,8 @@ class FaceBatch(NamedTuple):
 
     def to(self, device: torch.device) -> FaceBatch:
         *tensors, embeddings = self
-        return FaceBatch(
-            *(tensor.to(device) for tensor in tensors), {role: part.to(device) for role, part in embeddings.items()}
-        )
+        on_device = {role: embedding.to(device) for role, embedding in embeddings.items()}
+        return FaceBatch._make([*(tensor.to(device) for tensor in tensors), on_device])
 
     def without_images(self) -> FaceBatch:
         """The batch without images and teachers' embeddings: what a task's own loss needs."""

@@ -1,1 +1,1 @@
-"""Data sources, one file each."""
+"""Data sources, one module each."""

@@ -29,7 +29,7 @@ SPLITS = ("random", "official")
 
 @dataclass(frozen=True)
 class _Photo:
-    """An image by its name in the lists; ``identity``: its number as written, empty where nothing says so."""
+    """An image by its name in the lists; ``identity`` is a number, or empty without a list of identities."""
 
     image: str
     identity: str
@@ -38,18 +38,18 @@ class _Photo:
 
 @dataclass
 class CelebA(PhotoSource):
-    """A folder of images, and CelebA's lists of them in ``root`` or in Anno and Eval of it.
+    """A folder of images, and CelebA's lists of them in ``root``, ``root``/Anno and ``root``/Eval.
 
-    The lists that are there decide what the faces have: without identity_CelebA no identities, without a list of
-    landmarks no landmarks. Every list that is used must have every image.
+    Faces have identities if identity_CelebA exists, and landmarks if the list of landmarks does. Every list that is
+    used must have every image.
 
     Attributes:
-        images: relative to ``root``; None for the published names, also in Img of ``root``. In the wild, as their
-            landmarks then are, are the images of a folder img_celeba, and all where ``alignment`` is box.
-        alignment, margin: see ``Alignment``; the box is that of list_bbox_celeba. With ``similarity`` no landmarks are
-            given, as none are left to find.
-        split: ``random`` by name, or ``official``, whose val and test are subsets of the test side. The official split
-            is by person: it has nobody on both sides, and tells nothing of classification.
+        images: relative to ``root``; None for the published names, also in Img of ``root``. Images in a folder
+            img_celeba, and all images if ``alignment`` is box, are in the wild, with the landmarks for those.
+        alignment, margin: see ``Alignment``; the box is that of list_bbox_celeba. With ``similarity`` faces have no
+            landmarks, as they are all in the same positions.
+        split: ``random`` by name, or ``official``, whose val and test are subsets of the test split. The official split
+            is by person: nobody is on both sides, so it can't test classification.
         min_images: identities with fewer images are left out (and counted).
         on_error: ``raise`` at the first image that can't be used, or ``skip`` and count it. A broken list raises.
     """
@@ -74,7 +74,7 @@ class CelebA(PhotoSource):
         return {
             "source": "celeba",
             "alignment": self._alignment.identity,
-            "lists": {what: sha256(used.path) for what, used in self._lists.items()},
+            "lists": {content: sha256(used.path) for content, used in self._lists.items()},
             "files": hash_of_lines(
                 f"{photo.identity}/{photo.file.name}/{photo.file.stat().st_size}" for photo in self._photos
             ),
@@ -83,24 +83,23 @@ class CelebA(PhotoSource):
 
     def inventory(self, cache_dir: Path) -> Inventory:
         photos = self._photos
-        named = "identities" in self._lists
-        names = sorted({photo.identity for photo in photos}, key=int) if named else []
-        number = {name: i for i, name in enumerate(names)}
+        names = sorted({photo.identity for photo in photos}, key=int) if "identities" in self._lists else []
+        labels = {name: label for label, name in enumerate(names)}
         parts = np.array([self._part(photo) for photo in photos])
         official = sorted(set(parts[parts != "train"].tolist())) if self.split == "official" else []
         dates = hash_of_lines(str(photo.file.stat().st_mtime_ns) for photo in photos)
         return Inventory(
             "CelebA's lists and images",
             self._folder,
-            self._there,
+            self._available,
             names,
-            np.array([number.get(photo.identity, 0) for photo in photos]),
+            np.array([labels.get(photo.identity, 0) for photo in photos]),
             parts != "train",
             [str(self._folder), dates, self.identity()],
             f"{self.split} split",
             {part: parts == part for part in official},
             {
-                "identities_below_min_images": self._few,
+                "identities_below_min_images": self._below_min_images,
                 "images_not_listed": len(self._files.keys() - self._listed.rows.keys()),
             },
         )
@@ -108,32 +107,31 @@ class CelebA(PhotoSource):
     def open(self, number: int) -> Image.Image:
         return open_photo(Path(self._photos[number].file.path))
 
-    def show(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         photo, points, box = self._photos[number], self._lists.get("landmarks"), self._lists.get("boxes")
-        known = None
-        place = photo.file.path
+        original = None
+        location = photo.file.path
         if points is not None:
-            known = points.of(photo.image).reshape(-1, 2)
-            place = f"{points.place(photo.image)}: {place}"
-            with located(place):
-                check_eyes(known)
-                check_face(known, image)
+            original = points.of(photo.image).reshape(-1, 2)
+            location = f"{points.location(photo.image)}: {location}"
+            with located(location):
+                check_eyes(original)
+                check_face(original, image)
         if self.alignment == "box":
             assert box is not None
-            with located(box.place(photo.image)):
-                pixels, frame = self._alignment.show(image, size, box.of(photo.image))
+            with located(box.location(photo.image)):
+                pixels, crop_box = self._alignment.apply(image, size, box.of(photo.image))
         else:
-            pixels, frame = self._alignment.show(image, size, known)
-        if known is None or frame is None:
+            pixels, crop_box = self._alignment.apply(image, size, original)
+        if original is None or crop_box is None:
             return pixels, {}
-        landmarks = (known + 0.5 - frame[:2]) * (size / frame[2]) - 0.5
+        landmarks = (original + 0.5 - crop_box[:2]) * (size / crop_box[2]) - 0.5
         if landmarks.min() < -0.5 or landmarks.max() > size - 0.5:
-            raise DataError(f"{place}: a landmark is outside of the square that data.alignment={self.alignment} shows")
-        return pixels, {"landmarks": landmarks, "crop_boxes": frame}
+            raise DataError(f"{location}: a landmark is outside of the square of data.alignment={self.alignment}")
+        return pixels, {"landmarks": landmarks, "crop_boxes": crop_box}
 
     @cached_property
     def _folder(self) -> Path:
-        """The folder of the images."""
         if self.images is not None:
             return data_folder(self.root, self.images)
         return image_folder(self.root, [WILD] if self.alignment == "box" else [*ALIGNED, WILD])
@@ -144,52 +142,50 @@ class CelebA(PhotoSource):
 
     @cached_property
     def _lists(self) -> dict[str, CelebaList]:
-        """By what they say; see ``open_lists``."""
-        taken = {}
+        """By content; see ``open_lists``."""
+        needed = {}
         if self.min_images > 1:
-            taken["identities"] = f"data.min_images={self.min_images}"
-        if self._alignment.takes:
-            taken[self._alignment.takes] = f"data.alignment={self.alignment}"
+            needed["identities"] = f"data.min_images={self.min_images}"
+        if self._alignment.needs:
+            needed[self._alignment.needs] = f"data.alignment={self.alignment}"
         if self.split == "official":
-            taken["parts"] = f"data.split={self.split}"
-        return open_lists(self.root, self._folder.name == WILD or self.alignment == "box", taken)
+            needed["parts"] = f"data.split={self.split}"
+        return open_lists(self.root, self._folder.name == WILD or self.alignment == "box", needed)
 
     @property
     def _listed(self) -> CelebaList:
-        """The list whose images are read: the identities', or the landmarks' where there are none."""
+        """The list that decides which images are read: that of identities, or else that of landmarks."""
         return next(iter(self._lists.values()))
 
     @cached_property
     def _photos(self) -> list[_Photo]:
-        """The images to read, by name: those of identities with enough of them."""
-        photos, files, people = [], self._files, {}
+        """The images of identities with enough of them, sorted by name."""
+        photos, files, identities = [], self._files, {}
         if "identities" in self._lists:
-            known = self._lists["identities"]
-            people = dict(zip(known.rows, known.values[:, 0].astype(np.int64).tolist(), strict=True))
+            listed = self._lists["identities"]
+            identities = dict(zip(listed.rows, listed.values[:, 0].astype(np.int64).tolist(), strict=True))
         for image in sorted(self._listed.rows):
             try:
                 if image not in files:
-                    raise DataError(f"{self._listed.place(image)}: {self._folder} holds no image {image}")
+                    raise DataError(f"{self._listed.location(image)}: {self._folder} holds no image {image}")
                 for used in self._lists.values():
                     if image not in used.rows:
-                        raise DataError(f"{used.path} has no row of {image}")
-                photos.append(_Photo(image, str(people.get(image, "")), files[image]))
+                        raise DataError(f"{used.path} has no row for {image}")
+                photos.append(_Photo(image, str(identities.get(image, "")), files[image]))
             except DataError as error:
                 self.faults.add(error)
         images = Counter(photo.identity for photo in photos)
-        self._there = len(photos), len(images) if people else 0
-        enough = [photo for photo in photos if images[photo.identity] >= self.min_images]
-        self._few = sum(count < self.min_images for count in images.values())
-        left = {photo.identity for photo in enough}
-        if "identities" in self._lists and len(left) < 2:
+        self._available = len(photos), len(images) if identities else 0
+        self._below_min_images = sum(count < self.min_images for count in images.values())
+        count = len(images) - self._below_min_images
+        if "identities" in self._lists and count < 2:
             raise DataError(
-                f"{self._folder}: {len(left)} identities with at least {self.min_images} usable images; a classifier "
-                "takes two. Lower data.min_images, or give more images"
+                f"{self._folder}: {count} identities with at least {self.min_images} usable images; a classifier needs "
+                "two. Lower data.min_images, or add images"
             )
-        return enough
+        return [photo for photo in photos if images[photo.identity] >= self.min_images]
 
     def _part(self, photo: _Photo) -> str:
-        """The part of the split that a photo is in."""
         if self.split == "official":
             return PARTS[int(self._lists["parts"].of(photo.image)[0])]
         return "test" if is_test_sample(photo.image) else "train"

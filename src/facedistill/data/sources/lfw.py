@@ -22,7 +22,7 @@ from facedistill.system.files import hash_of, sha256
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two images of the form, by number."""
+    """Two images by their numbers in the layout."""
 
     left: int
     right: int
@@ -32,33 +32,32 @@ class _Pair:
 
 @dataclass
 class Lfw(IdentityImages):
-    """``root/<images>/<Name>/<Name>_0001.jpg`` with a pair protocol in LFW's format.
+    """``root/<images>/<Name>/<Name>_0001.jpg`` with a verification protocol in LFW's format.
 
-    Trains on identities as ``IdentityImages`` does; on_error is about those. The protocol is not the protocol with
-    holes: an image of it that can't be used raises whatever on_error says.
+    Trains on identities as ``IdentityImages`` does, and on_error applies to these only: an incomplete protocol would be
+    another one, so an image of it that can't be used always raises.
 
     Attributes:
-        images, pairs: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; then each fold has that
-            many lines ``name i j`` (one person) and as many ``name i other j``.
+        images, pairs: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; each fold has that many
+            lines ``name i j`` (the same person), then as many ``name i other j``.
     """
 
     images: str
     pairs: str
 
     def identity(self) -> dict[str, Any]:
-        compared = self._compared
-        if self._alignment.takes:
-            with self._none_to_spare():
-                for number in compared:
-                    self._row(number)
+        if self._alignment.needs:
+            with self._needs_all_images():
+                for number in self._pair_images:
+                    self._annotation(number)
         return super().identity() | {
             "source": "lfw",
-            "pairs": sha256(self._file(self.pairs)),
-            "pair_files": self._layout.hash_of_files(compared),
+            "pairs": sha256(self._pairs_path),
+            "pair_files": self._layout.hash_of_files(self._pair_images),
         }
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        self.identity()  # complaints about the two text files come before images are read
+        self.identity()  # reports errors in the two text files before images are read
         faces = super().faces(size, cache_dir)
         pairs = self.protocol(size, cache_dir, {faces.identities[i] for i in np.unique(faces.labels[faces.train])})
         counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
@@ -68,33 +67,34 @@ class Lfw(IdentityImages):
     def _layout(self) -> FolderLayout:
         return FolderLayout(data_folder(self.root, self.images), self.faults)
 
-    def _file(self, name: str) -> Path:
-        return data_folder(self.root) / name
-
-    def _none_to_spare(self) -> AbstractContextManager[None]:
-        return located(f"{self._file(self.pairs)} takes every image that it names")
-
     @property
-    def _compared(self) -> list[int]:
-        """The images of the protocol."""
+    def _pairs_path(self) -> Path:
+        return data_folder(self.root) / self.pairs
+
+    def _needs_all_images(self) -> AbstractContextManager[None]:
+        return located(f"{self._pairs_path} needs all images that it names")
+
+    @cached_property
+    def _pair_images(self) -> list[int]:
+        """The numbers in the layout of the images of the protocol, ascending."""
         return sorted({number for pair in self._protocol for number in (pair.left, pair.right)})
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        numbers, form = self._compared, self._layout
+        numbers, layout = self._pair_images, self._layout
 
-        def decode(place: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-            return self._square(numbers[place], form.open(numbers[place]), size), {}
+        def decode(index: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+            return self._square(numbers[index], layout.open(numbers[index]), size), {}
 
-        with self._none_to_spare():
-            key = hash_of([size, form.stamp(np.array(numbers)), self._shown_by])
+        with self._needs_all_images():
+            key = hash_of([size, layout.stamp(np.array(numbers)), self._square_stamp])
             path = cache_dir / f"{self.name}-pairs-{key}"
-            stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {form.path}")
-        place = {number: i for i, number in enumerate(numbers)}
-        people = [form.identities[label] for label in form.labels]
+            stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {layout.path}")
+        index = {number: i for i, number in enumerate(numbers)}
+        people = [layout.identities[label] for label in layout.labels]
         return Pairs(
             stored.items,
-            np.array([place[pair.left] for pair in self._protocol]),
-            np.array([place[pair.right] for pair in self._protocol]),
+            np.array([index[pair.left] for pair in self._protocol]),
+            np.array([index[pair.right] for pair in self._protocol]),
             np.array([pair.same for pair in self._protocol]),
             np.array([pair.fold for pair in self._protocol]),
             np.array([not trained_on.isdisjoint((people[pair.left], people[pair.right])) for pair in self._protocol]),
@@ -103,7 +103,7 @@ class Lfw(IdentityImages):
     @cached_property
     def _protocol(self) -> list[_Pair]:
         """The pairs in the order of their file."""
-        path = self._file(self.pairs)
+        path = self._pairs_path
         lines = ((number, line.split()) for number, line in lines_of(path) if line.strip())
         number, header = next(lines, (1, []))
         if len(header) != 2 or not all(map(_is_number, header)) or int(header[0]) < 2 or int(header[1]) < 1:
@@ -112,16 +112,16 @@ class Lfw(IdentityImages):
                 "LFW's pairs.txt (its development files have other headers)"
             )
         folds, per_class = map(int, header)
-        promised = 2 * folds * per_class
+        count = 2 * folds * per_class
         pairs: list[_Pair] = []
         for number, words in lines:
             with located(f"{path}, line {number}"):
-                if len(pairs) == promised:
-                    raise DataError(f"a line more than the {promised} pairs of the header")
+                if len(pairs) == count:
+                    raise DataError(f"more lines than the {count} pairs of the header")
                 same = len(pairs) // per_class % 2 == 0
                 pairs.append(_Pair(*self._two_photos(words, same), same, len(pairs) // (2 * per_class)))
-        if len(pairs) < promised:
-            raise DataError(f"{path}, line {number}: ends after {len(pairs)} of {promised} pairs; copy the file again")
+        if len(pairs) < count:
+            raise DataError(f"{path}, line {number}: ends after {len(pairs)} of {count} pairs; copy the file again")
         return pairs
 
     def _two_photos(self, words: list[str], same: bool) -> tuple[int, int]:
@@ -136,7 +136,7 @@ class Lfw(IdentityImages):
             raise DataError(f"'{number}' is not the number of an image")
         path = f"{name}/{name}_{int(number):04d}.jpg"
         if path not in self._by_name:
-            raise DataError(f"{self._layout.path / path} does not exist; the protocol takes all of its images")
+            raise DataError(f"{self._layout.path / path} does not exist; the protocol needs all its images")
         return self._by_name[path]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.files.alignment import cut_square, whole
+from facedistill.data.files.alignment import cut_square, enclosing_square
 from facedistill.data.files.faults import located
 from facedistill.data.files.photos import check_face, data_folder, five_points, lines_of, open_photo
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
@@ -22,9 +22,9 @@ from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
 
 BOXES = ("landmarks", "image")
-# Looked at: at 2.2 times the landmarks' extent many chins are cut, at 3.0 most of AFLW's photographs end inside.
+# Chosen by eye: 2.2 times the landmarks' extent cuts off many chins, and 3.0 exceeds most of AFLW's photographs.
 SIDE = 2.6
-SHIFT, SCALE = 0.08, 0.1  # at most, as fractions of the side
+SHIFT, SCALE = 0.08, 0.1  # maxima, as fractions of the side
 TRAIN = "train"
 _POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
 _COLUMNS = ["split", "file", "width", "height", *_POINTS]
@@ -32,9 +32,9 @@ _COLUMNS = ["split", "file", "width", "height", *_POINTS]
 
 @dataclass(frozen=True)
 class _Face:
-    """A row of the annotations."""
+    """A row of the annotations; ``points``: float64 [5, 2]."""
 
-    place: str
+    location: str
     split: str
     file: str
     shape: tuple[int, int]
@@ -45,16 +45,16 @@ class _Face:
 class Mtfl(PhotoSource):
     """``root/<images>/<file>`` with landmarks in a csv; no identities.
 
-    MTFL has no boxes of a detector. ``box=landmarks`` makes one from the true landmarks, in training and in test:
-    errors are those of a network that is told about where the face is. So that the place of the landmarks in the box
-    is not given away altogether, it is shifted and scaled by an amount drawn from the file's name alone.
+    MTFL has no boxes by a detector. ``box=landmarks`` derives them from the true landmarks, for training and for
+    testing: errors are those of a network that knows roughly where the face is. So that boxes don't give the landmarks
+    away, they are shifted and scaled by amounts that depend on the file's name alone.
 
     Attributes:
         annotations: relative to ``root``; a csv with columns split, file, width, height (of the upright image) and x, y
-            of ``source.LANDMARKS`` as leye_x … rmouth_y. Rows of split ``train`` are trained on, every other split is
-            test and a subset by itself.
+            of ``LANDMARKS`` as leye_x … rmouth_y. Rows of split ``train`` are trained on; every other split belongs to
+            the test split, and is a subset of it.
         images: relative to ``root``.
-        box: ``landmarks``, or ``image`` for the whole image, black where it is no square.
+        box: ``landmarks``, or ``image`` for the whole image, padded with black.
         on_error: ``raise`` at the first row or image that can't be used, or ``skip`` and count it.
     """
 
@@ -82,9 +82,10 @@ class Mtfl(PhotoSource):
 
     def inventory(self, cache_dir: Path) -> Inventory:
         splits = np.array([face.split for face in self._faces])
-        tests = splits != TRAIN
-        if tests.all() or not tests.any():
-            raise DataError(f"{self._csv}: no usable row of {'split train' if tests.all() else 'a split but train'}")
+        is_test = splits != TRAIN
+        if is_test.all() or not is_test.any():
+            missing = "split train" if is_test.all() else "a split other than train"
+            raise DataError(f"{self._csv}: no usable row of {missing}")
         dates = [self._files[face.file][1] for face in self._faces]
         return Inventory(
             "a csv of landmarks",
@@ -92,29 +93,29 @@ class Mtfl(PhotoSource):
             (len(splits), 0),
             [],
             np.zeros(len(splits), np.int64),
-            tests,
+            is_test,
             [str(self._folder), dates, self.identity()],
             "split of the csv",
-            {str(split): splits == split for split in np.unique(splits[tests])},
+            {str(split): splits == split for split in np.unique(splits[is_test])},
         )
 
     def open(self, number: int) -> Image.Image:
         face = self._faces[number]
-        with located(face.place):
+        with located(face.location):
             return open_photo(self._folder / face.file)
 
-    def show(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         face = self._faces[number]
-        with located(f"{face.place}: {self._folder / face.file}"):
+        with located(f"{face.location}: {self._folder / face.file}"):
             if image.size != face.shape:
-                has, says = ("×".join(map(str, shape)) for shape in (image.size, face.shape))
-                raise DataError(f"{has} pixels, not {says}")
+                actual, annotated = ("×".join(map(str, shape)) for shape in (image.size, face.shape))
+                raise DataError(f"{actual} pixels, not {annotated}")
             check_face(face.points, image)
-        square = box_around(face.points, face.file) if self.box == "landmarks" else whole(*face.shape)
-        frame = np.array(square, np.float32)  # before it is used, so that it leads back exactly
-        left, top, side = frame.tolist()
+        square = box_around(face.points, face.file) if self.box == "landmarks" else enclosing_square(*face.shape)
+        crop_box = np.array(square, np.float32)  # rounded before it is used, so that it leads back exactly
+        left, top, side = crop_box.tolist()
         landmarks = (face.points + 0.5 - [left, top]) * (size / side) - 0.5
-        return cut_square(image, left, top, side, size), {"landmarks": landmarks, "crop_boxes": frame}
+        return cut_square(image, left, top, side, size), {"landmarks": landmarks, "crop_boxes": crop_box}
 
     @property
     def _csv(self) -> Path:
@@ -126,17 +127,17 @@ class Mtfl(PhotoSource):
 
     @cached_property
     def _files(self) -> dict[str, tuple[int, int]]:
-        """Size in bytes and date in ns of every file among the images."""
+        """Size in bytes and date in ns of every file in the folder of images."""
         with os.scandir(self._folder) as entries:
             stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
         return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
     @cached_property
     def _faces(self) -> list[_Face]:
-        """The usable rows, in their order. Of a file with several rows, none is: which one holds can't be known."""
+        """The usable rows, in order. If an image has several rows, none of them is, as any could be wrong."""
         path = self._csv
         faces: dict[str, _Face] = {}
-        bad: set[str] = set()  # files, and the places of lines that name none
+        bad: set[str] = set()  # files, and locations of lines that name none
         rows = csv.reader(line for _, line in lines_of(path))
         try:
             header = next(rows, [])
@@ -145,16 +146,16 @@ class Mtfl(PhotoSource):
             for values in rows:
                 if not values:
                     continue
-                place = f"{path}, line {rows.line_num}"
+                location = f"{path}, line {rows.line_num}"
                 row = dict(zip(header, values, strict=False))
-                file = row.get("file", place)
+                file = row.get("file", location)
                 try:
-                    with located(place):
+                    with located(location):
                         if len(values) != len(header):
                             raise DataError(f"{len(values)} values for the {len(header)} columns of line 1")
                         if file in faces:
-                            raise DataError(f"a second row of {file}")
-                        faces[file] = self._face(place, row)
+                            raise DataError(f"a second row for {file}")
+                        faces[file] = self._face(location, row)
                 except DataError as error:
                     if file not in bad:
                         self.faults.add(error)
@@ -163,7 +164,7 @@ class Mtfl(PhotoSource):
             raise DataError(f"{path}, line {rows.line_num}: {error}") from error
         return [face for file, face in faces.items() if file not in bad]
 
-    def _face(self, place: str, row: dict[str, str]) -> _Face:
+    def _face(self, location: str, row: dict[str, str]) -> _Face:
         if row["file"] not in self._files:
             raise DataError(f"{self._folder / row['file']} does not exist")
         split = row["split"].strip()
@@ -172,15 +173,15 @@ class Mtfl(PhotoSource):
         try:
             shape = (int(row["width"]), int(row["height"]))
         except ValueError as error:
-            raise DataError(f"width or height is no whole number ({error})") from error
-        return _Face(place, split, row["file"], shape, five_points([row[column] for column in _POINTS]))
+            raise DataError(f"width or height is not a whole number ({error})") from error
+        return _Face(location, split, row["file"], shape, five_points([row[column] for column in _POINTS]))
 
 
 def box_around(points: NDArray[np.float64], name: str) -> tuple[float, float, float]:
-    """(left, top, side) of a square as a detector might give it, edges in pixels; see ``Mtfl``.
+    """(left, top, side) of a square like one by a detector, edges in pixels; see ``Mtfl``.
 
-    ``SIDE`` times the larger extent of the landmarks, about the centre of their bounding box; then shifted by up to
-    ``SHIFT`` of the side each way and scaled by up to ``SCALE``, as the hash of ``name`` says.
+    ``SIDE`` times the larger extent of the landmarks, around the centre of their bounding box; then shifted by up to
+    ``SHIFT`` of the side each way and scaled by up to ``SCALE``, drawn from the hash of ``name``.
     """
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     right, down, larger = (int.from_bytes(digest[i : i + 8], "big") / 2**63 - 1 for i in (0, 8, 16))

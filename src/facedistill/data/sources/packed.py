@@ -1,14 +1,14 @@
-"""The packed form of faces: a folder that is a data set by itself, and can be copied to another machine.
+"""Packed faces: a self-contained folder, which can be copied to another machine.
 
 ============== ========================================================================================================
 ``images.npy`` uint8 [N, size, size, 3]
-``pairs.npy``  uint8 [M, size, size, 3], those of the verification protocol, where there is one
-``faces.npz``  crc32 uint32 [N], labels int64 [N], is_test bool [N], identities text [C]; where they are known landmarks
+``pairs.npy``  uint8 [M, size, size, 3], the images of the verification protocol, if there is one
+``faces.npz``  crc32 uint32 [N], labels int64 [N], is_test bool [N], identities text [C]; if they are known, landmarks
                float32 [N, 5, 2] and crop_boxes float32 [N, 3]; subsets text [K], and subset_0 … int64 [any]; with
                ``pairs.npy`` pairs_crc32 uint32 [M], pairs_left, pairs_right, pairs_fold int64 [P], pairs_same,
-               pairs_trained_on bool [P]: what they mean is said in ``source``
+               pairs_trained_on bool [P]. See ``FaceSet`` and ``Pairs``
 ``pack.json``  the identity of the source, size, counts, bytes of the other files, SHA-256 of ``faces.npz``. Written
-               last: a folder without it is no data set
+               last: without it, the folder is not a pack
 ============== ========================================================================================================
 """
 
@@ -33,16 +33,16 @@ from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256, write_aside, write_json
 
-IMAGES, PAIRS, FACES, ABOUT = "images.npy", "pairs.npy", "faces.npz", "pack.json"
+IMAGES, PAIRS, FACES, MANIFEST = "images.npy", "pairs.npy", "faces.npz", "pack.json"
 AGAIN = "Copy the pack again, or make it again: python -m facedistill.data data=… pack=true"
-_FORMAT = "facedistill pack 1"
-_MOST_ABOUT = 1_000_000  # bytes of a pack.json
+_FORMAT = "facedistill pack 2"
+_MAX_MANIFEST = 1_000_000  # bytes
 _COPIED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class _About:
-    """What pack.json says."""
+class _Manifest:
+    """pack.json without its format; ``of`` is the identity of the source."""
 
     of: dict[str, Any]
     size: int
@@ -53,28 +53,30 @@ class _About:
 
 @dataclass
 class Packed(Source):
-    """A folder that ``write_pack`` wrote, or a copy of it."""
+    """A folder written by ``write_pack``, or a copy of it."""
 
     name: str
     root: str
 
     def identity(self) -> dict[str, Any]:
-        _, about = self._about()
-        return {"source": "packed", "of": about.of, "faces": about.sha256}
+        _, manifest = self._manifest()
+        return {"source": "packed", "of": manifest.of, "faces": manifest.sha256}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        """All faces. The pixels are not read: ``store.verify`` does that."""
-        folder, about = self._about()
-        if size != about.size:
-            raise DataError(f"{folder} holds images of {about.size} pixels, not {size}: image.resize={about.size}")
-        if sha256(folder / FACES) != about.sha256:
+        """All faces. Pixels are not verified: ``store.verify`` does that."""
+        folder, manifest = self._manifest()
+        if size != manifest.size:
+            raise DataError(
+                f"{folder} holds images of {manifest.size} pixels, not {size}: image.resize={manifest.size}"
+            )
+        if sha256(folder / FACES) != manifest.sha256:
             raise DataError(f"{folder / FACES} is not what was written. {AGAIN}")
-        return _face_set(folder, about)
+        return _face_set(folder, manifest)
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        """The pairs of the pack, which knows no names of the people in them.
+        """The pairs of the pack, which doesn't have the names of the people in them.
 
-        For a network that was trained on identities of the pack, ``trained_on`` of the pairs is as the source said.
+        If a network was trained on identities of the pack, ``Pairs.trained_on`` is that of the source, else False.
         """
         faces = self.faces(size, cache_dir)
         if faces.pairs is None:
@@ -83,36 +85,37 @@ class Packed(Source):
             return replace(faces.pairs, trained_on=np.zeros(len(faces.pairs.same), np.bool_))
         return faces.pairs
 
-    def _about(self) -> tuple[Path, _About]:
-        """The folder, and what its pack.json says of it; the other files are there and have as many bytes."""
+    def _manifest(self) -> tuple[Path, _Manifest]:
+        """The folder and its manifest. Raises ``DataError`` if a file is missing or has another size."""
         folder = data_folder(self.root)
-        about = _read_about(folder / ABOUT)
-        for name, size in about.bytes.items():
+        manifest = _read_manifest(folder / MANIFEST)
+        for name, size in manifest.bytes.items():
             path = folder / name
             if not path.is_file():
                 raise DataError(f"{path} does not exist. {AGAIN}")
             if path.stat().st_size != size:
                 raise DataError(f"{path} has {path.stat().st_size} bytes, not {size}. {AGAIN}")
-        return folder, about
+        return folder, manifest
 
 
 def pack_folder(source: Source, size: int, cache_dir: Path) -> Path:
-    """Where the packed form of a source at ``size`` pixels is kept."""
+    """The folder for the packed faces of a source at ``size`` pixels."""
     return cache_dir / f"{source.name}-{size}px-{hash_of(source.identity())}-pack"
 
 
-def write_pack(faces: FaceSet, about: Mapping[str, Any], folder: Path) -> None:
-    """Write the packed form of faces, whose source says ``about`` as its identity, and read all of it once.
+def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> None:
+    """Pack the faces of a source with this ``identity``, and verify the pack.
 
-    The pixels are linked where the disk allows it. Cut and called again, it goes on; a pack that is there is replaced.
+    Pixels are linked if the disk allows it, or else copied. If interrupted, the next call resumes. An existing pack is
+    replaced.
 
     Raises:
-        DataError: the pixels are not what the source wrote, or the disk has no room.
+        DataError: the pixels differ from what the source wrote, or the disk has no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ABOUT).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     arrays: dict[str, Any] = {
-        "crc32": _put(faces.images, folder / IMAGES),
+        "crc32": _link_or_copy(faces.images, folder / IMAGES),
         "labels": faces.labels,
         "is_test": faces.is_test,
         "identities": np.array(faces.identities, np.str_),
@@ -121,29 +124,29 @@ def write_pack(faces: FaceSet, about: Mapping[str, Any], folder: Path) -> None:
     arrays |= {f"subset_{number}": indices for number, indices in enumerate(faces.subsets.values())}
     arrays |= {name: getattr(faces, name) for name in ("landmarks", "crop_boxes") if getattr(faces, name) is not None}
     if faces.pairs is not None:
-        arrays["pairs_crc32"] = _put(faces.pairs.images, folder / PAIRS)
+        arrays["pairs_crc32"] = _link_or_copy(faces.pairs.images, folder / PAIRS)
         arrays |= {f"pairs_{name}": getattr(faces.pairs, name) for name in _OF_PAIRS}
     with write_aside(folder / FACES) as part, part.open("wb") as file:
         np.savez(file, **arrays)
     files = [IMAGES, FACES] if faces.pairs is None else [IMAGES, FACES, PAIRS]
-    said = _About(
-        of=dict(about),
+    manifest = _Manifest(
+        of=dict(identity),
         size=faces.images.shape[1],
         counts=faces.counts,
         bytes={name: (folder / name).stat().st_size for name in files},
         sha256=sha256(folder / FACES),
     )
-    _face_set(folder, said)  # nothing is written that can't be read
-    write_json(folder / ABOUT, {"format": _FORMAT, **asdict(said)})
+    _face_set(folder, manifest)  # raises if they could not be read again
+    write_json(folder / MANIFEST, {"format": _FORMAT, **asdict(manifest)})
 
 
-def _put(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
-    """Have images at ``path``, checked against their checksums, which are given back."""
+def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
+    """Make ``path`` a file of these images, verified against their checksums, which are returned."""
     linked = False
     if isinstance(images, Mapped):
         assert images.checksums is not None
         checksums = images.checksums
-        with suppress(OSError):  # another disk, a disk without links, or there is a file
+        with suppress(OSError):  # another disk, a disk without links, or an existing file
             os.link(images.path, path)
         linked = path.exists() and path.samefile(images.path)
     else:
@@ -158,7 +161,7 @@ def _put(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
 
 
 def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], path: Path) -> None:
-    """Copy images as a store is filled: gone on from after a kill, and read back."""
+    """Copy images by filling a store, which resumes after a kill and verifies what it has written."""
 
     def batches(start: int) -> Iterator[tuple[int, NDArray[np.uint8], Columns]]:
         for first in range(start, len(images), _COPIED_AT_ONCE):
@@ -166,57 +169,57 @@ def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], pat
             yield first + len(batch), batch, {}
 
     path.unlink(missing_ok=True)
-    aside = path.with_name(f".{path.stem}-{zlib.crc32(checksums.tobytes()):08x}")  # of these images and no others
+    aside = path.with_name(f".{path.stem}-{zlib.crc32(checksums.tobytes()):08x}")  # specific to these images
     for other in path.parent.glob(f".{path.stem}-*"):
         if not other.name.startswith(aside.name):
-            other.unlink()  # of a pack that was never finished
+            other.unlink()  # left by a pack that was never finished
     stored = open_or_make(aside, len(images), image_of(images.shape[1]), batches, f"copying to {path}")
     assert stored.items.checksums is not None
     if isinstance(images, Mapped) and (stored.items.checksums != checksums).any():
-        verify(images)  # says where
-        raise DataError(f"{images.path} was read differently twice. Is its disk sound?")
+        verify(images)  # raises, with the first image that differs
+        raise DataError(f"{images.path} differed between two reads. Is its disk failing?")
     stored.items.path.replace(path)
     for suffix in (".npz", ".lock"):
         aside.with_name(aside.name + suffix).unlink(missing_ok=True)
 
 
-def _read_about(path: Path) -> _About:
+def _read_manifest(path: Path) -> _Manifest:
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST_ABOUT + 1)
+            text = file.read(_MAX_MANIFEST + 1)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}. A folder without it is no pack. {AGAIN}") from error
-    if len(text) > _MOST_ABOUT:
-        raise DataError(f"{path} has more than {_MOST_ABOUT} bytes. {AGAIN}")
+        raise DataError(f"{path}: {error.strerror}. A folder without it is not a pack. {AGAIN}") from error
+    if len(text) > _MAX_MANIFEST:
+        raise DataError(f"{path} has more than {_MAX_MANIFEST} bytes. {AGAIN}")
     try:
-        said = json.loads(text)
-        json.dumps(said, allow_nan=False)  # 1e999 is read as infinite
+        content = json.loads(text)
+        json.dumps(content, allow_nan=False)  # 1e999 is read as infinite
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not whole ({error}). {AGAIN}") from error
-    match said:
+        raise DataError(f"{path} is not intact ({error}). {AGAIN}") from error
+    match content:
         case {
-            "format": str(form),
+            "format": str(pack_format),
             "of": dict(of),
             "size": int(size),
             "counts": dict(counts),
             "bytes": dict(sizes),
             "sha256": str(digest),
-        } if form == _FORMAT:
+        } if pack_format == _FORMAT:
             numbers = [size, *counts.values(), *sizes.values()]
             known = set(sizes) in ({IMAGES, FACES}, {IMAGES, FACES, PAIRS})
             if known and all(type(number) is int and number >= 0 for number in numbers):
-                return _About(of, size, counts, sizes, digest)
-    raise DataError(f"{path} is not of a pack as this version makes it. {AGAIN}")
+                return _Manifest(of, size, counts, sizes, digest)
+    raise DataError(f"{path} does not have the format of this version, {_FORMAT}. {AGAIN}")
 
 
 class _Arrays:
-    """What faces.npz holds, taken one by one and checked; nothing of it is believed."""
+    """The arrays of faces.npz, each checked as it is taken, because files are not trusted."""
 
     def __init__(self, path: Path) -> None:
         self._path, self.left = path, read_npz(path)
 
     def take(self, name: str, dtype: DTypeLike, *shape: int | None) -> NDArray[Any]:
-        """An array of a type and a shape; None: any length."""
+        """An array of this type and shape; None stands for any length."""
         array = self.left.pop(name, None)
         self.check(array is not None, f"no {name}")
         assert array is not None
@@ -228,63 +231,65 @@ class _Arrays:
         return array
 
     def indices(self, name: str, below: int, *shape: int | None) -> NDArray[np.int64]:
-        """An array of numbers from 0 to ``below`` − 1."""
+        """An array of whole numbers from 0 to ``below`` − 1."""
         array = self.take(name, np.int64, *shape)
         self.check(not array.size or (array.min() >= 0 and array.max() < below), f"{name} are not all below {below}")
         return array
 
-    def check(self, condition: object, complaint: str) -> None:
-        """Raise ``DataError`` with a complaint unless a condition holds."""
+    def check(self, condition: object, message: str) -> None:
+        """Raise ``DataError`` unless the condition holds."""
         if not condition:
-            raise DataError(f"{self._path}: {complaint}. {AGAIN}")
+            raise DataError(f"{self._path}: {message}. {AGAIN}")
 
 
 _OF_PAIRS = ("left", "right", "same", "fold", "trained_on")
 
 
-def _face_set(folder: Path, about: _About) -> FaceSet:
+def _face_set(folder: Path, manifest: _Manifest) -> FaceSet:
     arrays = _Arrays(folder / FACES)
     checksums = arrays.take("crc32", np.uint32, None)
-    count, square = len(checksums), (about.size, about.size, 3)
+    count = len(checksums)
     identities: list[str] = arrays.take("identities", np.str_, None).tolist()
-    arrays.check(len(set(identities)) == len(identities), "an identity that is there twice")
+    arrays.check(len(set(identities)) == len(identities), "an identity is there twice")
     is_test = arrays.take("is_test", np.bool_, count)
     names: list[str] = arrays.take("subsets", np.str_, None).tolist()
     subsets = {name: arrays.indices(f"subset_{number}", count, None) for number, name in enumerate(names)}
-    arrays.check(len(subsets) == len(names), "a subset that is there twice")
-    arrays.check(all(is_test[indices].all() for indices in subsets.values()), "a subset that is trained on")
+    arrays.check(len(subsets) == len(names), "a subset is there twice")
+    arrays.check(all(is_test[indices].all() for indices in subsets.values()), "a subset is not part of the test split")
     landmarks, crop_boxes = None, None
     if "landmarks" in arrays.left:
         landmarks = arrays.take("landmarks", np.float32, count, len(LANDMARKS), 2)
-        arrays.check(np.isfinite(landmarks).all(), "a landmark that is not finite")
+        arrays.check(np.isfinite(landmarks).all(), "a landmark is not finite")
     if "crop_boxes" in arrays.left:
         crop_boxes = arrays.take("crop_boxes", np.float32, count, 3)
-        arrays.check(np.isfinite(crop_boxes).all() and (crop_boxes[:, 2] > 0).all(), "a frame that is none")
+        arrays.check(
+            np.isfinite(crop_boxes).all() and (crop_boxes[:, 2] > 0).all(), "a crop box is not finite, or has no area"
+        )
     for name, number in (("images", count), ("identities", len(identities))):
-        arrays.check(about.counts.get(name, number) == number, f"{number} {name}, {ABOUT} counts others")
+        arrays.check(manifest.counts.get(name, number) == number, f"{number} {name}, but {MANIFEST} says otherwise")
     faces = FaceSet(
-        Mapped(folder / IMAGES, count, image_of(square[0]), checksums),
+        Mapped(folder / IMAGES, count, image_of(manifest.size), checksums),
         labels=arrays.indices("labels", max(1, len(identities)), count),
         is_test=is_test,
         identities=identities,
-        pairs=_pairs(arrays, folder / PAIRS, square) if PAIRS in about.bytes else None,
+        pairs=_pairs(arrays, folder / PAIRS, manifest.size) if PAIRS in manifest.bytes else None,
         landmarks=landmarks,
         crop_boxes=crop_boxes,
         subsets=subsets,
-        counts=about.counts,
+        counts=manifest.counts,
     )
-    arrays.check(not arrays.left, f"{', '.join(arrays.left)} belongs to no pack")
+    arrays.check(not arrays.left, f"a pack has no {', '.join(arrays.left)}")
     return faces
 
 
-def _pairs(arrays: _Arrays, path: Path, square: tuple[int, ...]) -> Pairs:
+def _pairs(arrays: _Arrays, path: Path, size: int) -> Pairs:
     checksums = arrays.take("pairs_crc32", np.uint32, None)
     same = arrays.take("pairs_same", np.bool_, None)
     count = len(same)
     fold = arrays.indices("pairs_fold", count, count)
-    arrays.check(count and np.bincount(fold).all(), "folds of pairs that are empty")
+    arrays.check(count and np.bincount(fold).all(), "a fold has no pairs")
     return Pairs(
-        Mapped(path, len(checksums), image_of(square[0]), checksums),
+        Mapped(path, len(checksums), image_of(size), checksums),
         left=arrays.indices("pairs_left", len(checksums), count),
         right=arrays.indices("pairs_right", len(checksums), count),
         same=same,

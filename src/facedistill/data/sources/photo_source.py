@@ -1,4 +1,4 @@
-"""Sources of photographs: found first, then each brought into its square, once, into the store."""
+"""Sources of photographs: they are listed, then each is decoded to a square once and kept in a store."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 
+_STORE_FORMAT = 2  # raise it when the columns change; in 1, crop_boxes had another name
+
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a source has, before one of its images is decoded: N of them in a fixed order.
+    """The N images of a source in a fixed order, before any of them is decoded.
 
     Attributes:
-        form: in which form, in a word.
-        path: where.
-        there: images and identities that there are, also those that are left out for having too few images.
-        identities: names, in the order of their labels; none where the source has landmarks only.
+        kind: the kind of files, for people.
+        path: the folder or the file.
+        available: number of images and of identities, including identities that have too few images to be used.
+        identities: names, in the order of their labels; empty where the source has landmarks only.
         labels: int64 [N], of identities.
         is_test: bool [N].
         stamp: JSON-able; changes whenever the pixels may.
-        split: what the split is called.
+        split: the name of the split.
         subsets: bool [N] by name; see FaceSet.
-        counts: what else was found or left out.
-        notes: what a person should know.
+        counts: how many of other things there are or were left out.
+        notes: remarks for people.
     """
 
-    form: str
+    kind: str
     path: Path
-    there: tuple[int, int]
+    available: tuple[int, int]
     identities: list[str]
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_]
@@ -52,9 +54,10 @@ class Inventory:
 
 
 class PhotoSource(Source):
-    """A source whose images come from files.
+    """A source of images in files.
 
-    ``on_error``: ``raise`` at the first image that can't be used, or ``skip`` and count it.
+    Attributes:
+        on_error: ``raise`` at the first image that can't be used, or ``skip`` and count it.
     """
 
     on_error: str
@@ -64,51 +67,52 @@ class PhotoSource(Source):
 
     @abc.abstractmethod
     def inventory(self, cache_dir: Path) -> Inventory:
-        """What is there; asked for once. Raises ``DataError`` where it can't be trained on."""
+        """The images; called once. Raises ``DataError`` if they can't be trained on."""
 
     @abc.abstractmethod
     def open(self, number: int) -> Image.Image:
-        """One of the N images, upright and RGB. Raises ``DataError`` with its place."""
+        """One of the N images, upright and RGB. Raises ``DataError`` with its location."""
 
     @abc.abstractmethod
-    def show(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """What is shown of it, uint8 [size, size, 3], with its ``landmarks`` and ``crop_boxes`` where they are known.
+    def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Its square, uint8 [size, size, 3], with ``landmarks`` and ``crop_boxes`` if they are known.
 
         Raises:
-            DataError: with its place.
+            DataError: with its location.
         """
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        found = self.inventory(cache_dir)
+        inventory = self.inventory(cache_dir)
+        names, path = inventory.identities, inventory.path
         stored = store_photos(
-            cache_dir / f"{self.name}-{hash_of([size, found.stamp])}",
-            len(found.labels),
+            cache_dir / f"{self.name}-{hash_of([_STORE_FORMAT, size, inventory.stamp])}",
+            len(inventory.labels),
             size,
-            lambda number: self.show(number, self.open(number), size),
+            lambda number: self.to_square(number, self.open(number), size),
             self.on_error,
-            f"reading {found.path}",
+            f"reading {path}",
         )
         kept = stored.columns["photo"]
-        people, labels = np.unique(found.labels[kept], return_inverse=True)
-        tests = found.is_test[kept]
-        if found.identities and len(people) < 2:
-            raise DataError(f"{found.path}: images of {len(people)} identities are usable; a classifier takes two")
-        if tests.all() or not tests.any():
-            sides = f"all of its {len(kept)} usable images fall on one side of the {found.split}"
-            raise DataError(f"{found.path}: {sides}: it takes more")
-        given = {name: column.astype(np.float32) for name, column in stored.columns.items() if name != "photo"}
+        identities, labels = np.unique(inventory.labels[kept], return_inverse=True)
+        is_test = inventory.is_test[kept]
+        if names and len(identities) < 2:
+            raise DataError(f"{path}: images of {len(identities)} identities are usable; a classifier needs two")
+        if is_test.all() or not is_test.any():
+            sides = f"all of its {len(kept)} usable images fall on one side of the {inventory.split}"
+            raise DataError(f"{path}: {sides}: more images are needed")
+        columns = {name: column.astype(np.float32) for name, column in stored.columns.items() if name != "photo"}
         return FaceSet(
             stored.items,
             labels=labels.astype(np.int64),
-            is_test=tests,
-            identities=[found.identities[person] for person in people] if found.identities else [],
-            subsets={name: np.flatnonzero(part[kept]) for name, part in found.subsets.items()},
+            is_test=is_test,
+            identities=[names[identity] for identity in identities] if names else [],
+            subsets={name: np.flatnonzero(part[kept]) for name, part in inventory.subsets.items()},
             counts={
                 "images": len(kept),
-                "identities": len(people) if found.identities else 0,
-                "skipped": self.faults.count + len(found.labels) - len(kept),
-                **found.counts,
+                "identities": len(identities) if names else 0,
+                "skipped": self.faults.count + len(inventory.labels) - len(kept),
+                **inventory.counts,
             },
-            landmarks=given.get("landmarks"),
-            crop_boxes=given.get("crop_boxes"),
+            landmarks=columns.get("landmarks"),
+            crop_boxes=columns.get("crop_boxes"),
         )

@@ -1,4 +1,4 @@
-"""The embedded faces as a source: rendered on first use, then kept."""
+"""Rendered faces as a source; they are rendered on first use, then kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from facedistill.system.files import hash_of
 from facedistill.system.signals import end_with_parent
 
 FOLDS = 10
-# People of the pair protocol are numbered from here: none of them is ever trained on.
+# People of the pairs are numbered from here, so none of them is ever trained on.
 FIRST_PAIR_IDENTITY = 1_000_000
 PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8
@@ -34,7 +34,7 @@ class SyntheticFaces(Source):
     """``num_identities`` people with ``images_per_identity`` rendered images each; see ``data.synthetic``.
 
     Raises:
-        DataError: fewer than two people or images, or an odd number of pairs a fold.
+        DataError: there are fewer than two people or images, or an odd number of pairs per fold.
     """
 
     name: str
@@ -55,7 +55,8 @@ class SyntheticFaces(Source):
             raise DataError("data.pairs_per_fold must be even: half of the pairs are of one person")
 
     def identity(self) -> dict[str, Any]:
-        return {"source": "synthetic", "renderer": RENDERER_VERSION, **asdict(self)} | {"name": "synthetic"}
+        settings = {name: value for name, value in asdict(self).items() if name != "name"}
+        return {"source": "synthetic", "renderer": RENDERER_VERSION, **settings}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         people = np.repeat(np.arange(self.num_identities), self.images_per_identity)
@@ -66,9 +67,7 @@ class SyntheticFaces(Source):
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
         pairs = self.protocol(size, cache_dir, set(names))
         landmarks = stored.columns["landmarks"].astype(np.float32)
-        crop_boxes = np.tile(
-            np.array([0, 0, size], np.float32), (len(people), 1)
-        )  # rendered at this size: nothing was cut
+        crop_boxes = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # the whole image
         return FaceSet(stored.items, people, np.array(tests), names, pairs, landmarks, crop_boxes, counts=counts)
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
@@ -84,10 +83,10 @@ class SyntheticFaces(Source):
         pairs = []
         for k in range(self.pairs_per_fold):
             same = k % 2 == 0
-            one, other = draw.choice(PEOPLE_PER_FOLD, size=2, replace=False)
-            shot, another = draw.choice(IMAGES_PER_PERSON, size=2, replace=False)
-            left = (fold * PEOPLE_PER_FOLD + one) * IMAGES_PER_PERSON + shot
-            right = (fold * PEOPLE_PER_FOLD + (one if same else other)) * IMAGES_PER_PERSON + another
+            person, other = draw.choice(PEOPLE_PER_FOLD, size=2, replace=False)
+            first, second = draw.choice(IMAGES_PER_PERSON, size=2, replace=False)
+            left = (fold * PEOPLE_PER_FOLD + person) * IMAGES_PER_PERSON + first
+            right = (fold * PEOPLE_PER_FOLD + (person if same else other)) * IMAGES_PER_PERSON + second
             pairs.append((int(left), int(right), same, fold))
         return pairs
 
@@ -98,7 +97,7 @@ class SyntheticFaces(Source):
 
         def render(start: int) -> Batches:
             ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
-            spawn = multiprocessing.get_context("spawn")  # forking a process that has started torch's threads hangs
+            spawn = multiprocessing.get_context("spawn")  # forking hangs once torch has started threads
             with ProcessPoolExecutor(
                 os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
             ) as pool:

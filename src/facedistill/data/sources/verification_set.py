@@ -1,4 +1,4 @@
-"""Verification sets as InsightFace publishes them: pairs of aligned faces in one file, ``<name>.bin``."""
+"""InsightFace's verification sets: pairs of aligned faces in one file, ``<name>.bin``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FOLDS = 10
 
 
 def find_bin(root: str, name: str) -> Path | None:
-    """``root`` if it is a .bin file, or ``<name>.bin`` of the folder ``root``; None if there is neither."""
+    """``root`` if it is a .bin file, or else ``<name>.bin`` in the folder ``root``; None if there is neither."""
     path = Path(root).expanduser()
     file = path / f"{name}.bin" if path.is_dir() else path
     return file if file.suffix.lower() == ".bin" and file.is_file() else None
 
 
 def protocol_source(data: dict[str, Any]) -> Source:
-    """The source that a ``conf/data`` node names, or ``<name>.bin`` where ``root`` has that and no tree of images."""
+    """The source of a ``conf/data`` node, or ``<name>.bin`` if ``root`` holds that and no folder of images."""
     root, images = data.get("root"), data.get("images")
     if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
         return VerificationSet(data["name"], root)
@@ -37,9 +37,9 @@ def protocol_source(data: dict[str, Any]) -> Source:
 
 @dataclass
 class VerificationSet(Source):
-    """The pairs of a .bin file (see ``formats.verification_bin``), in ten folds of consecutive ones.
+    """The pairs of a .bin file (see ``formats.verification_bin``), in ten folds of consecutive pairs.
 
-    Nobody in it has a name: who was trained on is not known, and the people of one fold may be in another.
+    The file has no names: it is unknown who was trained on, and people of one fold may be in another.
 
     Attributes:
         root: the file, or a folder that holds ``<name>.bin``.
@@ -50,11 +50,11 @@ class VerificationSet(Source):
 
     @property
     def file(self) -> Path:
-        """Where the pairs are. Raises ``DataError`` where they are not."""
-        found = find_bin(self.root, self.name)
-        if found is None:
+        """The .bin file. Raises ``DataError`` if there is none."""
+        file = find_bin(self.root, self.name)
+        if file is None:
             raise DataError(f"data.root={data_folder(self.root)} holds no {self.name}.bin: name the file or its folder")
-        return found
+        return file
 
     def identity(self) -> dict[str, Any]:
         return {"source": "verification_set", "pairs": sha256(self.file)}
@@ -66,21 +66,21 @@ class VerificationSet(Source):
         )
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        """The pairs alone; ``trained_on`` is of no use here, as the file has no names.
+        """The pairs; ``trained_on`` is ignored, as the file has no names.
 
         Raises:
-            DataError: names the file, and the image that can't be used: none can be spared.
+            DataError: names the file, and the image that can't be used: the protocol needs all of them.
         """
         file = self.file
         images, same = read_verification_bin(file)
         if len(same) < FOLDS:
-            raise DataError(f"{file}: {len(same)} pairs, too few for {FOLDS} folds. Get the whole file")
+            raise DataError(f"{file}: {len(same)} pairs, too few for {FOLDS} folds. Get the complete file")
 
         def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-            place = f"{file}, image {number} (from 0)"
-            image = decode_photo(images[number], place)
+            location = f"{file}, image {number} (from 0)"
+            image = decode_photo(images[number], location)
             if image.width != image.height:
-                raise DataError(f"{place}: {image.width}×{image.height} pixels, not the square of an aligned face")
+                raise DataError(f"{location}: {image.width}×{image.height} pixels, not the square of an aligned face")
             return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), {}
 
         path = cache_dir / f"{self.name}-pairs-{hash_of([size, self.identity()])}"

@@ -126,16 +126,16 @@ FAULTS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "blank": (b"\n\r\n\n", ("holds no image",)),
     "six columns": (text([*ROWS[:3], ROWS[3][:6]]), ("line 4", f"byte {LINE_4}", "6 columns", "expected 7", "again")),
     "eight columns": (text([*ROWS[:3], [*ROWS[3], ""]]), ("line 4", f"byte {LINE_4}", "8 columns", "expected 7")),
-    "a page of the web": (b"<!DOCTYPE html>\n<html>", ("line 1", "byte 0", "1 columns", "unpacked and whole")),
+    "a page of the web": (b"<!DOCTYPE html>\n<html>", ("line 1", "byte 0", "1 columns", "unpacked and complete")),
     "a zip": (b"PK\x03\x04" + bytes(100), ("line 1", "byte 0", "1 columns", "unpacked")),
     "a blank line between": (text(ROWS[:3]) + b"\n" + text(ROWS[3:]), ("line 4", f"byte {LINE_4}", "line is empty")),
-    "no MID": (changed(3, 0, ""), ("line 4", f"byte {LINE_4}", "MID is empty", "get it again")),
+    "is not MID": (changed(3, 0, ""), ("line 4", f"byte {LINE_4}", "MID is empty", "get it again")),
     "no rank": (changed(3, 1, ""), ("line 4", "ImageSearchRank is empty")),
     "no FaceID": (changed(3, 4, ""), ("line 4", "FaceID is empty")),
     "no image": (changed(3, 6, ""), ("line 4", f"byte {LINE_4}", "FaceData is empty")),
     "a long MID": (changed(3, 0, "m" * 48), ("line 4", "more than 48 bytes")),
-    "a MID beyond ASCII": (changed(3, 0, "m.é"), ("line 4", f"byte {LINE_4}", "no MID")),
-    "a MID of bytes": (changed(3, 0, "m.\0"), ("line 4", "no MID")),
+    "a MID beyond ASCII": (changed(3, 0, "m.é"), ("line 4", f"byte {LINE_4}", "is not MID")),
+    "a MID of bytes": (changed(3, 0, "m.\0"), ("line 4", "is not MID")),
     "too much padding": (changed(3, 6, "AAAA===="), ("line 4", "8 characters", "not base64")),
     "cut": (text(ROWS[:4])[:-2], ("line 4", f"byte {LINE_4}", "19 characters", "cut off", "get it again")),
 }
@@ -159,7 +159,7 @@ def test_what_is_no_base64_is_named_when_it_is_asked_for(tmp_path: Path, bad: st
     start = LINE_4 + len("\t".join(ROWS[3][:6])) + 1
     with pytest.raises(DataError) as refusal:
         tsv.image(3)
-    for word in (str(tmp_path / NAME), "line 4", f"byte {start}", "no base64", "get it again"):
+    for word in (str(tmp_path / NAME), "line 4", f"byte {start}", "not an image in base64", "get it again"):
         assert word in str(refusal.value)
     assert [tsv.image(number) for number in (2, 4)] == [IMAGES[2], IMAGES[4]]
 
@@ -167,7 +167,7 @@ def test_what_is_no_base64_is_named_when_it_is_asked_for(tmp_path: Path, bad: st
 def test_a_file_that_is_cut_after_it_was_opened(tmp_path: Path) -> None:
     tsv = opened(tmp_path, text(ROWS))
     os.truncate(tmp_path / NAME, LINE_4)
-    with pytest.raises(DataError, match=r"line 4, byte \d+: no base64 of an image \(the file ends"):
+    with pytest.raises(DataError, match=r"line 4, byte \d+: not an image in base64 \(the file ends"):
         tsv.image(3)
     assert tsv.image(2) == IMAGES[2]
 
@@ -362,7 +362,7 @@ def test_a_damaged_file_is_refused_or_read_as_it_says(
     sample_scores = fuzz(tmp_path, count, seed, damage, read, judge)
     assert sample_scores["refused"] > count / 5
     assert sample_scores["read"] > count / 5
-    assert sample_scores["no base64"] > count / 100
+    assert sample_scores["not an image in base64"] > count / 100
 
 
 def judge(files: dict[str, bytes], found: Any) -> str:
@@ -379,7 +379,7 @@ def judge(files: dict[str, bytes], found: Any) -> str:
             assert image == base64.decodebytes(face)
         else:
             assert f"line {line}, byte " in str(image)
-    return "no base64" if any(isinstance(image, DataError) for image in images) else "read"
+    return "not an image in base64" if any(isinstance(image, DataError) for image in images) else "read"
 
 
 class Silent:

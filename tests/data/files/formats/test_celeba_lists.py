@@ -80,7 +80,7 @@ def test_every_list_in_every_form(tmp_path: Path, kind: str, form: str) -> None:
     for name in rows_of(kind):
         number = int(found.lines[found.rows[name]])
         assert lines[number - 1].startswith(f"{name}.jpg")
-        assert found.place(name) == f"{tmp_path / 'list.txt'}, line {number}"
+        assert found.location(name) == f"{tmp_path / 'list.txt'}, line {number}"
 
 
 @pytest.mark.parametrize("kind", ["landmarks", "attr"])
@@ -134,30 +134,30 @@ def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
 ROWS = text_of("bbox", "rows alone").splitlines()
 OPENING = ["9", "image_id x_1 y_1 width height"]
 BAD: dict[str, tuple[list[str], int, str]] = {
-    "an image twice": ([*OPENING, *ROWS[:8], "000002.jpg 1 2 3 4"], 11, "a second row of 000002"),
-    "an image twice, another suffix": ([*ROWS, "000003.PNG 1 2 3 4"], 10, "a second row of 000003"),
+    "an image twice": ([*OPENING, *ROWS[:8], "000002.jpg 1 2 3 4"], 11, "a second row for 000002"),
+    "an image twice, another suffix": ([*ROWS, "000003.PNG 1 2 3 4"], 10, "a second row for 000003"),
     "a value less": ([*OPENING, *ROWS[:4], "000005.jpg 1 2 3", *ROWS[5:]], 7, "3 values for 4 columns"),
     "a value more": ([*OPENING, *ROWS[:4], "000005.jpg 1 2 3 4 5", *ROWS[5:]], 7, "5 values for 4 columns"),
     "a name alone": ([*ROWS[:4], "000005.jpg", *ROWS[5:]], 5, "0 values for 4 columns"),
     "a comma and spaces": ([ROWS[0].replace(".jpg", ".jpg,"), *ROWS[1:]], 1, "1 values for 4 columns"),
-    "letters": ([*ROWS[:4], "000005.jpg 1 2 x 4"], 5, "'x' is no number"),
-    "an empty value": (["a.jpg,1,2,3,4", "b.jpg,1,,3,4"], 2, "'' is no number"),
-    "the first row": (["000001.jpg 1 2 3 x", *ROWS[1:]], 1, "'x' is no number"),
-    "NaN": ([*ROWS[:4], "000005.jpg 1 2 nan 4"], 5, "'nan' is no finite number"),
-    "infinite": ([*ROWS[:4], "000005.jpg 1 2 3 1e999"], 5, "'1e999' is no finite number"),
-    "underscores": ([*ROWS[:4], "000005.jpg 1_0 2 3 4"], 5, "'1_0' is no finite number in digits"),
-    "digits of another script": ([*ROWS[:4], "000005.jpg 1 2 3 ٤"], 5, "'٤' is no finite number in digits"),
+    "letters": ([*ROWS[:4], "000005.jpg 1 2 x 4"], 5, "'x' is not a number"),
+    "an empty value": (["a.jpg,1,2,3,4", "b.jpg,1,,3,4"], 2, "'' is not a number"),
+    "the first row": (["000001.jpg 1 2 3 x", *ROWS[1:]], 1, "'x' is not a number"),
+    "NaN": ([*ROWS[:4], "000005.jpg 1 2 nan 4"], 5, "'nan' is not a finite decimal number"),
+    "infinite": ([*ROWS[:4], "000005.jpg 1 2 3 1e999"], 5, "'1e999' is not a finite decimal number"),
+    "underscores": ([*ROWS[:4], "000005.jpg 1_0 2 3 4"], 5, "'1_0' is not a finite decimal number"),
+    "digits of another script": ([*ROWS[:4], "000005.jpg 1 2 3 ٤"], 5, "'٤' is not a finite decimal number"),
     "no name": ([*ROWS[:4], "1 2 3 4"], 5, "'1' is not the name of an image"),
     "no suffix": ([*ROWS[:4], "000005 1 2 3 4"], 5, "'000005' is not the name of an image"),
     "a suffix alone": ([*ROWS[:4], ".jpg 1 2 3 4"], 5, "'.jpg' is not the name of an image"),
     "names of columns twice": ([*OPENING, OPENING[1], *ROWS], 3, "'image_id' is not the name of an image"),
     "too few names of columns": (["image_id x_1 y_1", *ROWS], 1, "'image_id' is not the name of an image"),
-    "a row too few": ([*OPENING, *ROWS[:8]], 1, "9 rows are promised, the file has 8"),
-    "a row too many": ([*OPENING, *ROWS, "9.jpg 1 2 3 4"], 1, "9 rows are promised, the file has 10"),
-    "empty": ([], 1, "a row an image is expected, the file has 0"),
-    "blank": ([" ", ""], 1, "a row an image is expected, the file has 0"),
-    "a number alone": (["9"], 1, "9 rows are promised, the file has 0"),
-    "names alone": (OPENING, 1, "9 rows are promised, the file has 0"),
+    "a row too few": ([*OPENING, *ROWS[:8]], 1, "expected 9 rows, but the file has 8"),
+    "a row too many": ([*OPENING, *ROWS, "9.jpg 1 2 3 4"], 1, "expected 9 rows, but the file has 10"),
+    "empty": ([], 1, "expected a row per image, but the file has 0"),
+    "blank": ([" ", ""], 1, "expected a row per image, but the file has 0"),
+    "a number alone": (["9"], 1, "expected 9 rows, but the file has 0"),
+    "names alone": (OPENING, 1, "expected 9 rows, but the file has 0"),
     "a number of letters": (["9x", OPENING[1], *ROWS], 1, "'9x' is not the name of an image"),
     "a number below 0": (["-9", OPENING[1], *ROWS], 1, "'-9' is not the name of an image"),
 }

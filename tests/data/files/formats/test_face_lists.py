@@ -18,7 +18,7 @@ from facedistill.errors import DataError
 OWNERS = np.repeat(LABELS, PEOPLE).tolist()
 NAMES = [f"m.0{owner}/{number}.jpg" for number, owner in enumerate(OWNERS)]
 NAMES[2], NAMES[5] = "m.07/Zoë, 2 .jpg", "m.012/顔 5.png"
-REMEDY = "Move train.lst away, and images are known by their keys"
+REMEDY = "Without train.lst, images are named by their keys: move it away"
 
 
 def insightface(names: list[str], owners: list[int]) -> list[str]:
@@ -77,25 +77,25 @@ FAULTS: dict[str, tuple[list[str], int, str]] = {
         1,
         "label 0, but the image of key",
     ),
-    "a line more": ([*LINES, "1\ta/b\t7"], 9, "one more than the 8 images"),
-    "a line less": (LINES[:-1], 7, "the last, after 7 of 8 images"),
-    "empty": ([], 0, "the last, after 0 of 8 images"),
-    "a name twice": ([*LINES[:-1], LINES[5]], 8, "a second line of m.012/顔 5.png"),
-    "another folder, the same name": ([LINES[0], LINES[0].replace("data", "more"), *LINES[2:]], 2, "a second line of"),
-    "no folder": ([*LINES[:2], "1\tb.jpg\t7", *LINES[3:]], 3, "a folder in the path"),
-    "a folder of no name": ([*LINES[:2], "1\t/b.jpg\t7", *LINES[3:]], 3, "a folder in the path"),
-    "a file of no name": ([*LINES[:2], "1\ta/\t7", *LINES[3:]], 3, "a folder in the path"),
-    "no label": ([*LINES[:2], "1\ta/b", *LINES[3:]], 3, "tabs between"),
-    "half a label": ([*LINES[:2], "1\ta/b\t7.5", *LINES[3:]], 3, "tabs between"),
-    "a label below 0": ([*LINES[:2], "1\ta/b\t-7", *LINES[3:]], 3, "tabs between"),
-    "digits of another script": ([*LINES[:2], "1\ta/b\t٧", *LINES[3:]], 3, "tabs between"),
-    "a label of many digits": ([*LINES[:2], "1\ta/b\t" + "7" * 99, *LINES[3:]], 3, "tabs between"),
-    "a line in the other form": ([*LINES[:2], "3\t7\ta/b", *LINES[3:]], 3, "tabs between"),
-    "spaces for tabs": ([LINES[0].replace("\t", " ")], 1, "tabs between"),
+    "a line more": ([*LINES, "1\ta/b\t7"], 9, "there are only 8 images"),
+    "a line less": (LINES[:-1], 7, "the list ends after 7 of 8 images"),
+    "empty": ([], 0, "the list ends after 0 of 8 images"),
+    "a name twice": ([*LINES[:-1], LINES[5]], 8, "a second line for m.012/顔 5.png"),
+    "another folder, the same name": ([LINES[0], LINES[0].replace("data", "more"), *LINES[2:]], 2, "a second line for"),
+    "no folder": ([*LINES[:2], "1\tb.jpg\t7", *LINES[3:]], 3, "with a folder in path"),
+    "a folder of no name": ([*LINES[:2], "1\t/b.jpg\t7", *LINES[3:]], 3, "with a folder in path"),
+    "a file of no name": ([*LINES[:2], "1\ta/\t7", *LINES[3:]], 3, "with a folder in path"),
+    "no label": ([*LINES[:2], "1\ta/b", *LINES[3:]], 3, "separated by tabs"),
+    "half a label": ([*LINES[:2], "1\ta/b\t7.5", *LINES[3:]], 3, "separated by tabs"),
+    "a label below 0": ([*LINES[:2], "1\ta/b\t-7", *LINES[3:]], 3, "separated by tabs"),
+    "digits of another script": ([*LINES[:2], "1\ta/b\t٧", *LINES[3:]], 3, "separated by tabs"),
+    "a label of many digits": ([*LINES[:2], "1\ta/b\t" + "7" * 99, *LINES[3:]], 3, "separated by tabs"),
+    "a line in the other form": ([*LINES[:2], "3\t7\ta/b", *LINES[3:]], 3, "separated by tabs"),
+    "spaces for tabs": ([LINES[0].replace("\t", " ")], 1, "separated by tabs"),
     "an index twice, of one label": (
         [f"{max(n, 1)}\t{OWNERS[n]}\ta/{n}" for n in range(8)],
         2,
-        "a second line of index 1",
+        "a second line for index 1",
     ),
 }
 

@@ -292,7 +292,7 @@ def test_a_pickle_holds_no_image(path: Path) -> None:
     assert read_all(copy) == read_all(images)
     path.unlink()
     assert len(copy.image(3)) == 100_000  # open
-    with pytest.raises(DataError, match=r"train\.rec is no file"):
+    with pytest.raises(DataError, match=r"train\.rec is not a file"):
         pickle.loads(data)
 
 
@@ -378,50 +378,62 @@ HEAD = LAST + 1  # the first identity's
 VECTOR = 8 + 24  # from the beginning of a record to the labels
 IN_BYTES: dict[str, tuple[Damage, str]] = {
     "an empty file": (lambda data, offsets: (b"", offsets), "byte 0: the file is empty"),
-    "a zip": (lambda data, offsets: (b"PK\3\4" + data, offsets), "byte 0: b'PK\\x03\\x04' does not begin"),
-    "three bytes": (lambda data, offsets: (data[:3], offsets), "byte 0: b'\\n#\\xd7' does not begin"),
-    "no magic": (poke(2, 0, b"\0"), "no other follows at byte {2}"),
+    "a zip": (lambda data, offsets: (b"PK\3\4" + data, offsets), "byte 0: b'PK\\x03\\x04' is not the beginning of"),
+    "three bytes": (lambda data, offsets: (data[:3], offsets), "byte 0: b'\\n#\\xd7' is not the beginning of"),
+    "no magic": (poke(2, 0, b"\0"), "none follows at byte {2}"),
     "a kind of part that there is not": (
         poke(2, 4, word(5 * 2**29 + 40)),
-        "byte {2}: a part of kind 5, not where a record begins",
+        "byte {2}: a part of kind 5, which can't begin a record",
     ),
-    "a later part alone": (poke(2, 4, word(2 * 2**29 + 40)), "byte {2}: a part of kind 2, not where a record begins"),
-    "a first part alone": (poke(HEAD, 4, word(2**29 + 32)), "a part of kind 0, not of the record of byte {HEAD}"),
+    "a later part alone": (poke(2, 4, word(2 * 2**29 + 40)), "byte {2}: a part of kind 2, which can't begin a record"),
+    "a first part alone": (
+        poke(HEAD, 4, word(2**29 + 32)),
+        "a part of kind 0, which can't continue the record at byte {HEAD}",
+    ),
     "an absurd length": (poke(2, 4, word(2**29 - 1)), "byte {2}: a record of 536870911 bytes, but the file"),
     "a length beyond the end": (poke(2, 4, word(100_000)), "byte {2}: a record of 100000 bytes, but the file ends at"),
-    "a shorter length": (poke(2, 4, word(40)), "byte {2}: a record of 40 bytes, but no other follows"),
-    "a record without room for a header": (poke(HEAD, 4, word(0)), "byte {HEAD}: a record of 0 bytes, but no other"),
+    "a shorter length": (poke(2, 4, word(40)), "byte {2}: a record of 40 bytes, but none follows"),
+    "a record without room for a header": (
+        poke(HEAD, 4, word(0)),
+        "byte {HEAD}: a record of 0 bytes, but none follows",
+    ),
     "more labels than bytes": (poke(2, 8, word(2**32 - 1)), "byte {2}: a record of"),
     "cut in its last record": (lambda data, offsets: (data[:-4], offsets), "bytes, but the file ends at"),
-    "a label that is no number": (poke(1, VECTOR, real(np.nan)), "byte {1}: key 1 is not an image with a whole number"),
+    "a label that is no number": (
+        poke(1, VECTOR, real(np.nan)),
+        "byte {1}: key 1 is not an image whose label is a whole number",
+    ),
     "an infinite label": (poke(1, VECTOR, real(np.inf)), "label inf and"),
     "a negative label": (poke(1, VECTOR, real(-1)), "label -1 and"),
     "a huge label": (poke(1, VECTOR, real(1e20)), "label 1e+20 and"),
     "half a label": (poke(1, VECTOR, real(0.5)), "label 0.5 and"),
-    "a label of another": (poke(2, VECTOR, real(0)), "byte {2}: key 2 is not an image of label 7: label 0 and"),
+    "a label of another": (poke(2, VECTOR, real(0)), "byte {2}: key 2 is not an image with label 7: label 0 and"),
     "a header of no number": (poke(0, VECTOR, real(np.nan)), "byte {0}: key 0 is not a header"),
     "a header of infinity": (poke(0, VECTOR, real(9, np.inf)), "byte {0}: key 0 is not a header"),
     "a negative header": (poke(0, VECTOR, real(-9)), "byte {0}: key 0 is not a header"),
     "half a header": (poke(0, VECTOR, real(8.5)), "byte {0}: key 0 is not a header"),
     "a header backwards": (poke(0, VECTOR, real(9, 8)), "byte {0}: key 0 is not a header"),
     "a header of zeros": (poke(0, VECTOR, real(0, 0)), "byte {0}: key 0 is not a header"),
-    "a header of more identities": (poke(0, VECTOR, real(9, 13)), "no record of key 12"),
+    "a header of more identities": (poke(0, VECTOR, real(9, 13)), "no record with key 12"),
     "a header of millions": (poke(0, VECTOR, real(9, 2**24 - 1)), "byte {0}: key 0 is not a header"),
-    "a header of fewer identities": (poke(0, VECTOR, real(9, 11)), "with a gap or an overlap in those from 1 to 9"),
-    "a header of more images": (poke(0, VECTOR, real(10, 12)), "with a gap or an overlap"),
+    "a header of fewer identities": (poke(0, VECTOR, real(9, 11)), "leaves a gap or an overlap in those from 1 to 9"),
+    "a header of more images": (poke(0, VECTOR, real(10, 12)), "leaves a gap or an overlap"),
     "an image among the identities": (poke(0, VECTOR, real(8, 12)), "byte {8}: key 8 is not an identity"),
     "a header without images": (poke(0, VECTOR, real(1, 1)), "byte {0}: key 0 is not a header"),
-    "identities that overlap": (poke(HEAD, VECTOR, real(1, 6)), "an identity of the images from 5 to 6, with a gap"),
-    "identities with a gap": (poke(HEAD, VECTOR, real(1, 4)), "an identity of the images from 5 to 6, with a gap"),
+    "identities that overlap": (
+        poke(HEAD, VECTOR, real(1, 6)),
+        "an identity with the images from 5 to 6, which leaves",
+    ),
+    "identities with a gap": (poke(HEAD, VECTOR, real(1, 4)), "an identity with the images from 5 to 6, which leaves"),
     "identities that miss the first": (
         poke(HEAD, VECTOR, real(2, 5)),
-        "byte {HEAD}: key 9 is an identity of the images",
+        "byte {HEAD}: key 9 is an identity with the images",
     ),
-    "an identity of nobody": (poke(HEAD, VECTOR, real(5, 5)), "with a gap or an overlap"),
-    "an identity backwards": (poke(HEAD, VECTOR, real(5, 1)), "with a gap or an overlap"),
-    "an identity of halves": (poke(HEAD, VECTOR, real(1, 4.5)), "with a gap or an overlap"),
-    "an identity of no number": (poke(HEAD, VECTOR, real(np.nan)), "with a gap or an overlap"),
-    "an identity to infinity": (poke(HEAD + 2, VECTOR, real(6, np.inf)), "with a gap or an overlap"),
+    "an identity of nobody": (poke(HEAD, VECTOR, real(5, 5)), "leaves a gap or an overlap"),
+    "an identity backwards": (poke(HEAD, VECTOR, real(5, 1)), "leaves a gap or an overlap"),
+    "an identity of halves": (poke(HEAD, VECTOR, real(1, 4.5)), "leaves a gap or an overlap"),
+    "an identity of no number": (poke(HEAD, VECTOR, real(np.nan)), "leaves a gap or an overlap"),
+    "an identity to infinity": (poke(HEAD + 2, VECTOR, real(6, np.inf)), "leaves a gap or an overlap"),
 }
 
 
@@ -455,10 +467,13 @@ IN_INDEX: dict[str, tuple[Damage, str]] = {
     "at the end": (lambda data, offsets: (data, offsets | {2: len(data)}), "train.idx: key 2 at byte"),
     "inside of a record": (shifted(2, 8), "no record begins here"),
     "off by a byte": (shifted(2, 1), "no record begins here"),
-    "a missing image": (without(2), "train.idx: no record of key 2"),
-    "a missing identity": (without(HEAD), f"train.idx: no record of key {HEAD}"),
-    "an image in the place of another": (swapped(2, 3), "the record of key 2, says the index, but its id is 3"),
-    "an image twice": (lambda data, offsets: (data, offsets | {2: offsets[1]}), "key 2, says the index, but"),
+    "a missing image": (without(2), "train.idx: no record with key 2"),
+    "a missing identity": (without(HEAD), f"train.idx: no record with key {HEAD}"),
+    "an image in the place of another": (
+        swapped(2, 3),
+        "the index says that this is the record of key 2, but its id is 3",
+    ),
+    "an image twice": (lambda data, offsets: (data, offsets | {2: offsets[1]}), "the record of key 2, but"),
 }
 
 
@@ -468,7 +483,7 @@ def test_an_index_that_points_elsewhere_is_named(path: Path, kind: str) -> None:
     offsets = write(path, faces())
     _, offsets = damage(bytearray(path.read_bytes()), offsets)
     write_index(path, offsets)
-    refused(path, said, "Copy train.rec and train.idx again; or delete the latter, and a scan finds the records")
+    refused(path, said, "Copy train.rec and train.idx again; or delete the latter, and the records are scanned")
     path.with_suffix(".idx").unlink()
     assert read_all(opened(path)) == expected(first=1)
 
@@ -477,25 +492,25 @@ def test_an_index_that_points_at_a_later_part(path: Path) -> None:
     offsets = write(path, [(0, payload(b"abcd" + MAGIC + b"efg", 0, 1)), (1, payload(b"abc", 1, 1))])
     second = path.read_bytes().index(MAGIC, 4)
     write_index(path, offsets | {0: second})
-    refused(path, f"byte {second}: a part of kind 3, not where a record begins")
+    refused(path, f"byte {second}: a part of kind 3, which can't begin a record")
 
 
 TEXTS = {
-    "empty": (b"", "train.idx names no record"),
-    "blank": (b"\n \n\r\n", "train.idx names no record"),
-    "a negative key": (b"1\t0\n-2\t0\n", "train.idx, line 2: no key and offset"),
-    "a negative offset": (b"1\t-8\n", "train.idx, line 1: no key and offset"),
-    "letters": (b"1\t0\n\nimage\t8\n", "train.idx, line 3: no key and offset"),
-    "one number": (b"1\t0\n2\n", "train.idx, line 2: no key and offset"),
-    "three numbers": (b"1\t0\n2\t3\t4\n", "train.idx, line 2: no key and offset"),
-    "a fraction": (b"1\t0.0\n", "train.idx, line 1: no key and offset"),
-    "more than an int64": (b"1\t99999999999999999999\n", "train.idx, line 1: no key and offset"),
-    "a line without end": (b"1\t0\n2\t" + b"1" * 10**6, "train.idx, line 2: no key and offset"),
-    "spaces without end": (b"1\t0\n2\t" + b" " * 10**6 + b"9", "train.idx, line 2: no key and offset"),
-    "UTF-16": ("1\t0\n".encode("utf-16"), "train.idx, line 1: no key and offset"),
-    "an image": (photo(1), "train.idx, line 1: no key and offset"),
-    "zeros": (bytes(10**6), "train.idx, line 1: no key and offset"),
-    "a key twice": (b"1\t0\n2\t0\n1\t0\n", "train.idx: two lines of key 1"),
+    "empty": (b"", "train.idx lists no record"),
+    "blank": (b"\n \n\r\n", "train.idx lists no record"),
+    "a negative key": (b"1\t0\n-2\t0\n", "train.idx, line 2: expected key and offset"),
+    "a negative offset": (b"1\t-8\n", "train.idx, line 1: expected key and offset"),
+    "letters": (b"1\t0\n\nimage\t8\n", "train.idx, line 3: expected key and offset"),
+    "one number": (b"1\t0\n2\n", "train.idx, line 2: expected key and offset"),
+    "three numbers": (b"1\t0\n2\t3\t4\n", "train.idx, line 2: expected key and offset"),
+    "a fraction": (b"1\t0.0\n", "train.idx, line 1: expected key and offset"),
+    "more than an int64": (b"1\t99999999999999999999\n", "train.idx, line 1: expected key and offset"),
+    "a line without end": (b"1\t0\n2\t" + b"1" * 10**6, "train.idx, line 2: expected key and offset"),
+    "spaces without end": (b"1\t0\n2\t" + b" " * 10**6 + b"9", "train.idx, line 2: expected key and offset"),
+    "UTF-16": ("1\t0\n".encode("utf-16"), "train.idx, line 1: expected key and offset"),
+    "an image": (photo(1), "train.idx, line 1: expected key and offset"),
+    "zeros": (bytes(10**6), "train.idx, line 1: expected key and offset"),
+    "a key twice": (b"1\t0\n2\t0\n1\t0\n", "train.idx: two lines for key 1"),
 }
 
 
@@ -504,7 +519,7 @@ def test_an_index_that_is_none_is_named(path: Path, kind: str) -> None:
     text, said = TEXTS[kind]
     write(path, faces())
     path.with_suffix(".idx").write_bytes(text)
-    refused(path, said, "delete", "and a scan finds the records")
+    refused(path, said, "delete", "and the records are scanned")
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["by the index", "by a scan"])
@@ -516,14 +531,14 @@ def test_records_without_images(path: Path, index: bool) -> None:
     write(path, [(0, b"raw data of less than 24")], index)
     refused(path, "byte 0: a record of 24 bytes can't hold its")
     write(path, [(0, b"shorter")], index)
-    refused(path, "byte 0: a record of 7 bytes, less than the 24")
+    refused(path, "byte 0: a record of 7 bytes, fewer than the 24")
 
 
 def test_an_image_that_loses_its_content(path: Path) -> None:
     records = faces()
     records[1] = (2, payload(b"", 2, LABELS[0], 1))
     offsets = write(path, records)
-    refused(path, f"byte {offsets[2]}: key 2 is not an image of label 7: label 7 and 0 bytes")
+    refused(path, f"byte {offsets[2]}: key 2 is not an image with label 7: label 7 and 0 bytes")
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
@@ -532,16 +547,16 @@ def test_what_is_no_file(path: Path, name: str, make: Callable[[Path], None]) ->
     write(path, faces())
     (path.parent / name).unlink()
     make(path.parent / name)
-    refused(path, f"{path.parent / name} is no file. Name the {name[-4:]} file")
+    refused(path, f"{path.parent / name} is not a file. Name the {name[-4:]} file")
 
 
 def test_files_that_are_missing(path: Path, tmp_path: Path) -> None:
-    refused(path, f"{path} is no file")
-    refused(tmp_path, f"{tmp_path} is no file")
+    refused(path, f"{path} is not a file")
+    refused(tmp_path, f"{tmp_path} is not a file")
     write(path, faces())
-    refused(path, "other.idx is no file", read=lambda path: RecordFile(path, path.with_name("other.idx")))
-    refused(path, "no record of key 99", read=lambda path: RecordFile(path).read(99))
-    refused(path, "no record of key -1", read=lambda path: RecordFile(path).read(-1))
+    refused(path, "other.idx is not a file", read=lambda path: RecordFile(path, path.with_name("other.idx")))
+    refused(path, "no record with key 99", read=lambda path: RecordFile(path).read(99))
+    refused(path, "no record with key -1", read=lambda path: RecordFile(path).read(-1))
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["by the index", "by a scan"])
@@ -553,7 +568,7 @@ def test_more_records_than_memory_is_for(path: Path, index: bool, monkeypatch: p
 
 def test_a_record_that_is_no_image(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, [(0, payload(MAGIC * 1000, 0, 1))])
-    refused(path, "byte 0: a record of at least", "bytes in 1001 parts is no image")
+    refused(path, "byte 0: a record of at least", "bytes in 1001 parts is not an image")
     monkeypatch.setattr(recordio, "MAX_BYTES", 1000)
     write(path, [(0, payload(bytes(1000), 0, 1))])
     refused(path, "byte 0: a record of at least 1028 bytes in 1 parts")

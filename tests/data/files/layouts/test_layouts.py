@@ -263,7 +263,7 @@ def test_the_whole_image_is_black_where_it_is_no_square(tmp_path: Path) -> None:
 def test_an_alignment_says_which_list_it_takes(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "faces", encoded_faces())
     for alignment, key in (("similarity", "landmarks"), ("box", "boxes")):
-        with pytest.raises(DataError, match=rf"data.alignment={alignment} takes data.{key}=FILE"):
+        with pytest.raises(DataError, match=rf"data.alignment={alignment} needs data.{key}=FILE"):
             source(root, alignment=alignment)
         with pytest.raises(DataError, match=rf"data.{key}: .*gone.txt does not exist"):
             source(root, alignment=alignment, **{key: "gone.txt"}).identity()

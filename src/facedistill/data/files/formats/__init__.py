@@ -1,1 +1,1 @@
-"""Readers of the files in which face data sets circulate; each says its format's layout and where it is documented."""
+"""Readers of the file formats of face data sets; each module describes its format and names the sources."""

@@ -1,12 +1,12 @@
 """Microsoft's own MS-Celeb-1M: ``FaceImageCroppedWithAlignment.tsv`` (89 GB, 8,456,240 images of 99,892 people).
 
-One image a line, and seven columns between tabs: Freebase MID, ImageSearchRank, ImageURL, PageURL, FaceID,
+One image per line, in seven columns separated by tabs: Freebase MID, ImageSearchRank, ImageURL, PageURL, FaceID,
 FaceRectangle (base64 of four float32: upper left and lower right corner, relative) and FaceData (base64 of a JPEG).
 Source: https://www.msceleb.org/download/aligned, kept in ``download-aligned.md`` of
-https://github.com/vardhman1996/msceleb.github.io. The faces are cropped and aligned; the rectangle is of no use here.
+https://github.com/vardhman1996/msceleb.github.io. The faces are cropped and aligned; the rectangle is not used.
 
-The file is read through once, for an index beside other caches: one ``.npy`` of rows (mapped by every process), and
-behind it, in the same file, one of the identities.
+The file is read through once to make an index in the cache: a ``.npy`` of rows, which every process maps, followed in
+the same file by one of the identities.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, write_aside
 
-MAX_LINE = 2**26  # bytes; an image is some 10 kB
-MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names some 25
+MAX_LINE = 2**26  # bytes; an image has about 10 kB
+MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names about 25
 _COLUMNS = 7
 _ROW = np.dtype([("start", "<i8"), ("length", "<i4"), ("label", "<i4"), ("name", f"S{MAX_NAME}")])
 _PACK = struct.Struct(f"<qii{MAX_NAME}s")  # a row of the index
 _BOM = b"\xef\xbb\xbf"
 _BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-_MEND = "Is it FaceImageCroppedWithAlignment.tsv, unpacked and whole? If so, get it again"
+_MEND = "Is it FaceImageCroppedWithAlignment.tsv, unpacked and complete? If so, get it again"
 
 
 class Base64Tsv:
-    """Images by number, in the order of the file. A fork may share it; it can be pickled, and is then small.
+    """Images by number, in the order of the file. Forks may share it; pickling keeps only paths.
+
+    Makes the index, with a progress bar on stderr, unless ``cache_dir`` has one for a file of this name, size and date.
 
     Attributes:
         identities: MIDs, in the order of their first appearance.
         labels: int64 [N], of identities.
-        names: ASCII [N], mapped: ``MID/rank-FaceID`` as in ``m.0107_f/1-FaceId-0``, by which unpacked JPEGs are known.
+        names: ASCII [N], mapped: ``MID/rank-FaceID`` as in ``m.0107_f/1-FaceId-0``, the names of unpacked JPEGs.
+
+    Raises:
+        DataError: names the file, the line from 1 and its first byte, and what is wrong.
     """
 
     def __init__(self, path: Path, cache_dir: Path) -> None:
-        """Make the index, with a bar on stderr, unless ``cache_dir`` has one of a file of this name, size and date.
-
-        Raises:
-            DataError: names the file, the line from 1 and its first byte, and what is wrong.
-        """
         self.path, self.cache_dir = path, cache_dir
         if not path.is_file():
             raise DataError(f"{path} does not exist, or is a folder: name FaceImageCroppedWithAlignment.tsv")
@@ -67,15 +67,15 @@ class Base64Tsv:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{index}.lock"):
             try:
-                self._annotations, self.identities = _open(index)
+                self._rows, self.identities = _open(index)
             except (OSError, ValueError, EOFError):
                 _make(index, path, status.st_size)
-                self._annotations, self.identities = _open(index)
-        self.labels: NDArray[np.int64] = self._annotations["label"].astype(np.int64)
-        self.names: NDArray[np.bytes_] = self._annotations["name"]
+                self._rows, self.identities = _open(index)
+        self.labels: NDArray[np.int64] = self._rows["label"].astype(np.int64)
+        self.names: NDArray[np.bytes_] = self._rows["name"]
 
     def __len__(self) -> int:
-        return len(self._annotations)
+        return len(self._rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.cache_dir)
@@ -84,16 +84,16 @@ class Base64Tsv:
         """The encoded image of a line.
 
         Raises:
-            DataError: names the file, the line and the byte of its image; it is no base64, or the file was cut.
+            DataError: it is not base64, or the file was cut off. Names the file, the line and the byte of the image.
         """
-        start, length = int(self._annotations["start"][number]), int(self._annotations["length"][number])
+        start, length = int(self._rows["start"][number]), int(self._rows["length"][number])
         try:
             text = os.pread(self._file, length, start)
             if len(text) < length:
                 raise ValueError("the file ends before it")
             return base64.b64decode(text, validate=True)
         except (OSError, ValueError) as error:
-            what = f"no base64 of an image ({error}). {_MEND}"
+            what = f"not an image in base64 ({error}). {_MEND}"
             raise DataError(f"{self.path}, line {number + 1}, byte {start}: {what}") from error
 
 
@@ -111,7 +111,7 @@ def _make(index: Path, path: Path, size: int) -> None:
     count = 0
     try:
         with write_aside(index) as part, part.open("wb") as out:
-            # The header is written twice: only the end knows how many lines there are.
+            # the header is written twice, because lines are counted on the way
             start = _write_header(out, 0)
             for offset, length, mid, name in _samples(path, size):
                 out.write(_PACK.pack(offset, length, labels.setdefault(mid, len(labels)), name))
@@ -131,7 +131,7 @@ def _write_header(file: BinaryIO, count: int) -> int:
 
 
 def _samples(path: Path, size: int) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """Where the FaceData of every line begins, and how long it is; MID; name."""
+    """Start and length of the FaceData, MID and name of every line."""
     blank = ""
     with (
         path.open("rb", buffering=2**20) as file,
@@ -158,19 +158,18 @@ def _samples(path: Path, size: int) -> Iterator[tuple[int, int, bytes, bytes]]:
 
 
 def _sample(line: bytes) -> tuple[bytes, bytes, int]:
-    """MID, name and length of the FaceData."""
     if len(line) > MAX_LINE:
         raise DataError(f"a line of more than {MAX_LINE} bytes. {_MEND}")
     columns = line.split(b"\t")
     if len(columns) != _COLUMNS:
-        raise DataError(f"{len(columns)} columns between tabs, expected {_COLUMNS}. {_MEND}")
+        raise DataError(f"{len(columns)} columns separated by tabs, expected {_COLUMNS}. {_MEND}")
     mid, rank, _, _, face, _, data = columns
     for column, title in ((mid, "MID"), (rank, "ImageSearchRank"), (face, "FaceID"), (data, "FaceData")):
         if not column:
             raise DataError(f"{title} is empty. {_MEND}")
     name = b"%b/%b-%b" % (mid, rank, face)
     if len(name) > MAX_NAME or not (name.isascii() and name.decode().isprintable()):
-        raise DataError(f"{name[:60]!r}: no MID, rank and FaceID, or more than {MAX_NAME} bytes. {_MEND}")
+        raise DataError(f"{name[:60]!r} is not MID, rank and FaceID, or has more than {MAX_NAME} bytes. {_MEND}")
     if len(data) % 4 or data.endswith(b"==="):
-        raise DataError(f"FaceData of {len(data)} characters is not base64, it may be cut off. {_MEND}")
+        raise DataError(f"FaceData of {len(data)} characters is not base64; it may be cut off. {_MEND}")
     return mid, name, len(data)

@@ -1,4 +1,4 @@
-"""Where the parts of CelebA lie: as published (Img, Anno, Eval), or beside each other as torchvision and Kaggle do."""
+"""Finds CelebA's images and lists, as published (in Img, Anno, Eval) or in one folder (torchvision, Kaggle)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,11 @@ PARTS = ("train", "val", "test")
 
 
 def image_folder(root: str, names: Sequence[str]) -> Path:
-    """The first folder of ``names`` that is in ``root`` or in Img of it.
-
-    Raises:
-        DataError: none is.
-    """
+    """The first folder of ``names`` that exists in ``root`` or ``root``/Img. Raises ``DataError`` if none does."""
     top = data_folder(root)
     for folder in (top / inside / name for name in names for inside in ("", "Img")):
         if folder.is_dir():
-            inner = folder / folder.name  # so Kaggle's archive unpacks
+            inner = folder / folder.name  # as Kaggle's archive unpacks
             return inner if inner.is_dir() else folder
     for name in names:
         refuse_archive(top, name)
@@ -35,11 +31,7 @@ def image_folder(root: str, names: Sequence[str]) -> Path:
 
 
 def image_files(folder: Path) -> dict[str, os.DirEntry[str]]:
-    """The images of a folder by their names in ``CelebaList.rows``.
-
-    Raises:
-        DataError: two files have one name there.
-    """
+    """The images of a folder by their names in ``CelebaList.rows``. Raises ``DataError`` if two have the same."""
     files: dict[str, os.DirEntry[str]] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -47,43 +39,45 @@ def image_files(folder: Path) -> dict[str, os.DirEntry[str]]:
             if dot + suffix in SUFFIXES and entry.is_file():
                 if image in files:
                     one, other = sorted([files[image].path, entry.path])
-                    raise DataError(f"{one} and {other} are one image in the lists: remove one")
+                    raise DataError(f"{one} and {other} have one name in the lists: remove one")
                 files[image] = entry
     return files
 
 
-def open_lists(root: str, wild: bool, taken: Mapping[str, str]) -> dict[str, CelebaList]:
-    """The lists in ``root``, or in Anno and Eval of it; a csv where there is no txt.
+def open_lists(root: str, wild: bool, needed: Mapping[str, str]) -> dict[str, CelebaList]:
+    """The lists in ``root``, ``root``/Anno and ``root``/Eval; a csv where there is no txt.
 
     Args:
         wild: whether the images, and so their landmarks, are in the wild.
-        taken: the lists, by what they say, that can't be done without, and the word of a command that says so.
+        needed: the lists that must exist, by their content, and the setting that needs them (for messages).
 
     Returns:
-        By what they say: ``identities`` and ``landmarks`` where they are, in this order; and all that are taken, of
-        these two and of ``boxes`` and ``parts`` (0, 1, 2 of ``PARTS``).
+        By content: ``identities`` and ``landmarks`` if they exist, in this order; then the needed ones of ``boxes`` and
+        ``parts`` (0, 1, 2 of ``PARTS``).
 
     Raises:
-        DataError: a list is taken and nowhere, or broken (see ``read_list``), or neither of the first two is there.
+        DataError: a needed list does not exist, neither of the first two does, or one is broken (see ``read_list``).
     """
     top = data_folder(root)
     points = "list_landmarks_celeba" if wild else "list_landmarks_align_celeba"
     wanted = {"identities": ("identity_CelebA", 1), "landmarks": (points, 10)}
-    wanted |= {"boxes": ("list_bbox_celeba", 4)} if "boxes" in taken else {}
-    wanted |= {"parts": ("list_eval_partition", 1)} if "parts" in taken else {}
+    wanted |= {"boxes": ("list_bbox_celeba", 4)} if "boxes" in needed else {}
+    wanted |= {"parts": ("list_eval_partition", 1)} if "parts" in needed else {}
     lists = {}
-    for what, (name, columns) in wanted.items():
+    for content, (name, columns) in wanted.items():
         paths = [top / inside / f"{name}{suffix}" for inside in ("", "Anno", "Eval") for suffix in (".txt", ".csv")]
         path = next((path for path in paths if path.is_file()), None)
         if path is not None:
-            lists[what] = read_list(path, columns)
-        elif what in taken:
-            raise DataError(f"{taken[what]} takes {paths[0]} (or csv; or in Anno or Eval), which does not exist")
+            lists[content] = read_list(path, columns)
+        elif content in needed:
+            raise DataError(f"{needed[content]} needs {paths[0]} (or .csv, or in Anno or Eval), which does not exist")
     if not lists.keys() & {"identities", "landmarks"}:
-        raise DataError(f"data.root={top} holds neither identity_CelebA.txt nor {points}.txt (nor csv, Anno or Eval)")
+        raise DataError(
+            f"data.root={top} holds neither identity_CelebA.txt nor {points}.txt (or .csv, or in Anno or Eval)"
+        )
     if "identities" in lists:
         numbers = lists["identities"].values
-        lists["identities"].check(((numbers >= 0) & (numbers % 1 == 0))[:, 0], "an identity is a whole number")
+        lists["identities"].check(((numbers >= 0) & (numbers % 1 == 0))[:, 0], "an identity must be a whole number")
     if "parts" in lists:
-        lists["parts"].check(np.isin(lists["parts"].values[:, 0], range(len(PARTS))), "a part is 0, 1 or 2")
+        lists["parts"].check(np.isin(lists["parts"].values[:, 0], range(len(PARTS))), "a part must be 0, 1 or 2")
     return lists

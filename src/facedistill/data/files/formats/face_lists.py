@@ -1,8 +1,8 @@
-"""What InsightFace puts beside ``train.rec``: ``train.lst``, the images' files, and ``property``, what they are.
+"""The text files beside InsightFace's ``train.rec``: ``train.lst``, the paths of the images, and ``property``.
 
-A line of the list is an image, its columns between tabs: InsightFace's ``flag path label …``, where the order of the
-lines is that of the keys, or MXNet's ``index label … path``, where the order of the indices is, and lines may be
-shuffled. The paths are those of the machine that packed the images. ``property`` is one line, ``classes,height,width``.
+Each line of the list is an image, in columns separated by tabs: InsightFace's ``flag path label …``, with lines in the
+order of the keys, or MXNet's ``index label … path``, with indices in the order of the keys and possibly shuffled lines.
+Paths are those on the machine that packed the images. ``property`` is one line, ``classes,height,width``.
 
 Sources: InsightFace ``src/common/face_preprocess.py`` (``parse_lst_line``), ``src/data/face2rec2.py`` (``read_list``)
 and ``src/common/face_image.py`` (``load_property``); MXNet ``tools/im2rec.py`` (``read_list``).
@@ -38,7 +38,7 @@ class Property(NamedTuple):
 
 
 def read_property(path: Path) -> Property:
-    """Raises ``DataError`` where the file is not one line of three numbers from 1."""
+    """Raises ``DataError`` if the file is not one line of three positive numbers."""
     lines = [(number, line) for number, line in lines_of(path) if not line.isspace()][:2]
     match = _PROPERTY.fullmatch(lines[0][1]) if lines else None
     values = [int(word) for word in match.groups()] if match else []
@@ -49,51 +49,55 @@ def read_property(path: Path) -> Property:
 
 
 def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
-    """``identity/file``, the last two parts of its path, of every image of a set.
+    """``identity/file``, the last two parts of the path, of every image.
 
     Args:
-        path: of the list.
-        keys: [N], ascending, of the images.
-        labels: [N], theirs.
+        path: the list.
+        keys: int64 [N], of the images, ascending.
+        labels: int64 [N], of the images.
 
     Raises:
-        DataError: names the line: it is none, or of another image's label, a name or an index is there twice, or there
-            are fewer or more lines than images.
+        DataError: a line can't be parsed, or its label is not that of the image; a name or an index is there twice; or
+            there are fewer or more lines than images. Names the line.
     """
 
     def fault(line: int, what: str) -> DataError:
-        return DataError(f"{path}, line {line}: {what}. Move {path.name} away, and images are known by their keys")
+        return DataError(
+            f"{path}, line {line}: {what}. Without {path.name}, images are named by their keys: move it away"
+        )
 
     names: list[str] = []
     indices, given, lines = array("q"), array("q"), array("q")
     seen: set[str] = set()
-    form: re.Pattern[str] | None = None  # the first line's
+    pattern: re.Pattern[str] | None = None  # that of the first line
     number = 0
     for number, line in lines_of(path):
         text = line.strip()
         if not text:
             continue
-        match = form.fullmatch(text) if form else _MXNET.fullmatch(text) or _INSIGHTFACE.fullmatch(text)
+        match = pattern.fullmatch(text) if pattern else _MXNET.fullmatch(text) or _INSIGHTFACE.fullmatch(text)
         if not match:
-            raise fault(number, "expected `flag path label` or `index label path`, tabs between, a folder in the path")
+            raise fault(
+                number, "expected `flag path label` or `index label path`, separated by tabs, with a folder in path"
+            )
         if len(names) == len(keys):
-            raise fault(number, f"one more than the {len(keys)} images")
-        form = match.re
+            raise fault(number, f"there are only {len(keys)} images")
+        pattern = match.re
         name = f"{match['identity']}/{match['file']}"
         if name in seen:
-            raise fault(number, f"a second line of {name[:60]}")
+            raise fault(number, f"a second line for {name[:60]}")
         seen.add(name)
         names.append(name)
-        indices.append(int(match["index"]) if form is _MXNET else number)
+        indices.append(int(match["index"]) if pattern is _MXNET else number)
         given.append(int(match["label"]))
         lines.append(number)
     if len(names) < len(keys):
-        raise fault(number, f"the last, after {len(names)} of {len(keys)} images")
+        raise fault(number, f"the list ends after {len(names)} of {len(keys)} images")
     order = np.argsort(indices, kind="stable")
     index, label = np.array(indices)[order], np.array(given)[order]
-    for place in np.flatnonzero(label != labels)[:1]:
-        what = f"label {label[place]}, but the image of key {keys[place]} has label {labels[place]}"
-        raise fault(lines[order[place]], what)
-    for place in np.flatnonzero(index[1:] == index[:-1])[:1]:
-        raise fault(lines[order[place + 1]], f"a second line of index {index[place]}")
-    return [names[place] for place in order.tolist()]
+    for i in np.flatnonzero(label != labels)[:1]:
+        what = f"label {label[i]}, but the image of key {keys[i]} has label {labels[i]}"
+        raise fault(lines[order[i]], what)
+    for i in np.flatnonzero(index[1:] == index[:-1])[:1]:
+        raise fault(lines[order[i + 1]], f"a second line for index {index[i]}")
+    return [names[i] for i in order.tolist()]

@@ -1,9 +1,9 @@
-"""What a pickle says, without doing what it says.
+"""Reads a pickle without executing it.
 
-A pickle is a program (Python's ``pickletools.py`` documents its operations), and other people's programs are not run.
-The operations that make bytes, whole numbers, tuples and lists are followed; what would be called is noted, not called.
-Python's ``Unpickler`` with a strict ``find_class`` would not do: a memo index of 2³¹ makes it ask for 32 GiB, and NumPy
-believes the state that an array or a type is given.
+A pickle is a program (Python's ``pickletools.py`` documents its operations), and downloaded programs must not run.
+Operations that make bytes, whole numbers, tuples and lists are interpreted; calls are recorded, not made. Python's
+``Unpickler`` with a strict ``find_class`` is not enough: a memo index of 2³¹ makes it allocate 32 GiB, and NumPy trusts
+the state that it gets for an array or a dtype.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from facedistill.errors import DataError
 
-MAX_STRING = 2**25  # bytes: no image has as many
-MAX_STEPS = 1_000_000  # operations: 14,000 images in NumPy arrays take 0.4 million
+MAX_STRING = 2**25  # bytes; no image has as many
+MAX_STEPS = 1_000_000  # operations; 14,000 images in NumPy arrays need 0.4 million
 AGAIN = "Never unpickle it; get it again from where it is published"
 
 _OPERATIONS = {operation.code.encode("latin-1"): operation for operation in pickletools.opcodes}
@@ -26,12 +26,12 @@ _PUSHED |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTE
 _PUSHED |= {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE"}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_ENCODE = "_codecs encode"  # Python 3 writes bytes so for Python 2
+_ENCODE = "_codecs encode"  # how Python 3 writes bytes for Python 2
 
 
 @dataclass(slots=True)
 class Call:
-    """A call that a pickle asks for: ``module name``, arguments, and the state that the result would be given."""
+    """A call in a pickle: ``module name``, its arguments, and the state that the result would get."""
 
     name: str
     arguments: Any
@@ -39,20 +39,20 @@ class Call:
 
 
 def read_inert(data: bytes, names: Collection[str]) -> Any:
-    """What a pickle makes, in time and memory that its length and ``MAX_STEPS`` bound.
+    """The contents of a pickle, in time and memory bounded by its length and ``MAX_STEPS``.
 
-    Texts come as their Latin-1 bytes, so those of Python 2 and 3 are alike; only a name is a ``str``.
+    Strings are returned as their Latin-1 bytes, so that those of Python 2 and 3 are alike; only names are ``str``.
 
     Args:
-        names: ``module name`` of everything it may ask for, ``numpy._core`` as ``numpy.core``.
+        names: every allowed ``module name``, with ``numpy._core`` written as ``numpy.core``.
 
     Raises:
-        DataError: names the byte and what is wrong; the operation is one that files of bytes have no use for, or asks
-            for another name, or the pickle is damaged.
+        DataError: the pickle is damaged, uses another name, or an operation that bytes and numbers don't need. Names
+            the byte.
     """
     file = _File(data)
     stack: list[Any] = []
-    below: list[list[Any]] = []  # the stacks under the marks
+    below: list[list[Any]] = []  # the stacks below the marks
     memo: dict[int, Any] = {}
     for _ in range(MAX_STEPS):
         start = file.tell()
@@ -103,13 +103,13 @@ def read_inert(data: bytes, names: Collection[str]) -> Any:
                 case _:
                     raise DataError(f"the operation {operation}, which bytes and numbers do not need. {AGAIN}")
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            why = error if isinstance(error, DataError) else f"damaged, or no pickle ({str(error)[:80]}). {AGAIN}"
+            why = error if isinstance(error, DataError) else f"damaged, or not a pickle ({str(error)[:80]}). {AGAIN}"
             raise DataError(f"byte {start}: {why}") from error
     raise DataError(f"more than {MAX_STEPS} operations. {AGAIN}")
 
 
 class _File(io.BytesIO):
-    """Gives as much as it is asked for or raises, and never more than ``MAX_STRING``."""
+    """Reads exactly the requested size or raises, and never more than ``MAX_STRING``."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         assert size is not None
@@ -117,7 +117,7 @@ class _File(io.BytesIO):
             raise DataError(f"a string of {size} bytes, more than any image has. {AGAIN}")
         data = super().read(size)
         if len(data) < size:
-            raise DataError("the file ends too early, it has been cut off. Get it again")
+            raise DataError("the file ends too early; it has been cut off. Get it again")
         return data
 
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -125,15 +125,15 @@ class _File(io.BytesIO):
 
 
 def _next(file: _File) -> tuple[str, Any]:
-    """The next operation's name and argument."""
+    """Name and argument of the next operation."""
     code = file.read(1)
     operation = _OPERATIONS.get(code)
     if operation is None:
-        raise DataError(f"{str(code)[1:]} begins no operation: damaged, or no pickle. {AGAIN}")
-    if operation.name == "STRING":  # a literal of Python 2, of which pickletools reads ASCII only
+        raise DataError(f"{str(code)[1:]} is not an operation: damaged, or not a pickle. {AGAIN}")
+    if operation.name == "STRING":  # a literal of Python 2; pickletools reads only ASCII
         line = file.readline()
         if len(line) < 3 or line[:1] + line[-2:] not in (b"''\n", b'""\n'):
-            raise DataError(f"a string without its quotes: damaged, or no pickle. {AGAIN}")
+            raise DataError(f"a string without quotes: damaged, or not a pickle. {AGAIN}")
         return operation.name, line[1:-2].decode("unicode-escape").encode("latin-1")
     argument = operation.arg.reader(file) if operation.arg else None
     if isinstance(argument, str) and operation.name != "GLOBAL":
@@ -150,5 +150,5 @@ def _checked(name: str, names: Collection[str]) -> str:
 
 def _latin1(text: bytes, encoding: bytes) -> bytes:
     if encoding != b"latin1":
-        raise DataError(f"bytes in another encoding than Latin-1. {AGAIN}")
+        raise DataError(f"bytes in an encoding other than Latin-1. {AGAIN}")
     return text

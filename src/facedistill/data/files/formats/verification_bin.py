@@ -1,8 +1,8 @@
 """InsightFace's verification sets: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin``, ``calfw.bin``, ``cplfw.bin``.
 
 A pickle of ``(bins, issame_list)``: 2·P encoded images, of which 2i and 2i + 1 are compared, and P answers. InsightFace
-(https://github.com/deepinsight/insightface) writes files as bytes (``src/data/lfw2pack.py``) or what ``cv2.imencode``
-returns, an array [n, 1] or [n] by its version (``src/data/cfp2pack.py``), from Python 2 or 3, and reads them by
+(https://github.com/deepinsight/insightface) writes images as bytes (``src/data/lfw2pack.py``) or as ``cv2.imencode``
+returns them, arrays [n, 1] or [n] by version (``src/data/cfp2pack.py``), from Python 2 or 3, and reads them with
 ``pickle.load(f, encoding="bytes")`` (``recognition/arcface_torch/eval/verification.py``, ``load_bin``).
 """
 
@@ -18,7 +18,7 @@ from facedistill.data.files.faults import located
 from facedistill.data.files.formats.inert_pickle import AGAIN, Call, read_inert
 from facedistill.errors import DataError
 
-MAX_BYTES = 350_000_000  # of a file, which is read whole: 14,000 images, as many as cfp_fp.bin has, of 25 kB
+MAX_BYTES = 350_000_000  # of a file, all of which is read: 14,000 images, as in cfp_fp.bin, of 25 kB
 _NAMES = {
     "numpy ndarray",
     "numpy dtype",
@@ -31,41 +31,41 @@ _ORDERS = {b"|", b"=", b"<", b">"}
 
 
 class VerificationPairs(NamedTuple):
-    """Encoded images, of which 2i and 2i + 1 are compared, and whether they show one person: bool [P]."""
+    """Encoded images, of which 2i and 2i + 1 are compared, and whether they show the same person: bool [P]."""
 
     images: list[bytes]
     same: NDArray[np.bool_]
 
 
 def read_verification_bin(path: Path) -> VerificationPairs:
-    """The pairs of a file, whatever wrote it. Nothing in it is run; the worst file takes seconds and less than 1 GB.
+    """The pairs of a file. Nothing in it is executed; the worst file takes seconds and less than 1 GB.
 
     Raises:
         DataError: names the file, the byte or the image, and what is wrong.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has more than {MAX_BYTES} bytes, no verification set is that large. {AGAIN}")
+            raise DataError(f"{path} has more than {MAX_BYTES} bytes; no verification set is that large. {AGAIN}")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     with located(str(path)):
         if data.startswith(b"PK\x03\x04"):
-            raise DataError("byte 0: a zip, no pickle: unpack it, and name the .bin file in it")
+            raise DataError("byte 0: a zip, not a pickle: unpack it, and name the .bin file in it")
         return _pairs(read_inert(data, _NAMES))
 
 
-def _pairs(told: Any) -> VerificationPairs:
-    match told:
+def _pairs(content: Any) -> VerificationPairs:
+    match content:
         case [[*bins], answers]:
             pass
         case _:
-            raise DataError("holds no list of images with a list of answers. Is it a verification set?")
+            raise DataError("not a list of images with a list of answers. Is it a verification set?")
     if isinstance(answers, Call):
         answers = _array(answers)[0].reshape(-1)
     count = len(answers) if isinstance(answers, list | tuple | np.ndarray) else 0
     if not bins or len(bins) != 2 * count:
-        raise DataError(f"{len(bins)} images and {count} answers, expected two images an answer. Get it again")
+        raise DataError(f"{len(bins)} images and {count} answers, expected two images per answer. Get it again")
     images, same = [], []
     for number, image in enumerate(bins):
         with located(f"image {number} (from 0)"):
@@ -95,7 +95,7 @@ def _answer(value: Any) -> bool:
 
 
 def _array(call: Call) -> tuple[NDArray[Any], bytes]:
-    """The array, or the scalar, that a call would make of bytes of the file, as a view of them, and these."""
+    """The array or scalar that a call would make, as a view of bytes of the file, and these bytes."""
     shape: Any = ()
     match call:
         case Call("numpy.core.multiarray _reconstruct", _, [_, shape, kind, _, bytes(data)]):
@@ -110,7 +110,7 @@ def _array(call: Call) -> tuple[NDArray[Any], bytes]:
         case Call("numpy dtype", [bytes(code), *_], [_, bytes(order), *_]) if code in _TYPES and order in _ORDERS:
             pass
         case _:
-            raise DataError(f"an array of something else than booleans and whole numbers. {AGAIN}")
+            raise DataError(f"an array of something other than booleans and whole numbers. {AGAIN}")
     try:
         return np.frombuffer(data, (order + code).decode()).reshape(shape), data
     except (ArithmeticError, TypeError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""The forms in which sets of identities circulate: folders, RecordIO, TSV. Each is one file here."""
+"""The layouts in which data sets of identities are published: folders, RecordIO, TSV."""

@@ -1,4 +1,4 @@
-"""Which form a folder or a file has."""
+"""Recognizes the layout of a folder or file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from facedistill.data.files.layouts.tsv import TsvLayout
 from facedistill.data.files.photos import data_folder
 from facedistill.errors import DataError
 
-_FILES = {".rec": RecordIOLayout, ".tsv": TsvLayout}
+_LAYOUTS = {".rec": RecordIOLayout, ".tsv": TsvLayout}
 
 
 def find_layout(root: str, faults: Faults) -> Layout:
-    """The images of ``data.root``: a .rec or a .tsv file, a folder that has one, or a folder of folders.
+    """The images of ``data.root``: a .rec or .tsv file, a folder that holds one, or a folder of folders.
 
     Raises:
-        DataError: it has none of them, or several.
+        DataError: it is none of these, or holds several files.
     """
     path = Path(root).expanduser()
-    if path.is_file() and path.suffix.lower() in _FILES:
-        return _FILES[path.suffix.lower()](path)
+    if path.is_file() and path.suffix.lower() in _LAYOUTS:
+        return _LAYOUTS[path.suffix.lower()](path)
     top = data_folder(root)
-    files = sorted(file for file in top.iterdir() if file.suffix.lower() in _FILES and file.is_file())
+    files = sorted(file for file in top.iterdir() if file.suffix.lower() in _LAYOUTS and file.is_file())
     training = [file for file in files if file.stem.lower() == "train"] or files
     if len(training) > 1:
         raise DataError(

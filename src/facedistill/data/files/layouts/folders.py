@@ -1,4 +1,4 @@
-"""One folder an identity, as CASIA-WebFace and LFW are laid out: ``<folder>/<identity>/<image>``."""
+"""One folder per identity, as in CASIA-WebFace and LFW: ``<folder>/<identity>/<image>``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from facedistill.system.files import hash_of_lines
 
 
 class _Photo(NamedTuple):
-    """An image file of ``identity`` (the name of its folder), with its size in bytes and date in ns."""
+    """An image file: ``identity`` is the name of its folder, ``size`` in bytes, ``modified`` in ns."""
 
     identity: str
     file: str
@@ -30,43 +30,42 @@ class _Photo(NamedTuple):
 
 
 class FolderLayout(Layout):
-    """Every image, sorted by the names of folder and file. Links are followed."""
+    """All images, sorted by the names of folder and file. Links are followed.
+
+    Raises:
+        DataError: there is no folder. Unless ``faults`` skips them: a folder without an image, two names that differ
+            only in case, in the encoding of accents or in the suffix, a broken link.
+    """
 
     kind = "folders"
 
     def __init__(self, path: Path, faults: Faults) -> None:
-        """Find the images.
-
-        Raises:
-            DataError: there is no folder; or what ``faults`` does not leave out: a folder without an image, two names
-                that differ only in case, in the coding of accents or in the suffix, a link to nothing.
-        """
         self.path, self._faults = path, faults
-        people = self._everyone()
+        people = self._photos_by_identity()
         self.identities = list(people)
         self._photos = [photo for photos in people.values() for photo in photos]
         self.labels = np.repeat(np.arange(len(people)), [len(photos) for photos in people.values()])
 
     def prepare(self, cache_dir: Path) -> None:
-        """Everything is known from the start."""
+        """Nothing to do: the folders have been read already."""
 
     def name(self, number: int) -> str:
         photo = self._photos[number]
         return f"{photo.identity}/{photo.file}"
 
-    def place(self, number: int) -> str:
+    def location(self, number: int) -> str:
         return self._photos[number].path
 
     def open(self, number: int) -> Image.Image:
         return open_photo(Path(self._photos[number].path))
 
     def contents(self, min_images: int) -> dict[str, Any]:
-        """Names and sizes of files, not their dates: a copy of the data is the same data."""
+        """Names and sizes of the files, not their dates: a copy of the data is the same data."""
         numbers = self.enough(min_images)
         return {"files": self.hash_of_files(numbers), "images": len(numbers)}
 
     def hash_of_files(self, numbers: Iterable[int]) -> str:
-        """Of names and sizes."""
+        """Hash of the names and sizes of images."""
         photos = (self._photos[number] for number in numbers)
         return hash_of_lines(f"{photo.identity}/{photo.file}/{photo.size}" for photo in photos)
 
@@ -74,13 +73,12 @@ class FolderLayout(Layout):
         dates = hash_of_lines(str(self._photos[number].modified) for number in numbers)
         return [str(self.path), self.hash_of_files(numbers), dates]
 
-    def _everyone(self) -> dict[str, list[_Photo]]:
-        """The images of every identity, sorted by identity and file name."""
+    def _photos_by_identity(self) -> dict[str, list[_Photo]]:
         with os.scandir(self.path) as entries:
             folders = [entry for entry in entries if entry.is_dir()]
         if not folders:
             refuse_archive(self.path)
-            raise DataError(f"{self.path} holds no folder: one folder an identity is expected")
+            raise DataError(f"{self.path} holds no folder: one folder per identity is expected")
         return {folder.name: self._photos_of(folder) for folder in self._sorted(folders, _plain)}
 
     def _photos_of(self, folder: os.DirEntry[str]) -> list[_Photo]:
@@ -92,14 +90,14 @@ class FolderLayout(Layout):
         for file in self._sorted(files, lambda name: _plain(name.rpartition(".")[0])):
             try:
                 stat = file.stat()
-            except OSError as error:  # a link to nothing
+            except OSError as error:  # a broken link
                 self._faults.add(f"{file.path}: {error.strerror}")
                 continue
             photos.append(_Photo(folder.name, file.name, file.path, stat.st_size, stat.st_mtime_ns))
         return photos
 
     def _sorted(self, entries: list[os.DirEntry[str]], plain: Callable[[str], str]) -> list[os.DirEntry[str]]:
-        """By name, without every entry whose ``plain`` name another has: only case, accents or suffix differ."""
+        """Sorted by name; of entries with the same ``plain`` name, only the first."""
         first: dict[str, os.DirEntry[str]] = {}
         for entry in sorted(entries, key=lambda entry: entry.name):
             other = first.setdefault(plain(entry.name), entry)

@@ -1,4 +1,4 @@
-"""What a source asks of images of identities, whatever form they come in."""
+"""Data sets of identities: what sources need from them, however their files are laid out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 
 
 class Layout(abc.ABC):
-    """N images in a fixed order, by number. What the attributes say is known once ``prepare`` has been called.
+    """N images in a fixed order, addressed by number. The attributes are valid after ``prepare``.
 
     Attributes:
-        kind: what the form is called.
+        kind: the name of the layout.
         path: the folder or the file.
         identities: names, in the order of their labels; some may have no image.
-        labels: int64 [N], of identities.
-        notes: what a person should know.
+        labels: int64 [N], the identity of each image.
+        notes: remarks for people.
     """
 
     kind: str
@@ -32,30 +32,30 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, cache_dir: Path) -> None:
-        """Find the images; an index that takes long to make is kept in ``cache_dir``. Raises ``DataError``."""
+        """Find the images; an index that is slow to make is kept in ``cache_dir``. Raises ``DataError``."""
 
     @abc.abstractmethod
     def name(self, number: int) -> str:
-        """``identity/image``: decides the side of the split, and is looked up in lists of landmarks."""
+        """``identity/image``: decides the side of the split, and is the name in lists of annotations."""
 
     @abc.abstractmethod
-    def place(self, number: int) -> str:
-        """Where an image lies, for a complaint about it."""
+    def location(self, number: int) -> str:
+        """Where an image is, for error messages."""
 
     @abc.abstractmethod
     def open(self, number: int) -> Image.Image:
-        """An image, upright and RGB. Raises ``DataError`` with its place."""
+        """An image, upright and RGB. Raises ``DataError`` with its location."""
 
     @abc.abstractmethod
     def contents(self, min_images: int) -> dict[str, Any]:
-        """What the images of identities with enough of them are, wherever they lie; part of the identity of a run.
+        """What identifies the images of identities with enough of them, on any disk; part of the identity of a run.
 
-        JSON-able, and cheap: there need have been no ``prepare``.
+        JSON-able and cheap; works without ``prepare``.
         """
 
     @abc.abstractmethod
     def stamp(self, numbers: NDArray[np.int64]) -> Any:
-        """What changes with every change of some images, dates included: pixels kept from before are stale then."""
+        """Changes whenever these images change, or their paths or dates: decoded pixels are then out of date."""
 
     def enough(self, min_images: int) -> NDArray[np.int64]:
         """The images of identities with at least ``min_images`` of them, int64 [M], ascending."""
@@ -68,7 +68,7 @@ class FileLayout(Layout):
     @property
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """Of what the file holds; cheap."""
+        """Identifies the contents of the file; cheap."""
 
     def contents(self, min_images: int) -> dict[str, Any]:
         return {"file": self.fingerprint, "min_images": min_images}

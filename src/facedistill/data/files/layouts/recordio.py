@@ -1,4 +1,4 @@
-"""InsightFace's RecordIO: ``train.rec``, where they are with ``train.idx``, ``train.lst`` and ``property``."""
+"""InsightFace's RecordIO: ``train.rec``, with ``train.idx``, ``train.lst`` and ``property`` if they exist."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from facedistill.data.files.photos import decode_photo
 
 
 class RecordIOLayout(FileLayout):
-    """The images of a .rec file in the order of their keys.
+    """The images of a .rec file in the order of their keys. ``DataError`` if it can't be read.
 
-    Their names are those of ``train.lst``. Without it they are ``label/key``: the 80/20 split is then another one than
-    that of the same images in folders.
+    They are named by ``train.lst``, or else ``label/key``: then the 80/20 split differs from that of the same images in
+    folders.
     """
 
     kind = "RecordIO"
 
     def __init__(self, path: Path) -> None:
-        """Read the index, or go through the records where there is none. Raises ``DataError``."""
         self.path = path
         self._file = RecordFile(path)
 
     def prepare(self, cache_dir: Path) -> None:
         self._records = FaceRecords(self._file)
-        about = self.path.with_name("property")
+        properties = self.path.with_name("property")
         numbers, self.labels = np.unique(self._records.labels, return_inverse=True)
         self._names = self._records.names
         self.identities = [str(number) for number in numbers]
@@ -39,19 +38,19 @@ class RecordIOLayout(FileLayout):
             folders = [self._names[number].rpartition("/")[0] for number in first]
             if len(set(folders)) == len(folders):
                 self.identities = folders
-        if about.is_file() and (classes := read_property(about).classes) != len(numbers):
-            self.notes = [f"{about} promises {classes:,} identities"]
+        if properties.is_file() and (classes := read_property(properties).classes) != len(numbers):
+            self.notes = [f"{properties} announces {classes:,} identities"]
 
     def name(self, number: int) -> str:
         if self._names is not None:
             return self._names[number]
         return f"{self._records.labels[number]}/{self._records.keys[number]}"
 
-    def place(self, number: int) -> str:
+    def location(self, number: int) -> str:
         return f"{self.path}, key {self._records.keys[number]}"
 
     def open(self, number: int) -> Image.Image:
-        return decode_photo(self._records.image(number), self.place(number))
+        return decode_photo(self._records.image(number), self.location(number))
 
     @property
     def fingerprint(self) -> str:

@@ -13,11 +13,11 @@ from facedistill.data.files.layouts.layout import FileLayout
 from facedistill.data.files.photos import decode_photo
 from facedistill.errors import DataError
 
-_ENDS = 2**20  # bytes, of the beginning and the end
+_HASHED = 2**20  # bytes at the beginning and at the end
 
 
 class TsvLayout(FileLayout):
-    """The images of the file in its order. Their names are those of the JPEGs that people unpack from it."""
+    """The images in the order of the file, named like the JPEGs that people unpack from it."""
 
     kind = "TSV"
 
@@ -31,22 +31,22 @@ class TsvLayout(FileLayout):
     def name(self, number: int) -> str:
         return f"{self._lines.names[number].decode()}.jpg"
 
-    def place(self, number: int) -> str:
+    def location(self, number: int) -> str:
         return f"{self.path}, line {number + 1}"
 
     def open(self, number: int) -> Image.Image:
-        return decode_photo(self._lines.image(number), self.place(number))
+        return decode_photo(self._lines.image(number), self.location(number))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of its size, its beginning and its end: reading 90 GB would take minutes."""
+        """Hash of the size, the beginning and the end of the file: reading all 90 GB would take minutes."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, 2)
                 file.seek(0)
-                digest = hashlib.sha256(b"%d" % size + file.read(_ENDS))
-                file.seek(max(0, size - _ENDS))
-                digest.update(file.read(_ENDS))
+                digest = hashlib.sha256(b"%d" % size + file.read(_HASHED))
+                file.seek(max(0, size - _HASHED))
+                digest.update(file.read(_HASHED))
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}") from error
         return digest.hexdigest()[:32]
