@@ -1,105 +1,91 @@
-"""Finished runs that were never trained: every cell of the tables, with numbers drawn by seed."""
+"""Finished runs that were never trained: every cell of the tables, with random numbers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from facedistill.config.choices import nodes
+from facedistill.config.compose import compose_config
+from facedistill.config.schema import Config, InitConfig, TargetConfig
+from facedistill.config.typed import typed
 from facedistill.report.tables import Row, Table, tables
+from facedistill.runs.record import RECORD, Record
+from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
-from facedistill.system.files import hash_of
+from made_records import record_of
 
 SAMPLES, PAIRS = 120, 60
+_task = cache(compose_config)  # a third of a second for every cell would be a minute
 
 
-def record_of(table: Table, row: Row, seed: int, score: float, **changed: Any) -> dict[str, Any]:
-    """A record as a run writes it; ``changed``: keys of its configuration."""
-    config: dict[str, Any] = {
-        "task": {"name": row.task, "softmax": row.softmax or None, "metric": table.metric},
-        "init": {"name": row.init},
-        "target": {"name": row.target, "views": "all", "bank": "float16"},
-        "data": {"name": table.data},
-        "model": {"name": "resnet_small"},
-        "teacher": {"model": {"name": "resnet_small"}},
-        "rate": row.rate,
-        "seed": seed,
-        "schedule": {"epochs": 2},
-        "learning_rates": {},
-        "batch_sizes": {},
-        "image": {"resize": 48, "crop": 40},
-    } | changed
-    recipe = {
-        "version": 2,
-        "threads": 1,
-        "precision": "32-true",
-        "target": {"name": row.target},
-        "task": {"name": row.task, "softmax": row.softmax},
-        "rate": row.rate,
-        "init": row.init,
-        "data": {"name": config["data"]["name"]},
-        "image": config["image"],
-        "optimizer": {},
-        "learning_rates": [0.1, 0.01],
-        "seed": config["seed"],
-        "parents": {},
-    }
-    identity = hash_of(recipe)
-    axes = [row.task + ("-softmax" if row.softmax else ""), f"r{row.rate}", row.init, row.target, table.data]
-    key = f"test/{table.metric}"
-    return {
-        "identity": identity,
-        "name": "-".join([*axes, f"s{seed}", identity]),
-        "role": "teacher" if row.rate == 1 else "student",
-        "group": None,
-        "overrides": [f"rate={row.rate}", f"init={row.init}", f"target={row.target}", f"seed={seed}", "cells=7"],
-        "recipe": recipe,
-        "config": config,
-        "parents": {},
+@cache
+def _target(name: str) -> TargetConfig:
+    return compose_config([f"target={name}"]).target
+
+
+def config_of(table: Table, row: Row, seed: int) -> Config:
+    """The configuration of a cell, from the parts of composed ones."""
+    base = _task((f"task={row.task}", *(["task.softmax=true"] if row.softmax else [])))
+    init: InitConfig = typed(InitConfig, nodes("init")[row.init])
+    data = {**base.data, "name": table.data}
+    return replace(base, data=data, rate=row.rate, init=init, target=_target(row.target), seed=seed)
+
+
+def record_in(table: Table, row: Row, seed: int, score: float, **changes: Any) -> Record:
+    """The record of a cell; ``changes`` replace some of it."""
+    words = (f"rate={row.rate}", f"init={row.init}", f"target={row.target}", f"seed={seed}", "cells=7")
+    run = Run(config_of(table, row, seed), words, {"name": table.data}, {})
+    fields: dict[str, Any] = {
         "metrics": {table.metric: score, "pairs": 90.0 + seed if row.task == "classify" else None},
-        "teacher_score": None,
-        "history": [{"epoch": epoch, key: score - 1 + epoch, "train/loss": 1.0, "seconds": 1.0} for epoch in range(2)],
-        "data": {"identities": 3, "train": 10, "test": SAMPLES},
+        "history": [{"epoch": epoch, f"test/{table.metric}": score - 1 + epoch} for epoch in range(2)],
         "params": 1_000_000 // row.rate**2,
-        "params_with_classifier": 1_000_100 // row.rate**2,
         "macs": 10_000_000 // row.rate**2,
         "latency_ms": 2.0 / row.rate,
-        "weights_bytes": 1,
         "seconds": 36.0,
-        "images_per_second": 100.0,
         "versions": {"facedistill": "0.1.0", "torch": "2.14.1"},
         "device": {"accelerator": "auto", "name": "x86_64", "threads": 1},
     }
+    return record_of(run, **{**fields, **changes})
 
 
-def write_run(runs: Path, record: dict[str, Any], draw: np.random.Generator | None = None) -> Path:
-    """The directory of a run with its record and, with ``draw``, its sample_scores and a picture."""
-    directory = runs / record["name"]
+def write_run(runs: Path, record: Record, draw: np.random.Generator | None = None) -> Path:
+    """The directory of a run with its record and, with ``draw``, its scores by sample and a picture."""
+    directory = runs / record.name
     directory.mkdir(parents=True)
-    (directory / "record.json").write_text(json.dumps(record))
+    (directory / RECORD).write_text(json.dumps(asdict(record)))
     if draw is not None:
-        score = next(value for value in record["metrics"].values() if value is not None)
-        said = draw.gamma(9, score / 9, SAMPLES) if record["config"]["task"]["name"] == "align" else None
-        right = np.where(draw.random(SAMPLES) < score / 100, 100.0, 0.0) if said is None else said
+        score = next(iter(record.scores.values()))
+        errors = draw.gamma(9, score / 9, SAMPLES) if record.cell.task == "align" else None
+        scores = np.where(draw.random(SAMPLES) < score / 100, 100.0, 0.0) if errors is None else errors
         same = np.arange(PAIRS) % 2 == 0
-        SampleScores(right.astype(np.float32), draw.normal(same, 0.5).astype(np.float32), same).save(directory)
+        SampleScores(scores.astype(np.float32), draw.normal(same, 0.5).astype(np.float32), same).save(directory)
         Image.new("RGB", (1144, 400), (200, 180, 170)).save(directory / "samples.png")
     return directory
 
 
-def write_tables(runs: Path, seeds: Sequence[int], data: str = "synthetic") -> list[dict[str, Any]]:
+def write_tables(runs: Path, seeds: Sequence[int], data: str = "synthetic") -> list[Record]:
     """Every cell of every table once a seed; their records."""
     draw, records = np.random.default_rng(0), {}
     for table in tables([data, f"{data}_large"], data):
         for row in table.rows:
             for seed in seeds:
-                score = float(draw.uniform(3, 5) if table.errors else draw.uniform(60, 90))
-                record = record_of(table, row, seed, round(score, 3))
-                records.setdefault(record["name"], record)
+                score = float(draw.uniform(3, 5) if table.lower_is_better else draw.uniform(60, 90))
+                record = record_in(table, row, seed, round(score, 3))
+                records.setdefault(record.name, record)
     for record in records.values():
         write_run(runs, record, draw)
     return list(records.values())
+
+
+def damage(directory: Path, **changes: Any) -> None:
+    """Change keys of the record in a run's directory."""
+    path = directory / RECORD
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -1,15 +1,15 @@
-"""The rule that answers the claims: what it compares, in which direction, and what it says of made-up intervals."""
+"""The rule that decides the claims: what it compares, in which direction, and its verdict on given intervals."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from records import record_in
 
-from facedistill.report.claims import CLAIMS, Answer, Verdict, answers, overall, verdict
+from facedistill.report.claims import CLAIMS, Assessment, Verdict, assess, overall, verdict
 from facedistill.report.statistics import Difference
-from facedistill.report.study import Filled, Study
-from facedistill.report.tables import Row, Table, tables
+from facedistill.report.study import FilledTable, Study
+from facedistill.report.tables import tables
 
 HOLDS, FAILS, UNDECIDED, MISSING = Verdict
 COUNTS = {"C1": 2, "C2": 7, "C3": 1, "C4": 4, "C5": 21, "C6": 12, "C7": 13, "K1": 3, "K2": 6}
@@ -37,7 +37,7 @@ def interval(low: float, mean: float, high: float, seeds: int = 3) -> Difference
         (interval(0.1, 1.0, 1.4), True, UNDECIDED),
     ],
 )
-def test_a_comparison_is_answered_by_effect_and_interval(
+def test_a_comparison_is_decided_by_effect_and_interval(
     found: Difference | None, same: bool, expected: Verdict
 ) -> None:
     assert verdict(found, 0.5, same) is expected
@@ -59,59 +59,44 @@ def test_a_claim_holds_where_all_of_it_does(verdicts: list[Verdict], expected: V
     assert overall(verdicts) is expected
 
 
-def record(table: Table, row: Row, seed: int, value: float) -> dict[str, Any]:
-    """As far as a filled table reads it."""
-    return {
-        "name": f"{table.number}-{row.label}-{seed}",
-        "config": {
-            "task": {"name": row.task, "softmax": row.softmax},
-            "rate": row.rate,
-            "init": {"name": row.init},
-            "target": {"name": row.target},
-            "seed": seed,
-        },
-        "metrics": {table.metric: value},
-    }
-
-
-def answered(path: Path, scores: Mapping[tuple[int, str], float], seeds: int = 3) -> dict[str, Answer]:
-    """Every cell at 50, but for some, by table and label; and a bit that all cells of a seed share."""
+def assessed(scores: Mapping[tuple[int, str], float], seeds: int = 3) -> dict[str, Assessment]:
+    """Every cell at 50 but for some, by table and label, plus an offset that all cells of a seed share."""
     filled = []
     for table in tables(["synthetic", "synthetic_large"]):
         records = [
-            record(table, row, seed, scores.get((table.number, row.label), 50.0) + seed / 10)
+            record_in(table, row, seed, scores.get((table.number, row.label), 50.0) + seed / 10)
             for row in table.rows
             for seed in range(seeds)
         ]
-        filled.append(Filled(table, records, 0, path, range(seeds)))
-    return {answer.name: answer for answer in answers(Study(path, [], filled, {}, []))}
+        filled.append(FilledTable(table, records, 0, range(seeds), lambda _: None))
+    return {claim.name: claim for claim in assess(Study(Path("runs"), [], filled, {}, []))}
 
 
-def test_every_claim_has_its_comparisons_each_once(tmp_path: Path) -> None:
-    found = answered(tmp_path, {})
-    assert {name: len(answer.findings) for name, answer in found.items()} == COUNTS
+def test_every_claim_has_its_comparisons_each_once() -> None:
+    found = assessed({})
+    assert {name: len(claim.findings) for name, claim in found.items()} == COUNTS
     assert found.keys() == CLAIMS.keys()
-    for answer in found.values():
-        told = [(f.comparison.table.data, f.comparison.table.number, f.comparison.label) for f in answer.findings]
-        assert len(set(told)) == len(told)
+    for claim in found.values():
+        compared = [(f.comparison.table.data, f.comparison.table.number, f.comparison.label) for f in claim.findings]
+        assert len(set(compared)) == len(compared)
 
 
-def test_where_all_cells_are_equal_only_sameness_holds(tmp_path: Path) -> None:
-    for answer in answered(tmp_path, {}).values():
-        for finding in answer.findings:
+def test_where_all_cells_are_equal_only_sameness_holds() -> None:
+    for claim in assessed({}).values():
+        for finding in claim.findings:
             assert finding.verdict is (HOLDS if finding.comparison.same else FAILS), finding.comparison.label
 
 
-def test_one_seed_decides_nothing(tmp_path: Path) -> None:
-    found = answered(tmp_path, {(1, "Scratch, soft"): 90.0}, seeds=1)
-    assert {answer.verdict for answer in found.values()} == {UNDECIDED}
-    assert found["C1"].told == "2 undecided"
+def test_one_seed_decides_nothing() -> None:
+    found = assessed({(1, "Scratch, soft"): 90.0}, seeds=1)
+    assert {claim.verdict for claim in found.values()} == {UNDECIDED}
+    assert found["C1"].tally == "2 undecided"
 
 
-def test_no_runs_are_said_to_be_missing(tmp_path: Path) -> None:
-    filled = [Filled(table, [], 0, tmp_path, [0]) for table in tables(["synthetic"])]
-    found = answers(Study(tmp_path, [], filled, {}, []))
-    assert {answer.verdict for answer in found} == {MISSING}
+def test_without_runs_claims_are_missing() -> None:
+    filled = [FilledTable(table, [], 0, [0], lambda _: None) for table in tables(["synthetic"])]
+    found = assess(Study(Path("runs"), [], filled, {}, []))
+    assert {claim.verdict for claim in found} == {MISSING}
 
 
 FULL = {(2, f"/{rate} full"): 60.0 for rate in (2, 4, 8)} | {(1, "full, soft"): 60.0}
@@ -153,19 +138,19 @@ JOINT = {(5, f"/{rate} {init}, soft"): 60.0 for rate in (2, 4, 8) for init in ("
     ],
 )
 def test_a_claim_holds_where_the_cells_are_as_the_paper_says(
-    tmp_path: Path, scores: Mapping[tuple[int, str], float], name: str
+    scores: Mapping[tuple[int, str], float], name: str
 ) -> None:
-    answer = answered(tmp_path, scores)[name]
-    assert answer.verdict is HOLDS, [(f.comparison.label, f.difference, f.verdict) for f in answer.findings]
+    claim = assessed(scores)[name]
+    assert claim.verdict is HOLDS, [(f.comparison.label, f.difference, f.verdict) for f in claim.findings]
     turned = {cell: 100.0 - value for cell, value in scores.items()}
-    assert answered(tmp_path, turned)[name].verdict is FAILS
+    assert assessed(turned)[name].verdict is FAILS
 
 
-def test_of_an_error_less_is_better_and_the_least_effect_is_a_share(tmp_path: Path) -> None:
+def test_of_an_error_less_is_better_and_the_least_effect_is_a_share() -> None:
     slightly = {(3, f"/8 {init}, hidden"): 49.5 for init in ("Pretrain", "Distill")}  # 1 % of 50
-    helped = [f for f in answered(tmp_path, slightly)["C4"].findings if "hidden" in f.comparison.label]
+    helped = [f for f in assessed(slightly)["C4"].findings if "hidden" in f.comparison.label]
     assert [round(f.difference.mean, 6) for f in helped if f.difference] == [0.5, 0.5]
-    assert {f.verdict for f in helped} == {FAILS}  # it is there, and less than what counts
+    assert {f.verdict for f in helped} == {FAILS}  # there is an effect, and it is less than what counts
     clearly = {(3, f"/8 {init}, hidden"): 48.5 for init in ("Pretrain", "Distill")}
-    found = [f.verdict for f in answered(tmp_path, clearly)["C4"].findings if "hidden" in f.comparison.label]
+    found = [f.verdict for f in assessed(clearly)["C4"].findings if "hidden" in f.comparison.label]
     assert found == [HOLDS, HOLDS]

@@ -1,23 +1,24 @@
-"""The report as files: every number is in the records, every link has a target, nothing of a stranger's is markup."""
+"""The report as files: every number is in the records, every link has a target, no text of other people is markup."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
 from xml.etree import ElementTree
 
 import pytest
-from records import record_of, write_run, write_tables
+from records import damage, record_in, write_run, write_tables
 
 from facedistill.report.__main__ import main
 from facedistill.report.tables import tables
+from facedistill.runs.record import all_records
 
 HOSTILE = 'x<script>alert(1)</script>&"|`$a_b$'
 
@@ -89,17 +90,17 @@ def test_every_link_has_its_target_and_nothing_is_asked_of_a_network(three: Path
     assert page.unclosed == []
 
 
-def test_the_tables_as_csv_are_what_the_records_say(three: Path) -> None:
+def test_the_numbers_of_the_csv_are_those_of_the_records(three: Path) -> None:
+    by_name = {record.name: record for record in all_records(three / "runs")}
     for table in tables(["synthetic", "synthetic_large"]):
         (path,) = (three / "reports" / "tables").glob(f"table{table.number}-{table.stands_for.split('-')[0].lower()}*")
         lines = list(csv.DictReader(path.open()))
         assert [line["row"] for line in lines if line["metric"] == table.metric] == [row.label for row in table.rows]
         for line in lines:
-            records = [json.loads((three / "runs" / n / "record.json").read_text()) for n in line["runs"].split()]
-            numbers = [record["metrics"][line["metric"]] for record in records]
-            numbers = [number for number in numbers if number is not None]
+            records = [by_name[name] for name in line["runs"].split()]
+            numbers = [record.scores[line["metric"]] for record in records if line["metric"] in record.scores]
             assert line["seeds"] == "0 1 2"
-            assert {record["config"]["rate"] for record in records} == {int(line["rate"])}
+            assert {record.cell.rate for record in records} == {int(line["rate"])}
             if numbers:
                 assert float(line["mean"]) == pytest.approx(mean(numbers), rel=1e-5)
                 assert float(line["sd"]) == pytest.approx(stdev(numbers), rel=1e-4, abs=1e-9)
@@ -107,7 +108,7 @@ def test_the_tables_as_csv_are_what_the_records_say(three: Path) -> None:
                 assert float(line["difference"]) == pytest.approx(mean(numbers) - float(line["paper"]), rel=1e-3)
 
 
-def test_figures_are_there_twice_and_take_the_colour_of_the_page(three: Path) -> None:
+def test_figures_are_svg_and_png_and_take_the_colour_of_the_page(three: Path) -> None:
     names = {"rates", "cells", "initialization", "target", "pareto", "learning", "errors", "roc", "cost"}
     figures = three / "reports" / "figures"
     assert {path.name for path in figures.iterdir()} == {f"{n}.{s}" for n in names for s in ("svg", "png")}
@@ -149,14 +150,14 @@ def test_the_verdicts_are_printed_and_where_the_page_lies(three: Path, capsys: p
 def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tables(tmp_path / "runs", [0])
     page, readme = report(tmp_path)
-    shown = page.text[page.text.index("The tables, the paper's and ours") : page.text.index("Every comparison")]
+    shown = page.text[page.text.index("The paper's tables and ours") : page.text.index("Every comparison")]
     assert "±" not in shown.replace("Ours: mean ± standard deviation", "")
     assert "±" not in readme
     assert "One seed decides nothing" in page.text
     assert capsys.readouterr().out.count(" undecided ") == 9
 
 
-def test_without_runs_there_is_a_page_that_says_what_makes_them(tmp_path: Path) -> None:
+def test_without_runs_the_page_says_what_trains_them(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "other"):
         (folder / "runs").mkdir(parents=True, exist_ok=True) if folder == tmp_path else None
         page, readme = report(folder)
@@ -168,43 +169,42 @@ def test_without_runs_there_is_a_page_that_says_what_makes_them(tmp_path: Path) 
 
 def test_one_run_makes_a_page(tmp_path: Path) -> None:
     table = tables(["synthetic"])[0]
-    write_run(tmp_path / "runs", record_of(table, table.rows[3], 0, 61.0))
+    write_run(tmp_path / "runs", record_in(table, table.rows[3], 0, 61.0))
     page, readme = report(tmp_path)
     assert "61.00" in page.text
     assert "Missing: teacher; Scratch, hidden" in " ".join(page.text.split())
     assert "61.00" in readme
 
 
-def test_what_is_wrong_with_runs_is_said_and_the_page_made(tmp_path: Path) -> None:
+def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
     records = write_tables(tmp_path / "runs", [0, 1])
     runs = tmp_path / "runs"
-    cut, gone, damaged, poor = (runs / record["name"] for record in records[:4])
+    cut, gone, damaged, poor = (runs / record.name for record in records[:4])
     (cut / "record.json").write_bytes((cut / "record.json").read_bytes()[:100])
     shutil.rmtree(gone)
     (damaged / "sample_scores.npz").write_bytes(b"PK")
     (damaged / "samples.png").write_bytes(b"no picture")
-    record = json.loads((poor / "record.json").read_text())
-    (poor / "record.json").write_text(json.dumps({**record, "metrics": {"top1": "high"}}))
+    damage(poor, metrics={"top1": "high"})
     (runs / "classify-r2-scratch-none-synthetic-s0-0123456789ab").mkdir()
-    old = record_of(tables(["synthetic"])[0], tables(["synthetic"])[0].rows[1], 5, 10.0)
-    old["recipe"]["version"] = 1
-    write_run(runs, {**old, "name": "old-0123456789ab"})
+    old = record_in(tables(["synthetic"])[0], tables(["synthetic"])[0].rows[1], 5, 10.0)
+    write_run(runs, replace(old, name="old-0123456789ab", recipe={**old.recipe, "version": 1}))
     page, readme = report(tmp_path)
     text = " ".join(page.text.split())
-    assert f"{cut.name} is left out: record.json is no whole JSON object" in text
-    assert f"{poor.name} is left out: record.json has no proper metrics.top1" in text
-    assert "facedistill.runs stale tells which" in text
-    assert "runs of results versions 1, 2 lie here" in text
-    assert "leaves out 1 runs of other images" in text
+    reason = "record.json is not a record as this version writes it"
+    assert f"{cut.name} is left out: {cut}/{reason}" in text
+    assert f"{poor.name} is left out: {poor}/{reason}: metrics.top1 is not" in text
+    assert "facedistill runs stale lists them" in text
+    assert f"There are runs of results versions 1, {old.version}:" in text
+    assert "leaves out 1 runs with other images" in text
     assert f"#cell-{gone.name}" not in page.links
-    assert "no whole JSON object" in readme
+    assert "is not a record as this version writes it" in readme
 
 
-def test_what_people_name_is_text(tmp_path: Path) -> None:
+def test_names_that_people_choose_are_text(tmp_path: Path) -> None:
     records = write_tables(tmp_path / "runs", [0], HOSTILE.replace("/", "∕"))
     name = HOSTILE.replace("/", "∕")
-    record = {**records[0], "name": "mine-0123456789ab", "overrides": [f"data.root={HOSTILE}", "a\nb"]}
-    write_run(tmp_path / "runs", record)
+    words = [f"data.root={HOSTILE}", "a\nb", "data.root=\udcff"]  # the last is a file name that is not UTF-8
+    write_run(tmp_path / "runs", replace(records[0], name="mine-0123456789ab", overrides=words))
     page, readme = report(tmp_path, f"data={name},{name}_large", f"alignment={name}")
     assert page.tags.count("script") == 1
     assert HOSTILE in page.text
@@ -224,7 +224,7 @@ def test_many_runs_make_a_small_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["runsdir=x", "data", "--fast", "out="])
-def test_a_word_that_is_none_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_word_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     assert "words are runs_dir=…" in capsys.readouterr().err
 

@@ -5,15 +5,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from facedistill.report.statistics import Difference, Result, difference, resampled_means, shown, stretch
+from facedistill.report.statistics import Difference, Result, difference, mean_and_spread, resampled_means, t_widening
 
 Scores = NDArray[np.float32]
 
 
 def results(values: list[float], sample_scores: list[Scores] | None = None) -> dict[int, Result]:
     return {
-        seed: Result(f"run{seed}", value, None if sample_scores is None else sample_scores[seed])
-        for seed, value in enumerate(values)
+        seed: Result(value, None if sample_scores is None else sample_scores[seed]) for seed, value in enumerate(values)
     }
 
 
@@ -33,31 +32,30 @@ def right(draw: np.random.Generator, share: float, count: int = 400) -> Scores:
     ],
 )
 def test_a_spread_is_shown_from_two_runs_on(numbers: list[float], text: str) -> None:
-    assert shown(numbers) == text
+    assert mean_and_spread(numbers) == text
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
-    first = {0: Result("a", 50.0), 2: Result("b", 60.0), 3: Result("c", 90.0)}
-    second = {1: Result("d", 10.0), 2: Result("e", 55.0), 3: Result("f", 80.0)}
+    first = {0: Result(50.0), 2: Result(60.0), 3: Result(90.0)}
+    second = {1: Result(10.0), 2: Result(55.0), 3: Result(80.0)}
     found = difference(first, second)
     assert found is not None
-    assert found.each == {2: 5.0, 3: 10.0}
+    assert found.by_seed == {2: 5.0, 3: 10.0}
     assert found.mean == 7.5
-    assert difference({0: Result("a", 1.0)}, {1: Result("b", 1.0)}) is None
+    assert difference({0: Result(1.0)}, {1: Result(1.0)}) is None
 
 
-def test_one_run_without_samples_has_no_interval_and_is_no_difference() -> None:
+def test_one_run_without_samples_has_no_interval() -> None:
     found = difference(results([60.0]), results([50.0]))
     assert found == Difference(10.0, {0: 10.0})
-    assert not found.is_one
 
 
-def test_one_seed_has_the_interval_of_its_test_samples_and_is_no_difference() -> None:
+def test_one_seed_has_the_interval_of_its_test_samples() -> None:
     draw = np.random.default_rng(1)
     one, other = right(draw, 0.8), right(draw, 0.5)
     found = difference(results([float(one.mean())], [one]), results([float(other.mean())], [other]))
     assert found is not None
-    assert found.over == "test samples"
+    assert found.resampled == "test samples"
     reference = stats.bootstrap(
         (one - other,), np.mean, confidence_level=0.95, method="percentile", n_resamples=5000, rng=2
     ).confidence_interval
@@ -65,7 +63,6 @@ def test_one_seed_has_the_interval_of_its_test_samples_and_is_no_difference() ->
     assert found.high == pytest.approx(reference.high, abs=0.7)
     assert found.low is not None
     assert found.low > 0
-    assert not found.is_one
 
 
 def test_pairing_takes_out_what_samples_have_in_common() -> None:
@@ -85,23 +82,22 @@ def test_of_several_seeds_without_samples_the_interval_is_about_as_wide_as_stude
     found = difference(results(values), results([0.0] * len(values)))
     reference = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found is not None
-    assert found.over == "seeds"
+    assert found.resampled == "seeds"
     assert found.low == pytest.approx(reference.low, abs=0.15)
     assert found.high == pytest.approx(reference.high, abs=0.15)
-    assert found.is_one
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4, 10, 1000])
-def test_few_seeds_stretch_the_bootstrap(seeds: int) -> None:
+def test_few_seeds_widen_the_bootstrap(seeds: int) -> None:
     expected = (seeds / (seeds - 1)) ** 0.5 * stats.t.ppf(0.975, seeds - 1) / stats.norm.ppf(0.975)
-    assert stretch(seeds) == pytest.approx(expected, rel=1e-9)
+    assert t_widening(seeds) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("seeds", "between"), [(3, 3.0), (5, 3.0), (3, 0.0), (8, 1.0)])
-def test_an_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, between: float) -> None:
+def test_an_interval_covers_the_truth_about_as_often_as_its_level(seeds: int, between: float) -> None:
     draw, covered, times = np.random.default_rng(7), 0, 200
     for _ in range(times):
-        # what a sample is worth is common to all seeds, as on one test split; a seed shifts all of them
+        # the score of a sample is common to all seeds, as on one test split; a seed shifts all of them
         common = draw.normal(5.0, 20.0, 100).astype(np.float32)
         sample_scores = [(common + draw.normal(0, between)).astype(np.float32) for _ in range(seeds)]
         found = difference(
@@ -115,8 +111,8 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says(seeds: int, betw
     assert 0.90 <= covered / times <= 0.995
 
 
-def test_without_the_stretch_three_seeds_would_be_covered_far_too_rarely() -> None:
-    """Why it is there: the plain percentile interval of three values."""
+def test_without_widening_three_seeds_would_cover_the_truth_far_too_rarely() -> None:
+    """The plain percentile interval of three values."""
     draw, covered = np.random.default_rng(8), 0
     for _ in range(300):
         values = draw.normal(0, 1, 3)
@@ -136,14 +132,14 @@ def test_few_distinct_values_and_many_are_drawn_with_replacement(values: NDArray
     assert means.std() == pytest.approx(error, rel=0.06)
 
 
-def test_outcomes_of_another_split_or_of_some_runs_only_are_not_resampled() -> None:
+def test_sample_scores_of_another_split_or_of_some_runs_only_are_not_resampled() -> None:
     draw = np.random.default_rng(6)
     whole, short = [right(draw, 0.5) for _ in range(2)], [right(draw, 0.5, 10) for _ in range(2)]
     empty = [np.zeros(0, np.float32)] * 2
     for other in (short, empty, None):
         found = difference(results([50.0, 52.0], whole), results([40.0, 41.0], other))
         assert found is not None
-        assert found.over == "seeds"
+        assert found.resampled == "seeds"
 
 
 def test_the_same_results_give_the_same_interval() -> None:

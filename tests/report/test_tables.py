@@ -1,18 +1,16 @@
-"""The tables from records made by hand: means, spreads, dashes, signs, and settings that must not mix."""
+"""The tables: means, spreads, dashes, signs, and settings that must not mix."""
 
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache
-from typing import Any
 
 import pytest
 
-from facedistill.report.statistics import shown
-from facedistill.report.tables import Row, Table, markdown, of_one_setting, tables, values
+from facedistill.report.readme import markdown
+from facedistill.report.study import FilledTable
+from facedistill.report.tables import Row, Table, one_setting, tables
 from facedistill.runs.plan import plan
+from facedistill.runs.record import Record
 from facedistill.runs.run import Run
-
-Record = dict[str, Any]
+from made_records import record_of
 
 
 @cache
@@ -20,48 +18,34 @@ def run_of(words: str) -> Run:
     return plan(words.split())
 
 
-@pytest.fixture
-def record() -> Callable[..., Record]:
-    """The record of a cell, as far as the tables read it."""
+def record(words: str, top1: float, pairs: float | None = None) -> Record:
+    return record_of(run_of(words), metrics={"top1": top1, "pairs": pairs})
 
-    def made(words: str, top1: float, pairs: float | None = None) -> Record:
-        run = run_of(words)
-        metrics = {"top1": top1} | ({} if pairs is None else {"pairs": pairs})
-        parents = {role: parent.name for role, parent in run.parents.items()}
-        told = {"config": asdict(run.config), "recipe": run.recipe, "metrics": metrics, "role": run.role}
-        return {**told, "parents": parents}
 
-    return made
+def filled(table: Table, records: list[Record]) -> FilledTable:
+    return FilledTable(table, records, 0, [0], lambda _: None)
 
 
 def table_of(*rows: Row) -> Table:
-    return Table(9, "a title", "A-DATASET", "synthetic", rows, "a command")
+    return Table(9, "a title", "A-DATASET", "synthetic", rows)
 
 
 def lines(table: Table, records: list[Record]) -> list[list[str]]:
     """The cells of every line."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(table, records).splitlines()]
+    text = markdown(filled(table, records))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def values(records: list[Record], row: Row, metric: str) -> list[float]:
+    """The numbers of a row, of a table whose metric is top-1."""
+    return list(filled(table_of(row), records).entry(row, metric).ours)
 
 
 SOFT = Row("soft", 8, "scratch", "soft", paper={"top1": 61.27})
 ALONE = Row("alone", 8, "scratch", "none")
 
 
-@pytest.mark.parametrize(
-    ("numbers", "text"),
-    [
-        ([], "—"),
-        ([50.0], "50.00"),
-        ([50.0, 54.0], "52.00 ± 2.83"),
-        ([1.0, 2.0, 4.5], "2.50 ± 1.80"),
-        ([3.0, 3.0], "3.00 ± 0.00"),
-    ],
-)
-def test_a_spread_is_shown_from_two_runs_on(numbers: list[float], text: str) -> None:
-    assert shown(numbers) == text
-
-
-def test_a_line_has_paper_ours_difference_and_runs(record: Callable[..., Record]) -> None:
+def test_a_line_has_paper_ours_difference_and_runs() -> None:
     records = [record(f"rate=8 target=soft seed={seed}", top1) for seed, top1 in [(0, 60.0), (1, 64.0)]]
     head, ruler, soft, alone = lines(table_of(SOFT, ALONE), records)
     assert head == ["A-DATASET", "top-1 %: paper", "top-1 %: ours", "top-1 %: difference", "runs"]
@@ -70,14 +54,14 @@ def test_a_line_has_paper_ours_difference_and_runs(record: Callable[..., Record]
     assert alone == ["alone", "—", "—", "—", "0"]
 
 
-def test_one_run_has_no_spread_and_a_loss_has_its_sign(record: Callable[..., Record]) -> None:
+def test_one_run_has_no_spread_and_a_loss_has_its_sign() -> None:
     records = [record("rate=8 target=soft", 60.0), record("rate=8 target=none", 12.5)]
     _, _, soft, alone = lines(table_of(SOFT, ALONE), records)
     assert soft == ["soft", "61.27", "60.00", "-1.27", "1"]
     assert alone == ["alone", "—", "12.50", "—", "1"]  # the paper has no such number: no difference
 
 
-def test_pairs_have_columns_of_their_own_where_the_paper_has_them(record: Callable[..., Record]) -> None:
+def test_pairs_have_columns_of_their_own_where_the_paper_has_them() -> None:
     row = Row("soft", 8, "scratch", "soft", paper={"top1": 66.12, "pairs": 95.12})
     records = [record("rate=8 target=soft", 70.0, 96.0), record("rate=8 target=soft seed=1", 70.0)]
     head, _, found = lines(table_of(row), records)
@@ -94,18 +78,18 @@ def test_pairs_have_columns_of_their_own_where_the_paper_has_them(record: Callab
         "rate=8 init=scratch_whole target=soft",
     ],
 )
-def test_a_neighbouring_cell_is_not_of_the_row(record: Callable[..., Record], words: str) -> None:
+def test_a_neighbouring_cell_is_not_of_the_row(words: str) -> None:
     assert values([record(words, 50.0)], SOFT, "top1") == []
 
 
-def test_the_teacher_is_not_a_student_alone_at_rate_1(record: Callable[..., Record]) -> None:
+def test_the_teacher_is_not_a_student_alone_at_rate_1() -> None:
     teacher = Row("teacher", 1, "scratch", "none", task="teacher")
     both = [record("task=teacher", 80.0), record("rate=1 target=none", 70.0)]
     assert values(both, teacher, "top1") == [80.0]
     assert values(both, Row("alone", 1, "scratch", "none"), "top1") == [70.0]
 
 
-def test_values_are_in_the_order_of_seeds(record: Callable[..., Record]) -> None:
+def test_values_are_in_the_order_of_seeds() -> None:
     records = [record(f"rate=8 target=soft seed={seed}", float(seed)) for seed in (2, 0, 1)]
     assert values(records, SOFT, "top1") == [0.0, 1.0, 2.0]
     assert values(records, SOFT, "pairs") == []
@@ -133,29 +117,27 @@ OTHER_SETTINGS = [
 
 
 @pytest.mark.parametrize("word", OTHER_SETTINGS)
-def test_runs_of_another_setting_are_no_repetitions(record: Callable[..., Record], word: str) -> None:
+def test_runs_of_another_setting_are_no_repetitions(word: str) -> None:
     ours = [record(f"rate=8 target=soft seed={seed}", 60.0) for seed in range(2)]
     other = record(f"rate=8 target=soft seed=2 {word}", 0.0)
-    kept, left_out = of_one_setting([*ours[:1], other, *ours[1:]], "synthetic")
+    kept, left_out = one_setting([*ours[:1], other, *ours[1:]], "synthetic")
     assert kept == ours
     assert left_out == 1
     assert lines(table_of(SOFT), kept)[2][2] == "60.00 ± 0.00"
 
 
 @pytest.mark.parametrize("word", ["target.views=live", "target.views=2", "target.bank=float32"])
-def test_runs_whose_teachers_answered_in_another_way_are_no_repetitions(
-    record: Callable[..., Record], word: str
-) -> None:
+def test_runs_with_other_views_of_their_teachers_are_no_repetitions(word: str) -> None:
     chain = "task=verify rate=8 init=distill target=none"  # stands on a student that had a teacher
     for cell in ("rate=8 target=soft", chain):
         ours = [record(f"{cell} seed={seed}", 60.0) for seed in range(2)]
-        assert of_one_setting([*ours, record(f"{cell} seed=2 {word}", 0.0)], "synthetic") == (ours, 1)
+        assert one_setting([*ours, record(f"{cell} seed=2 {word}", 0.0)], "synthetic") == (ours, 1)
     alone = [record("rate=8 target=none", 60.0), record(f"rate=8 target=none seed=1 {word}", 0.0)]
-    assert of_one_setting(alone, "synthetic") == (alone, 0)
+    assert one_setting(alone, "synthetic") == (alone, 0)
 
 
-def test_a_cell_made_in_several_ways_has_the_way_of_most_of_the_table(record: Callable[..., Record]) -> None:
-    """A sweep whose soft and logits cells were also made live, for comparison, and more often."""
+def test_a_cell_with_several_views_of_the_teacher_has_those_of_most_of_the_table() -> None:
+    """A sweep whose soft and logits cells were also trained live, for comparison, and more often."""
     targets = ("hidden", "logits", "soft")
     banked = [record(f"rate={rate} target={target}", 60.0) for rate in (4, 8) for target in targets]
     live = [
@@ -163,14 +145,14 @@ def test_a_cell_made_in_several_ways_has_the_way_of_most_of_the_table(record: Ca
         for target in targets[1:]
         for seed in range(2)
     ]
-    kept, left_out = of_one_setting([*live, *banked], "synthetic")
+    kept, left_out = one_setting([*live, *banked], "synthetic")
     assert sorted(kept, key=banked.index) == banked
     assert left_out == len(live)
     only_live = [record("rate=2 target=soft target.views=live", 50.0)]
-    assert of_one_setting([*live, *banked, *only_live], "synthetic")[0] == [*kept, *only_live]
+    assert one_setting([*live, *banked, *only_live], "synthetic")[0] == [*kept, *only_live]
 
 
-def test_every_cell_of_one_setting_stands_in_one_table(record: Callable[..., Record]) -> None:
+def test_cells_of_one_setting_stand_in_one_table() -> None:
     words = [
         "task=teacher",
         "rate=8",
@@ -179,27 +161,25 @@ def test_every_cell_of_one_setting_stands_in_one_table(record: Callable[..., Rec
         "rate=8 target=hidden seed=1",
     ]
     records = [record(each, 50.0) for each in words]
-    assert of_one_setting(records, "synthetic") == (records, 0)
+    assert one_setting(records, "synthetic") == (records, 0)
 
 
-def test_where_and_how_does_not_split_a_setting(record: Callable[..., Record]) -> None:
+def test_where_and_how_does_not_split_a_setting() -> None:
     records = [record(f"rate=8 seed={i} {word}", 1.0) for i, word in enumerate(["group=x", "trainer.num_workers=2"])]
-    assert of_one_setting(records, "synthetic") == (records, 0)
+    assert one_setting(records, "synthetic") == (records, 0)
 
 
-def test_other_data_is_not_counted_and_no_data_is_no_error(record: Callable[..., Record]) -> None:
+def test_other_data_is_not_counted_and_no_data_is_no_error() -> None:
     large = record("data=synthetic_large rate=8", 1.0)
     small = record("rate=8", 2.0)
-    assert of_one_setting([large, small], "synthetic") == ([small], 0)
-    assert of_one_setting([large], "synthetic") == ([], 0)
-    assert of_one_setting([], "synthetic") == ([], 0)
+    assert one_setting([large, small], "synthetic") == ([small], 0)
+    assert one_setting([large], "synthetic") == ([], 0)
+    assert one_setting([], "synthetic") == ([], 0)
 
 
-def test_of_two_equally_frequent_settings_the_choice_is_the_same_in_any_order(
-    record: Callable[..., Record],
-) -> None:
+def test_of_two_equally_frequent_settings_the_choice_is_the_same_in_any_order() -> None:
     one, other = record("rate=8", 1.0), record("rate=8 image.crop=32", 2.0)
-    assert of_one_setting([one, other], "synthetic") == of_one_setting([other, one], "synthetic")
+    assert one_setting([one, other], "synthetic") == one_setting([other, one], "synthetic")
 
 
 PAPER = {
@@ -264,20 +244,20 @@ def test_the_numbers_of_the_paper_for_the_transfer() -> None:
     assert teachers == {3: [{"nrmse": 3.02}], 4: [{"top1": 73.81}], 5: [{"top1": 74.16}]}
 
 
-def test_a_row_of_table_4_is_not_one_of_table_5(record: Callable[..., Record]) -> None:
+def test_a_row_of_table_4_is_not_one_of_table_5() -> None:
     words = "task=verify rate=8 init=distill target=none"
     triplet, joint = record(words, 50.0), record(f"{words} task.softmax=true", 60.0)
     four, five = tables(["synthetic"])[3:]
     for table, own, other in ((four, triplet, joint), (five, joint, triplet)):
-        assert table.of([own, other]) == [own]
+        assert [one.cell in {row.cell for row in table.rows} for one in (own, other)] == [True, False]
         assert ["/8 Distill, none", "50.00" if table is four else "60.00"] in [
             [line[0], line[2]] for line in lines(table, [own, other])
         ]
 
 
-def test_the_metric_of_a_table_is_its_column(record: Callable[..., Record]) -> None:
-    found = record("task=align rate=8 init=pretrain target=none", 0.0)
-    found["metrics"] = {"nrmse": 3.5, "failure_10": 1.0}
+def test_the_metric_of_a_table_is_its_column() -> None:
+    run = run_of("task=align rate=8 init=pretrain target=none")
+    found = record_of(run, metrics={"nrmse": 3.5, "failure_10": 1.0})
     head, _, *rows = lines(tables(["synthetic"])[2], [found])
     assert head == ["CelebA", "NRMSE %: paper", "NRMSE %: ours", "NRMSE %: difference", "runs"]
     assert ["/8 Pretrain, none", "3.36", "3.50", "+0.14", "1"] in rows
@@ -285,7 +265,7 @@ def test_the_metric_of_a_table_is_its_column(record: Callable[..., Record]) -> N
 
 def test_controls_are_rows_without_a_number_of_the_paper() -> None:
     for table in tables(["synthetic", "synthetic_large"])[:3]:
-        cells = {(row.rate, row.init, row.target) for row in table.cells if not row.paper}
+        cells = {(row.rate, row.init, row.target) for row in table.students if not row.paper}
         rates = (8,) if table.number == 1 else (2, 4, 8)
         whole = rates if (table.number, table.stands_for) == (2, "CASIA-WebFace") else ()
         expected = {(rate, "scratch", "none") for rate in rates} | {(rate, "scratch_whole", "soft") for rate in whole}

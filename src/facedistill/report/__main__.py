@@ -1,7 +1,7 @@
-"""Say what a sweep said: the claims of the paper answered, its tables beside ours, figures, and every run behind them.
+"""The report of a sweep: verdicts on the claims of the paper, its tables beside ours, figures, and every run.
 
-python -m facedistill.report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large] [alignment=synthetic]
-                             [wandb=ENTITY/PROJECT]
+facedistill report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large] [alignment=synthetic]
+                   [wandb=ENTITY/PROJECT]
 
 It writes out/index.html (one file, to be opened from disk), README.md, tables/*.csv and figures/*.svg and *.png.
 ``data`` names what takes the place of CASIA-WebFace and of MS-Celeb-1M, ``alignment`` of CelebA. ``wandb`` makes or
@@ -14,9 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.errors import ConfigError, FacedistillError
-from facedistill.report.claims import Answer, answers
-from facedistill.report.page import write_report
+from facedistill.cli import run_command, split_words
+from facedistill.errors import ConfigError
+from facedistill.report.claims import Assessment, assess
+from facedistill.report.files import write_report
 from facedistill.report.study import Study
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
@@ -24,30 +25,29 @@ DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_l
 
 def main(words: Sequence[str]) -> int:
     """The command."""
-    if "--help" in words:
-        print(__doc__)
-        return 0
-    try:
-        given = _given(words)
-        options = {**DEFAULTS, **given}
-        study = Study.of(Path(options["runs_dir"]), options["data"].split(","), options["alignment"])
-        answered = answers(study)
-        page = write_report(study, answered, Path(options["out"]))
-        print(verdicts(answered))
-        print(f"\n{len(study.records)} runs; open {page}")
-        if "wandb" in given:
-            _publish(given["wandb"], study, page.parent)
-    except (FacedistillError, OSError) as error:
-        print(f"facedistill: {error}", file=sys.stderr)
-        return 2
+    return run_command(words, __doc__, _report)
+
+
+def _report(words: list[str]) -> int:
+    own, others = split_words(words, (*DEFAULTS, "wandb"))
+    for word in [*others, *(key for key, value in own.items() if not value)]:
+        raise ConfigError(f"{word}: words are {', '.join(f'{key}=…' for key in (*DEFAULTS, 'wandb'))}; see --help")
+    options = {**DEFAULTS, **own}
+    study = Study.read(Path(options["runs_dir"]), options["data"].split(","), options["alignment"])
+    assessed = assess(study)
+    page = write_report(study, assessed, Path(options["out"]))
+    print(verdicts(assessed))
+    print(f"\n{len(study.records)} runs; open {page}")
+    if "wandb" in own:
+        _publish(own["wandb"], study, page.parent)
     return 0
 
 
 def _publish(target: str, study: Study, out: Path) -> None:
-    """Show the runs and the tables in a workspace of Weights & Biases, and say where it is."""
+    """Show the runs and the tables in a workspace of Weights & Biases, and print its address."""
     import pandas as pd  # late, as W&B: they take seconds
 
-    from facedistill.tracking.workspace import publish
+    from facedistill.tracking.wandb_workspace import publish
 
     tables = {path.stem: pd.read_csv(path) for path in sorted(out.glob("tables/*.csv"))}
     published = publish(target, study.records, tables)
@@ -57,17 +57,9 @@ def _publish(target: str, study: Study, out: Path) -> None:
         print(f"{len(published.absent)} runs are not there yet: wandb sync {folders}")
 
 
-def _given(words: Sequence[str]) -> dict[str, str]:
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in (*DEFAULTS, "wandb") or not value:
-            raise ConfigError(f"{word}: words are {', '.join(f'{key}=…' for key in (*DEFAULTS, 'wandb'))}; see --help")
-    return dict(word.split("=", 1) for word in words)
-
-
-def verdicts(answered: Sequence[Answer]) -> str:
-    """A line a claim: what it says, the answer, and how many comparisons said so."""
-    return "\n".join(f"{answer.name}  {answer.verdict:13}  {answer.claim} [{answer.told}]" for answer in answered)
+def verdicts(assessed: Sequence[Assessment]) -> str:
+    """A line for each claim: its verdict, what it says, and how many comparisons hold."""
+    return "\n".join(f"{one.name}  {one.verdict:13}  {one.claim} [{one.tally}]" for one in assessed)
 
 
 if __name__ == "__main__":

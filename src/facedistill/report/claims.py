@@ -1,15 +1,15 @@
-"""The paper's claims C1 to C7 and two controls, and the rule by which each is answered. Written before the numbers.
+"""The paper's claims C1 to C7 and two controls, and the rule that decides each; it was fixed before any result.
 
-A claim is a list of comparisons of two cells, and each is answered by the paired difference over seeds and its 95 %
-interval (see ``statistics.difference``). The sign is turned so that more is better, also of errors.
+A claim is a list of comparisons of two cells. Each is decided by the paired difference over seeds and its 95 %
+interval (see ``statistics.difference``), with the sign of errors reversed, so that more is better.
 
-- *better* holds where the interval is above 0 and the mean at least the least effect that counts: 0.5 points of top-1
-  (the paper calls less than one a gain), or 2 % of the error that is compared with. It does not hold where the whole
+- *better* holds where the interval is above 0 and the mean is at least the least effect that counts: 0.5 points of
+  top-1 (the paper calls less than one a gain), or 2 % of the error compared with. It does not hold where the whole
   interval is below that effect.
 - *same* holds where the whole interval is within the least effect of 0. It does not hold where the whole interval is
   beyond it on one side.
-- Everything else is undecided; so is everything with fewer than two seeds, because training the same cell again can
-  move it by more than the test samples can tell.
+- Everything else is undecided, and so is everything with fewer than two seeds, because training a cell again can move
+  its score by more than the interval over test samples.
 
 A claim holds where all of its comparisons do, does not hold where one does not, and is undecided otherwise.
 """
@@ -22,17 +22,17 @@ from enum import StrEnum
 from statistics import mean
 
 from facedistill.report.statistics import Difference, Result, difference
-from facedistill.report.study import Filled, Study
-from facedistill.report.tables import Row, Table
+from facedistill.report.study import FilledTable, Study
+from facedistill.report.tables import RATES, Row, Table
 
 LEAST_POINTS = 0.5  # of top-1
 LEAST_SHARE = 0.02  # of an error
 LEAST_SEEDS = 2
-RATES, INITS = (2, 4, 8), ("pretrain", "distill")
+INITS = ("pretrain", "distill")
 
 
 class Verdict(StrEnum):
-    """An answer."""
+    """The outcome of a comparison or of a claim."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
@@ -42,7 +42,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """``better`` is better than ``than``, or, where ``same``, no different, in a table's metric."""
+    """That ``better`` is better than ``than`` in a table's metric or, where ``same``, no different."""
 
     table: Table
     better: Row
@@ -51,13 +51,12 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """Both cells, the one that should be better first."""
         return f"{self.better.label} {'=' if self.same else '>'} {self.than.label}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A comparison, and what the runs say: the difference in favour of ``better``."""
+    """A comparison and its outcome: the difference in favour of ``better``."""
 
     comparison: Comparison
     difference: Difference | None
@@ -65,8 +64,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A claim, and what the runs say."""
+class Assessment:
+    """A claim and its outcome."""
 
     name: str
     claim: str
@@ -74,8 +73,8 @@ class Answer:
     findings: Sequence[Finding]
 
     @property
-    def told(self) -> str:
-        """How many of the comparisons hold, do not, are undecided or not there, in words."""
+    def tally(self) -> str:
+        """How many comparisons have which verdict, in words."""
         found = [finding.verdict for finding in self.findings]
         return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
 
@@ -94,35 +93,37 @@ CLAIMS = {
 }
 
 
-def answers(study: Study) -> list[Answer]:
-    """Every claim and control, answered."""
+def assess(study: Study) -> list[Assessment]:
+    """The outcome of every claim and control."""
     found = []
     for name, claim in CLAIMS.items():
-        findings = [find(filled, comparison) for filled, comparison in _comparisons(name, study.tables)]
-        found.append(Answer(name, claim, overall([finding.verdict for finding in findings]), findings))
+        findings = [compare(filled, pair) for filled in study.tables for pair in _comparisons(name, filled.table)]
+        found.append(Assessment(name, claim, overall([finding.verdict for finding in findings]), findings))
     return found
 
 
-def find(filled: Filled, comparison: Comparison) -> Finding:
+def compare(filled: FilledTable, comparison: Comparison) -> Finding:
     """Compare two cells of a table."""
     first, second = filled.results(comparison.better), filled.results(comparison.than)
-    least = least_effect(second, comparison.table.errors)
-    if comparison.table.errors:
+    least = least_effect(second, comparison.table.lower_is_better)
+    if comparison.table.lower_is_better:
         first, second = second, first
     found = difference(first, second)
     return Finding(comparison, found, verdict(found, least, comparison.same))
 
 
-def least_effect(than: Mapping[int, Result], errors: bool) -> float:
-    """The least effect that counts, in the metric's points."""
-    return LEAST_SHARE * mean(result.value for result in than.values()) if errors and than else LEAST_POINTS
+def least_effect(than: Mapping[int, Result], lower_is_better: bool) -> float:
+    """The least effect that counts, in points of the metric."""
+    if lower_is_better and than:
+        return LEAST_SHARE * mean(result.value for result in than.values())
+    return LEAST_POINTS
 
 
 def verdict(found: Difference | None, least: float, same: bool = False) -> Verdict:
-    """Whether a difference is in favour of what is claimed, by the rule above."""
+    """Of a difference in favour of what is claimed, by the rule above; ``least``: the least effect that counts."""
     if found is None:
         return Verdict.MISSING
-    if len(found.each) < LEAST_SEEDS or found.low is None or found.high is None:
+    if len(found.by_seed) < LEAST_SEEDS or found.low is None or found.high is None:
         return Verdict.UNDECIDED
     if same:
         holds, fails = -least <= found.low and found.high <= least, found.low > least or found.high < -least
@@ -132,7 +133,7 @@ def verdict(found: Difference | None, least: float, same: bool = False) -> Verdi
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim, by those of its comparisons."""
+    """Of a claim, from those of its comparisons."""
     found = set(verdicts)
     if Verdict.FAILS in found:
         return Verdict.FAILS
@@ -141,50 +142,49 @@ def overall(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.HOLDS if found == {Verdict.HOLDS} else Verdict.UNDECIDED
 
 
-def _comparisons(name: str, tables: Sequence[Filled]) -> list[tuple[Filled, Comparison]]:
-    found: list[tuple[Filled, Comparison]] = []
+def _comparisons(name: str, table: Table) -> list[Comparison]:
+    """What a claim compares in a table."""
+    found: list[Comparison] = []
 
-    def compare(filled: Filled, better: Row, than: Row, same: bool = False) -> None:
-        found.append((filled, Comparison(filled.table, better, than, same)))
+    def add(better: Row, than: Row, same: bool = False) -> None:
+        found.append(Comparison(table, better, than, same))
 
-    for filled in tables:
-        row, number = filled.table.row, filled.table.number
-        first = filled.table.stands_for == "CASIA-WebFace"
-        match name, number:
-            case "C1", 1:
-                for target in ("hidden", "logits"):
-                    compare(filled, row(8, "scratch", "soft"), row(8, "scratch", target))
-            case "C2", 1:
-                compare(filled, row(8, "full", "soft"), row(8, "fitnet", "soft"))
-            case "C2", 2:
-                for rate in RATES:
-                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch", "soft"))
-            case "C3", 2 if first:
-                compare(filled, row(2, "full", "soft"), filled.table.teacher)
-            case "C4", 3:
+    row, first = table.row, table.stands_for == "CASIA-WebFace"
+    match name, table.number:
+        case "C1", 1:
+            for target in ("hidden", "logits"):
+                add(row(8, "scratch", "soft"), row(8, "scratch", target))
+        case "C2", 1:
+            add(row(8, "full", "soft"), row(8, "fitnet", "soft"))
+        case "C2", 2:
+            for rate in RATES:
+                add(row(rate, "full", "soft"), row(rate, "scratch", "soft"))
+        case "C3", 2 if first:
+            add(row(2, "full", "soft"), table.teacher)
+        case "C4", 3:
+            for init in INITS:
+                add(row(8, init, "hidden"), row(8, init, "none"))
+                add(row(8, init, "none"), row(8, init, "soft"))
+        case "C5", 3 | 4 | 5:
+            for rate in (8,) if table.number == 3 else RATES:
+                for target in ("none", "hidden", "soft"):
+                    add(row(rate, "distill", target), row(rate, "pretrain", target))
+        case "C6", 4:
+            for rate in RATES:
                 for init in INITS:
-                    compare(filled, row(8, init, "hidden"), row(8, init, "none"))
-                    compare(filled, row(8, init, "none"), row(8, init, "soft"))
-            case "C5", 3 | 4 | 5:
-                for rate in (8,) if number == 3 else RATES:
-                    for target in ("none", "hidden", "soft"):
-                        compare(filled, row(rate, "distill", target), row(rate, "pretrain", target))
-            case "C6", 4:
-                for rate in RATES:
-                    for init in INITS:
-                        compare(filled, row(rate, init, "none"), row(rate, init, "hidden"))
-                    compare(filled, row(rate, "distill", "soft"), row(rate, "distill", "none"), same=True)
-                    compare(filled, row(rate, "pretrain", "soft"), row(rate, "pretrain", "none"))
-            case "C7", 5:
-                for rate in RATES:
-                    for init in INITS:
-                        for target in ("none", "hidden"):
-                            compare(filled, row(rate, init, "soft"), row(rate, init, target))
-                compare(filled, row(2, "distill", "soft"), filled.table.teacher)
-            case "K1", 2 if first:
-                for rate in RATES:
-                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch_whole", "soft"))
-            case "K2", 2:
-                for rate in RATES:
-                    compare(filled, row(rate, "full", "soft"), row(rate, "scratch", "none"))
+                    add(row(rate, init, "none"), row(rate, init, "hidden"))
+                add(row(rate, "distill", "soft"), row(rate, "distill", "none"), same=True)
+                add(row(rate, "pretrain", "soft"), row(rate, "pretrain", "none"))
+        case "C7", 5:
+            for rate in RATES:
+                for init in INITS:
+                    for target in ("none", "hidden"):
+                        add(row(rate, init, "soft"), row(rate, init, target))
+            add(row(2, "distill", "soft"), table.teacher)
+        case "K1", 2 if first:
+            for rate in RATES:
+                add(row(rate, "full", "soft"), row(rate, "scratch_whole", "soft"))
+        case "K2", 2:
+            for rate in RATES:
+                add(row(rate, "full", "soft"), row(rate, "scratch", "none"))
     return found

@@ -1,11 +1,11 @@
-"""The figures of the report, each a function of the study."""
+"""The figures of the report, each a function of the study or of the assessed claims."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,173 +15,165 @@ from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
-from facedistill.report.claims import Answer, Finding
-from facedistill.report.study import Filled, Study
-from facedistill.report.style import ANSWERED, BLUE, COLORS, INK, MARKERS, STYLE, legend_below, panels_of, style_of
-from facedistill.report.tables import METRICS, Record, Row
+from facedistill.report.claims import Assessment, Finding
+from facedistill.report.study import FilledTable, Study
+from facedistill.report.style import (
+    BLUE,
+    COLORS,
+    INK,
+    MARKERS,
+    STYLE,
+    VERDICTS,
+    legend_below,
+    panel_grid,
+    single_panel,
+    stacked_panels,
+    style_of,
+)
+from facedistill.report.tables import METRICS, RATES, Row
+from facedistill.runs.record import Record
 
-EFFECTS = {"initialization": ("C2", "C5", "K1", "K2"), "target": ("C1", "C4", "C6", "C7")}
+_PRICES = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
+_DIFFERENCES = "paired differences with 95 % intervals; the right side agrees with the paper."
+CAPTIONS = {
+    "rates": "Score on the test split against the compression rate: dots are seeds, lines their means, the dashed line "
+    "is the teacher.",
+    "cells": "Tables with one rate: dots are seeds, bars their means, the dashed line is the teacher.",
+    "initialization": f"Effect of the initialization: {_DIFFERENCES}",
+    "target": f"Effect of the target: {_DIFFERENCES}",
+    "pareto": "Accuracy against cost: classification against parameters, multiply-adds, and milliseconds for one face "
+    "on the CPU of the machine that trained. The line joins the networks that nothing as cheap matches.",
+    "learning": "Learning curves of the smallest students: means over seeds.",
+    "errors": "Alignment: cumulative error curves, the share of faces with at most an error, over all seeds.",
+    "roc": "Verification of pairs of people who were not trained on: ROC of the first seed.",
+    "cost": "Hours of training by task and rate, over all seeds.",
+}
 
 
-def figures(study: Study, answered: Sequence[Answer]) -> dict[str, tuple[str, Figure]]:
-    """By name, what each one shows, and the figure; only those for which there are runs."""
-    drawn: dict[str, tuple[str, Callable[[], Figure | None]]] = {
-        "rates": (
-            "Score on the test split against the compression rate: dots are seeds, lines their means, dashed the "
-            "teacher.",
-            lambda: rates(study),
-        ),
-        "cells": (
-            "Tables with one rate: a dot a seed, a bar at their mean, dashed the teacher.",
-            lambda: cells(study),
-        ),
-        "initialization": (
-            "Effect of the initialization: paired differences with 95 % intervals; to the right, as the paper says.",
-            lambda: effects(answered, EFFECTS["initialization"]),
-        ),
-        "target": (
-            "Effect of the target: paired differences with 95 % intervals; to the right, as the paper says.",
-            lambda: effects(answered, EFFECTS["target"]),
-        ),
-        "pareto": (
-            "What accuracy costs: classification against parameters, multiply-adds, and milliseconds for one face on "
-            "the CPU of the machine that trained. The line joins those that nothing smaller beats.",
-            lambda: pareto(study),
-        ),
-        "learning": ("Learning curves of the smallest students: mean over seeds.", lambda: learning(study)),
-        "errors": (
-            "Alignment: cumulative error curve, faces with at most an error, all seeds together.",
-            lambda: error_curves(study),
-        ),
-        "roc": (
-            "Verification of pairs of people who were not trained on: ROC, of the first seed.",
-            lambda: rocs(study),
-        ),
-        "cost": ("Hours of training by what was trained, all seeds together.", lambda: cost(study)),
-    }
-    found = {}
+def figures(study: Study, assessed: Sequence[Assessment]) -> dict[str, tuple[str, Figure]]:
+    """By name, the caption and the figure; only those that there are runs for."""
     with mpl.rc_context(STYLE):
-        for name, (caption, draw) in drawn.items():
-            figure = draw()
-            if figure is not None:
-                found[name] = (caption, figure)
-    return found
+        drawn = {
+            "rates": rates(study),
+            "cells": cells(study),
+            "initialization": effects(assessed, ("C2", "C5", "K1", "K2")),
+            "target": effects(assessed, ("C1", "C4", "C6", "C7")),
+            "pareto": pareto(study),
+            "learning": learning(study),
+            "errors": error_curves(study),
+            "roc": rocs(study),
+            "cost": cost(study),
+        }
+    return {name: (CAPTIONS[name], figure) for name, figure in drawn.items() if figure is not None}
 
 
 def rates(study: Study) -> Figure | None:
     """A panel for each table with several rates, a line for each initialization and target."""
-    filled = [one for one in study.tables if len({row.rate for row in one.table.cells if one.of(row)}) > 1]
-    if not filled:
+    shown = [(filled, [row for row in filled.rows if not row.is_teacher]) for filled in study.tables]
+    shown = [(filled, rows) for filled, rows in shown if len({row.rate for row in rows}) > 1]
+    if not shown:
         return None
-    figure, panels = panels_of(len(filled), height=4.4)
-    for axes, one in zip(panels, filled, strict=True):
+    figure, panels = panel_grid(len(shown), height=4.4)
+    for axes, (filled, students) in zip(panels, shown, strict=True):
         series: dict[str, list[Row]] = defaultdict(list)
-        for row in one.table.cells:
-            if one.of(row):
-                series[row.label.split(" ", 1)[1]].append(row)
+        for row in students:
+            series[_without_rate(row)].append(row)
         for number, (label, rows) in enumerate(series.items()):
-            look = style_of(rows[0])
-            scores = [[result.value for result in one.results(row).values()] for row in rows]
-            places = [(2, 4, 8).index(row.rate) + 0.05 * (number - len(series) / 2) for row in rows]
-            axes.plot(places, [mean(values) for values in scores], ms=5, label=label, **look)
+            style = style_of(rows[0])
+            scores = [_scores(filled, row) for row in rows]
+            places = [RATES.index(row.rate) + 0.05 * (number - len(series) / 2) for row in rows]
+            axes.plot(places, [mean(values) for values in scores], ms=5, label=label, **style)
             for place, values in zip(places, scores, strict=True):
-                axes.plot([place] * len(values), values, ".", color=look["color"], ms=3, alpha=0.7)
-        _teacher(axes, one)
-        axes.set_xticks([0, 1, 2], ["/2", "/4", "/8"])
-        axes.set_title(_title(one))
-        axes.set_ylabel(METRICS[one.table.metric])
+                axes.plot([place] * len(values), values, ".", color=style["color"], ms=3, alpha=0.7)
+        _draw_teacher(axes.axhline, filled)
+        axes.set_xticks(range(len(RATES)), [f"/{rate}" for rate in RATES])
+        axes.set_title(_title(filled))
+        axes.set_ylabel(METRICS[filled.table.metric])
         legend_below(axes)
     return figure
 
 
 def cells(study: Study) -> Figure | None:
-    """A panel for each table with one rate, a line a cell."""
-    filled = [one for one in study.tables if {row.rate for row in one.table.cells} == {8} and one.records]
-    rows = [[row for row in one.table.cells if one.of(row)] for one in filled]
-    filled = [one for one, found in zip(filled, rows, strict=True) if found]
-    rows = [found for found in rows if found]
-    if not filled:
+    """A panel for each table with one rate, a line for each cell."""
+    tables = [filled for filled in study.tables if {row.rate for row in filled.table.students} == {8}]
+    shown = [(filled, [row for row in filled.rows if not row.is_teacher]) for filled in tables]
+    shown = [(filled, rows) for filled, rows in shown if rows]
+    if not shown:
         return None
-    heights = [len(found) for found in rows]
-    figure = Figure(figsize=(8, 1.0 * len(filled) + 0.28 * sum(heights)), layout="constrained")
-    panels = figure.subplots(len(filled), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, one, found in zip(panels, filled, rows, strict=True):
-        for place, row in enumerate(found):
-            values = [result.value for result in one.results(row).values()]
+    lines = [len(rows) for _, rows in shown]
+    figure, panels = stacked_panels(lines, 1.0 * len(lines) + 0.28 * sum(lines))
+    for axes, (filled, rows) in zip(panels, shown, strict=True):
+        for place, row in enumerate(rows):
+            values = _scores(filled, row)
             axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.7, ms=5)
             if len(values) > 1:
                 axes.plot(mean(values), place, "|", color=INK, ms=14)
-        _teacher(axes, one, vertical=True)
-        axes.set_yticks(range(len(found)), [row.label for row in found])
-        axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_title(_title(one))
-        axes.set_xlabel(METRICS[one.table.metric] + (", less is better" if one.table.errors else ""))
+        _draw_teacher(axes.axvline, filled)
+        _label_lines(axes, [row.label for row in rows])
+        axes.set_title(_title(filled))
+        axes.set_xlabel(METRICS[filled.table.metric] + (", less is better" if filled.table.lower_is_better else ""))
     return figure
 
 
-def effects(answered: Sequence[Answer], names: Sequence[str]) -> Figure | None:
-    """Dots and intervals of the comparisons of some claims: a panel for those of top-1, one for those of errors."""
-    found = [(answer.name, finding) for answer in answered if answer.name in names for finding in answer.findings]
-    found = [(name, finding) for name, finding in found if finding.difference is not None]
-    groups = [[pair for pair in found if pair[1].comparison.table.errors is errors] for errors in (False, True)]
-    groups = [group for group in groups if group]
+def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | None:
+    """Differences and intervals of the comparisons of some claims: a panel for top-1, and one for errors."""
+    chosen = [(claim.name, finding) for claim in assessed if claim.name in names for finding in claim.findings]
+    chosen = [(name, finding) for name, finding in chosen if finding.difference is not None]
+    groups = {
+        unit: [pair for pair in chosen if pair[1].comparison.table.lower_is_better is lower]
+        for unit, lower in (("top-1", False), ("NRMSE", True))
+    }
+    groups = {unit: group for unit, group in groups.items() if group}
     if not groups:
         return None
-    heights = [len(group) + 1 for group in groups]
-    figure = Figure(figsize=(8, 0.6 * len(groups) + 0.2 * sum(heights) + 0.4), layout="constrained")
-    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, group in zip(panels, groups, strict=True):
+    lines = [len(group) + 1 for group in groups.values()]
+    figure, panels = stacked_panels(lines, 0.6 * len(lines) + 0.2 * sum(lines) + 0.4)
+    for axes, (unit, group) in zip(panels, groups.items(), strict=True):
         for place, (_, finding) in enumerate(group):
-            _interval(axes, place, finding)
+            _draw_interval(axes, place, finding)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(group)), [f"{name}  {_told(finding)}" for name, finding in group], fontsize=7)
-        axes.set_ylim(len(group) - 0.5, -0.5)
-        errors = group[0][1].comparison.table.errors
-        axes.set_xlabel(f"points of {'NRMSE' if errors else 'top-1'} in favour of what should be better")
+        _label_lines(axes, [f"{name}  {_comparison_label(finding)}" for name, finding in group], fontsize=7)
+        axes.set_xlabel(f"points of {unit} in favour of what should be better")
     shapes = [
         mpl.lines.Line2D([], [], color=color, marker=marker, linestyle="", label=str(verdict))
-        for verdict, (color, marker) in ANSWERED.items()
+        for verdict, (color, marker) in VERDICTS.items()
     ]
     figure.legend(handles=shapes, loc="outside upper right", ncols=3, fontsize=8)
     return figure
 
 
-def _interval(axes: Axes, place: int, finding: Finding) -> None:
+def _draw_interval(axes: Axes, place: int, finding: Finding) -> None:
     found = finding.difference
     assert found is not None
-    color, marker = ANSWERED[finding.verdict]
+    color, marker = VERDICTS[finding.verdict]
+    several = len(found.by_seed) > 1
     if found.low is not None and found.high is not None:
-        dashes = "-" if len(found.each) > 1 else ":"
-        axes.plot([found.low, found.high], [place, place], color=color, linestyle=dashes, linewidth=1.5)
+        axes.plot(
+            [found.low, found.high], [place, place], color=color, linestyle="-" if several else ":", linewidth=1.5
+        )
     axes.plot(found.mean, place, marker, color=color, ms=5)
-    if len(found.each) > 1:
-        axes.plot(list(found.each.values()), [place] * len(found.each), "|", color=color, ms=6, alpha=0.7)
+    if several:
+        axes.plot(list(found.by_seed.values()), [place] * len(found.by_seed), "|", color=color, ms=6, alpha=0.7)
 
 
 def pareto(study: Study) -> Figure | None:
     """The classification cells of table 2 and their teacher, on the first data set."""
-    one = next((one for one in study.tables if one.table.number == 2 and one.records), None)
-    if one is None:
+    filled = _table2(study)
+    if filled is None or not filled.rows:
         return None
-    prices = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
-    points: dict[str, list[tuple[Row, float, float]]] = defaultdict(list)
-    for row in one.table.rows:
-        records = one.of(row)
-        for key in prices if records else ():
-            price = _price(study, records[0], key)
-            if price is not None:
-                points[key].append((row, price, mean(float(record["metrics"]["top1"]) for record in records)))
-    if not points:
-        return None
-    figure, panels = panels_of(len(points), height=3.3, columns=3)
-    for axes, (key, found) in zip(panels, points.items(), strict=True):
-        for row, price, score in found:
-            axes.plot(price, score, ms=6, label=_kind(row), **{**style_of(row), "linestyle": ""})
-        for rate in {row.rate for row, *_ in found}:
-            highest = max(((price, score) for row, price, score in found if row.rate == rate), key=lambda at: at[1])
-            said = "teacher" if rate == 1 else f"/{rate}"
-            axes.annotate(said, highest, (0, 6), textcoords="offset points", size=7, ha="center")
-        front = _front([(price, score) for _, price, score in found])
+    figure, panels = panel_grid(len(_PRICES), height=3.3, columns=3)
+    for axes, (key, title) in zip(panels, _PRICES.items(), strict=True):
+        points = [
+            (row, _price(study, filled.records_of(row)[0], key), mean(_scores(filled, row))) for row in filled.rows
+        ]
+        for row, price, score in points:
+            label = row.label if row.is_teacher else _without_rate(row)
+            axes.plot(price, score, ms=6, label=label, **{**style_of(row), "linestyle": ""})
+        for rate in {row.rate for row, *_ in points}:
+            highest = max(((price, score) for row, price, score in points if row.rate == rate), key=lambda at: at[1])
+            label = "teacher" if rate == 1 else f"/{rate}"
+            axes.annotate(label, highest, (0, 6), textcoords="offset points", size=7, ha="center")
+        front = _front([(price, score) for _, price, score in points])
         axes.plot(*zip(*front, strict=True), color=INK, linewidth=0.8, zorder=0)
         if key == "latency_ms":
             axes.set_xlim(left=0)
@@ -189,26 +181,21 @@ def pareto(study: Study) -> Figure | None:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(prices[key])
+        axes.set_xlabel(title)
     panels[0].set_ylabel(METRICS["top1"])
-    named = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=3, fontsize=7)
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3, fontsize=7)
     return figure
 
 
-def _price(study: Study, record: Record, key: str) -> float | None:
+def _price(study: Study, record: Record, key: str) -> float:
     """A cost of a network: the median over all runs of its architecture, since a latency is never the same."""
-    alike = [other for other in study.records if all(other[name] == record[name] for name in ("params", "macs"))]
-    known = [float(other[key]) for other in alike if isinstance(other.get(key), int | float)]
-    return median(known) if known else None
-
-
-def _kind(row: Row) -> str:
-    return row.label if row.rate == 1 else row.label.split(" ", 1)[1]
+    size = (record.params, record.macs)
+    return median(float(getattr(other, key)) for other in study.records if (other.params, other.macs) == size)
 
 
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (price, score) those that no cheaper one reaches, by price."""
+    """The pairs of price and score that nothing as cheap reaches, by price."""
     front: list[tuple[float, float]] = []
     for price, score in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or score > front[-1][1]:
@@ -217,77 +204,68 @@ def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def learning(study: Study) -> Figure | None:
-    """The test metric by epoch, of the cells at rate 8 and of the teacher; a panel a table."""
-    filled = [one for one in study.tables if any(one.of(row) for row in one.table.rows)]
-    if not filled:
+    """The test metric by epoch, of the cells at rate 8 and of the teacher; a panel for each table."""
+    tables = [filled for filled in study.tables if filled.rows]
+    if not tables:
         return None
-    figure, panels = panels_of(len(filled), height=4.2)
-    for axes, one in zip(panels, filled, strict=True):
-        shown = [row for row in one.table.rows if row.rate in (1, 8) and one.of(row)]
-        for row in shown:
-            key = f"test/{one.table.metric}"
-            curves = [[epoch[key] for epoch in record["history"] if key in epoch] for record in one.of(row)]
+    figure, panels = panel_grid(len(tables), height=4.2)
+    for axes, filled in zip(panels, tables, strict=True):
+        for row in filled.rows:
+            key = f"test/{filled.table.metric}"
+            curves = [[epoch[key] for epoch in record.history if key in epoch] for record in filled.records_of(row)]
             length = min(map(len, curves))
-            if length:
+            if length and row.rate in (1, 8):
                 means = np.mean([curve[:length] for curve in curves], axis=0)
                 axes.plot(range(1, length + 1), means, ms=3, label=row.label, **style_of(row))
-        axes.set_title(_title(one))
+        axes.set_title(_title(filled))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(METRICS[one.table.metric])
+        axes.set_ylabel(METRICS[filled.table.metric])
         legend_below(axes)
     return figure
 
 
 def error_curves(study: Study) -> Figure | None:
-    """Faces with at most an error, of alignment's cells."""
+    """The share of faces with at most an error, for each cell of alignment."""
     curves: list[tuple[Row, NDArray[np.float32]]] = []
-    for one in (one for one in study.tables if one.table.errors):
-        for row in one.table.rows:
-            kept = [result.sample_scores for result in one.results(row).values() if result.sample_scores is not None]
-            if kept:
-                curves.append((row, np.sort(np.concatenate(kept))))
+    for filled in study.tables:
+        for row in filled.rows if filled.table.lower_is_better else ():
+            kept = [result.sample_scores for result in filled.results(row).values()]
+            if errors := [scores for scores in kept if scores is not None]:
+                curves.append((row, np.sort(np.concatenate(errors))))
     if not curves:
         return None
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = single_panel("NRMSE of a face, %", "faces, %")
     end = float(np.quantile(np.concatenate([errors for _, errors in curves]), 0.98))
-    errors_at = np.linspace(0, end, 200)
-    for number, (row, errors) in enumerate(curves):
-        within = 100 * np.searchsorted(errors, errors_at, side="right") / len(errors)
-        axes.plot(errors_at, within, ms=4, markevery=(number, 25), label=row.label, **style_of(row))
-    axes.set_xlabel("NRMSE of a face, %")
-    axes.set_ylabel("faces, %")
+    limits = np.linspace(0, end, 200)
+    for number, (row, sorted_errors) in enumerate(curves):
+        within = 100 * np.searchsorted(sorted_errors, limits, side="right") / len(sorted_errors)
+        axes.plot(limits, within, ms=4, markevery=(number, 25), label=row.label, **style_of(row))
     axes.legend(fontsize=7)
     return figure
 
 
 def rocs(study: Study) -> Figure | None:
     """ROC of the teacher, of W_S0 and of the student with soft and full at every rate, on the first data set."""
-    one = next((one for one in study.tables if one.table.number == 2 and one.records), None)
-    if one is None:
+    filled = _table2(study)
+    if filled is None:
         return None
     curves = []
-    for row in one.table.rows:
-        if row.rate == 1 or row.init == "full" or (row.rate == 8 and row.init == "scratch"):
-            kept = next((one.sample_scores(record["name"]) for record in one.of(row)), None)
+    for row in filled.rows:
+        if row.is_teacher or row.init == "full" or (row.rate == 8 and row.init == "scratch"):
+            kept = filled.sample_scores(filled.records_of(row)[0].name)
             if kept is not None and kept.same.any() and not kept.same.all():
                 curves.append((row.label, roc(kept.similarity.astype(np.float64), kept.same)))
     if not curves:
         return None
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = single_panel("false accept rate", "true accept rate, %")
     lowest = 1.0
     for number, ((label, (far, tar, _)), color) in enumerate(zip(curves, COLORS, strict=False)):
         lowest = min(lowest, float(far[far > 0].min(initial=1.0)))
-        style = "--" if number == 0 else "-"
-        axes.step(
-            far, 100 * tar, style, where="post", ms=4, markevery=0.2, label=label, color=color, marker=MARKERS[number]
-        )
+        style = {"ms": 4, "markevery": 0.2, "marker": MARKERS[number], "color": color, "label": label}
+        axes.step(far, 100 * tar, "--" if number == 0 else "-", where="post", **style)
     axes.set_xscale("log")
     axes.set_xlim(lowest, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("false accept rate")
-    axes.set_ylabel("true accept rate, %")
     axes.legend(fontsize=7)
     return figure
 
@@ -300,25 +278,42 @@ def cost(study: Study) -> Figure | None:
     figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(hours)), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(hours)), list(hours.values()), color=BLUE, height=0.6)
-    axes.set_yticks(range(len(hours)), list(hours))
-    axes.set_ylim(len(hours) - 0.5, -0.5)
+    _label_lines(axes, list(hours))
     axes.set_xlabel("hours")
     axes.grid(axis="y", visible=False)
     return figure
 
 
-def _teacher(axes: Axes, one: Filled, vertical: bool = False) -> None:
-    scores = [result.value for result in one.results(one.table.teacher).values()]
+def _table2(study: Study) -> FilledTable | None:
+    """Table 2 on the first data set that has runs."""
+    return next((filled for filled in study.tables if filled.table.number == 2 and filled.records), None)
+
+
+def _scores(filled: FilledTable, row: Row) -> Sequence[float]:
+    return filled.entry(row, filled.table.metric).ours
+
+
+def _draw_teacher(draw_line: Callable[..., object], filled: FilledTable) -> None:
+    scores = _scores(filled, filled.table.teacher)
     if scores:
-        line = axes.axvline if vertical else axes.axhline
-        line(mean(scores), color=INK, linestyle="--", linewidth=1, label=f"teacher {mean(scores):.1f}")
+        draw_line(mean(scores), color=INK, linestyle="--", linewidth=1, label=f"teacher {mean(scores):.1f}")
 
 
-def _title(one: Filled) -> str:
-    return f"Table {one.table.number}, {one.table.data} for {one.table.stands_for}"
+def _label_lines(axes: Axes, labels: Sequence[str], **text: Any) -> None:
+    """The labels of lines from the top, one below the other."""
+    axes.set_yticks(range(len(labels)), labels, **text)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def _told(finding: Finding) -> str:
-    """The comparison without its controls' names, and its table where the label does not tell."""
-    text = re.sub(r" \(control\)", "", finding.comparison.label)
-    return f"{text} (table {finding.comparison.table.number}, {finding.comparison.table.data})"
+def _title(filled: FilledTable) -> str:
+    return f"Table {filled.table.number}, {filled.table.data} for {filled.table.stands_for}"
+
+
+def _without_rate(student: Row) -> str:
+    return student.label.split(" ", 1)[1]
+
+
+def _comparison_label(finding: Finding) -> str:
+    """The comparison and its table; what is a control is plain from the claim."""
+    table = finding.comparison.table
+    return f"{finding.comparison.label.replace(' (control)', '')} (table {table.number}, {table.data})"

@@ -1,4 +1,4 @@
-"""How sure a number is: spread over seeds, paired differences and their intervals."""
+"""Uncertainty of a number: spread over seeds, paired differences and their intervals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from scipy.special import stdtrit
 
 DRAWS = 2_000
 LEVEL = 0.95
-_AT_A_TIME = 2**22  # random numbers of a chunk of draws: 32 MB
-_A_COUNT_COSTS = 16  # times as much to draw as an index
+_CHUNK = 2**22  # random numbers drawn at a time: 32 MB
+_COUNT_COST = 16  # of drawing a count, as a multiple of drawing an index
 
 
 class Result(NamedTuple):
-    """One run's score, and what it is the mean of, sample by sample [N]; None: not kept."""
+    """The score of a run, and what it is the mean of: that of every test sample [N]; None: not kept."""
 
-    run: str
     value: float
     sample_scores: NDArray[np.float32] | None = None
 
@@ -28,75 +27,69 @@ class Difference(NamedTuple):
     """A mean paired difference and its interval (95 %).
 
     Attributes:
-        each: the difference of every seed, by seed.
+        by_seed: the difference at every seed.
         low, high: None: there is nothing to resample.
-        over: what was resampled: ``seeds and test samples``, ``seeds``, ``test samples``, or nothing.
+        resampled: ``seeds and test samples``, ``seeds``, ``test samples``, or nothing.
     """
 
     mean: float
-    each: Mapping[int, float]
+    by_seed: Mapping[int, float]
     low: float | None = None
     high: float | None = None
-    over: str = ""
-
-    @property
-    def is_one(self) -> bool:
-        """Whether it may be called a difference: it has more than one seed, and its interval leaves out 0."""
-        return len(self.each) > 1 and self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+    resampled: str = ""
 
 
-def shown(numbers: Sequence[float], digits: int = 2) -> str:
-    """Mean ± standard deviation; without a spread where there is one number, a dash where there is none."""
+def mean_and_spread(numbers: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation; one number alone has no spread, and no number is a dash."""
     if not numbers:
         return "—"
-    if len(numbers) == 1:
-        return f"{numbers[0]:.{digits}f}"
-    return f"{mean(numbers):.{digits}f} ± {stdev(numbers):.{digits}f}"
+    spread = f" ± {stdev(numbers):.{digits}f}" if len(numbers) > 1 else ""
+    return f"{mean(numbers):.{digits}f}{spread}"
 
 
 def difference(first: Mapping[int, Result], second: Mapping[int, Result]) -> Difference | None:
     """``first`` − ``second`` over the seeds that both have, with a bootstrap interval; None: they share no seed.
 
-    The bootstrap is crossed (Owen 2007): seeds are drawn, and test samples, the same ones for all seeds since all are
-    scored on one test split. A percentile of three seeds is far too narrow (Hesterberg 2015), so the deviations that
-    come of the drawn seeds are stretched to the width of Student's t for their number. With one seed only the test
-    samples are drawn: such an interval says nothing of what another seed would have given.
+    The bootstrap is crossed (Owen 2007): it draws seeds, and test samples, the same ones for all seeds since all are
+    scored on one test split. A percentile of three seeds is far too narrow (Hesterberg 2015), so the deviations due to
+    the drawn seeds are widened to Student's t for their number. With one seed it draws test samples alone: such an
+    interval does not include what another seed would change.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
-    each = {seed: first[seed].value - second[seed].value for seed in seeds}
-    means = np.array(list(each.values()))
+    by_seed = {seed: first[seed].value - second[seed].value for seed in seeds}
+    means = np.array(list(by_seed.values()))
     samples = _by_sample([(first[seed].sample_scores, second[seed].sample_scores) for seed in seeds])
-    over = " and ".join(["seeds"] * (len(seeds) > 1) + ["test samples"] * (samples is not None))
-    middle = float(means.mean())
-    if not over:
-        return Difference(middle, each)
+    resampled = " and ".join(["seeds"] * (len(seeds) > 1) + ["test samples"] * (samples is not None))
+    center = float(means.mean())
+    if not resampled:
+        return Difference(center, by_seed)
     draw = np.random.default_rng(0)
     deviations = np.zeros(DRAWS)
     if len(seeds) > 1:
         drawn = means[draw.integers(0, len(seeds), (DRAWS, len(seeds)))].mean(1)
-        deviations += stretch(len(seeds)) * (drawn - middle)
+        deviations += t_widening(len(seeds)) * (drawn - center)
     if samples is not None:
         deviations += resampled_means(samples, draw) - samples.mean()
     low, high = np.quantile(deviations, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(middle, each, middle + float(low), middle + float(high), over)
+    return Difference(center, by_seed, center + float(low), center + float(high), resampled)
 
 
-def stretch(seeds: int) -> float:
-    """What makes the bootstrap of a mean of so few as wide as Student's t: √(n/(n−1)) · t / z; 1 for many."""
+def t_widening(seeds: int) -> float:
+    """Factor that makes the bootstrap of a mean of few seeds as wide as Student's t: √(n/(n−1)) · t / z; 1 for many."""
     t = float(stdtrit(seeds - 1, (1 + LEVEL) / 2))
     return float((seeds / (seeds - 1)) ** 0.5 * t / NormalDist().inv_cdf((1 + LEVEL) / 2))
 
 
 def resampled_means(values: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
-    """The means [DRAWS] of as many values, drawn with replacement from ``values`` [N].
+    """The means [DRAWS] of N values that are drawn with replacement from ``values`` [N].
 
-    Differences of right and wrong have few distinct values, however many samples: then by how often each is drawn.
+    Differences of right and wrong have few distinct values, however many samples: it draws counts of them instead.
     """
     distinct, counts = np.unique(values, return_counts=True)
-    count, few = len(values), len(distinct) < len(values) / _A_COUNT_COSTS
-    chunk = max(1, _AT_A_TIME // (len(distinct) if few else count))
+    count, few = len(values), len(distinct) < len(values) / _COUNT_COST
+    chunk = max(1, _CHUNK // (len(distinct) if few else count))
     sizes = [min(chunk, DRAWS - start) for start in range(0, DRAWS, chunk)]
     if few:
         return np.concatenate([draw.multinomial(count, counts / count, size) @ distinct / count for size in sizes])
@@ -106,7 +99,7 @@ def resampled_means(values: NDArray[np.float64], draw: np.random.Generator) -> N
 def _by_sample(
     pairs: Sequence[tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> NDArray[np.float64] | None:
-    """Paired differences by test sample [N], averaged over seeds; None: not every run has them, of one split."""
+    """Paired differences by test sample [N], averaged over seeds; None: some run has none, or of another split."""
     found = [(one, other) for one, other in pairs if one is not None and other is not None]
     sizes = {len(part) for pair in found for part in pair}
     if len(found) < len(pairs) or len(sizes) != 1 or 0 in sizes:

@@ -1,8 +1,9 @@
-"""How every figure of the report looks: a cell's colour, marker and line, the style, and SVG and PNG of it."""
+"""The style of all figures of the report: colours, markers and lines of cells, layouts, and export as SVG and PNG."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,20 +15,16 @@ from facedistill.report.tables import Row
 
 INK = "#1b1c1d"  # becomes currentColor
 MUTED = "#8c8c8c"
-# Okabe and Ito 2008: told apart by colour-blind people
+# Okabe and Ito 2008: colour-blind people can distinguish them
 BLUE, VERMILION, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# A cell looks the same in every figure: its colour is the initialization, its marker and line are the target.
+# The colour of a cell is its initialization, its marker and line are its target, in every figure.
 INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "full": GREEN}
 INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
 TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
 TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
-ANSWERED = {
-    Verdict.HOLDS: (BLUE, "o"),
-    Verdict.FAILS: (VERMILION, "s"),
-    Verdict.UNDECIDED: (MUTED, "D"),
-}
+VERDICTS = {Verdict.HOLDS: (BLUE, "o"), Verdict.FAILS: (VERMILION, "s"), Verdict.UNDECIDED: (MUTED, "D")}
 STYLE = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "font.size": 9,
@@ -40,20 +37,20 @@ STYLE = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "svg.fonttype": "none",
-    "text.parse_math": False,  # names are people's own, and may have a $
+    "text.parse_math": False,  # people choose names, and they may have a $
 }
 
 
 def style_of(row: Row) -> dict[str, Any]:
     """Colour, marker and line of a cell, whatever its rate."""
-    if row.rate == 1:
+    if row.is_teacher:
         return TEACHER
     marker, line = TARGETS[row.target]
     return {"color": INITIALIZATIONS[row.init], "marker": marker, "linestyle": line}
 
 
-def panels_of(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, each ``height`` inches high, in at most so many columns."""
+def panel_grid(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels, each ``height`` inches high, in at most ``columns`` columns."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(8 if columns > 1 else 5.5, height * rows), layout="constrained")
@@ -63,13 +60,27 @@ def panels_of(count: int, height: float, columns: int = 2) -> tuple[Figure, list
     return figure, panels[:count]
 
 
+def stacked_panels(lines: Sequence[int], height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of panels below each other, each as high as its number of lines, ``height`` inches in all."""
+    figure = Figure(figsize=(8, height), layout="constrained")
+    return figure, figure.subplots(len(lines), 1, squeeze=False, height_ratios=lines)[:, 0].tolist()
+
+
+def single_panel(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return figure, axes
+
+
 def legend_below(axes: Axes) -> None:
-    """A legend under the axis, in two columns."""
+    """A legend below the axes, in two columns."""
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """An ``<svg>`` element in the colour of the text around it, the same for the same figure."""
+    """An ``<svg>`` element in the colour of the surrounding text, the same bytes for the same figure."""
     file = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -78,7 +89,7 @@ def as_svg(figure: Figure, name: str) -> str:
 
 
 def as_png(figure: Figure) -> bytes:
-    """A PNG on white, the same for the same figure."""
+    """A PNG on white, the same bytes for the same figure."""
     file = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(file, format="png", dpi=130, metadata={"Software": None})

@@ -1,24 +1,22 @@
-"""The paper's tables beside ours. Every number of ours comes from a run's record."""
+"""The paper's tables: their cells, the numbers that the paper prints, and which of our runs may stand in one."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import mean
 from typing import Any
 
-from facedistill.report.statistics import shown
-from facedistill.system.files import hash_of
+from facedistill.config.schema import Cell
+from facedistill.runs.record import Record
 
-Record = Mapping[str, Any]
-Cell = tuple[str, bool, int, str, str]  # task, softmax, rate, init, target
+RATES = (2, 4, 8)  # of students
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: which cell it is, and what the paper prints for it (``top1``, ``pairs``, ``nrmse``; in %)."""
+    """A row of a table: its cell, and the paper's numbers for it (``top1``, ``pairs``, ``nrmse``; in %)."""
 
     label: str
     rate: int
@@ -28,49 +26,56 @@ class Row:
     softmax: bool = False
     paper: Mapping[str, float] = field(default_factory=dict)
 
-    def fits(self, record: Record) -> bool:
-        """Whether a record is of this cell, at any seed."""
-        return _cell(record) == (self.task, self.softmax, self.rate, self.init, self.target)
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.task, self.softmax, self.rate, self.init, self.target)
+
+    @property
+    def is_teacher(self) -> bool:
+        return self.rate == 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper. ``stands_for``: the paper's data set; ``data``: which of ours takes its place."""
+    """A table of the paper. ``stands_for``: the paper's data set; ``data``: the one of ours that takes its place."""
 
     number: int
     title: str
     stands_for: str
     data: str
     rows: Sequence[Row]
-    command: str
     metric: str = "top1"
 
     @property
-    def cells(self) -> list[Row]:
-        """The rows of students."""
-        return [row for row in self.rows if row.rate != 1]
+    def heading(self) -> str:
+        return f"Table {self.number}: {self.title}, {self.stands_for}"
+
+    @property
+    def students(self) -> list[Row]:
+        return [row for row in self.rows if not row.is_teacher]
 
     @property
     def teacher(self) -> Row:
-        """The row of the teacher."""
-        return next(row for row in self.rows if row.rate == 1)
+        return next(row for row in self.rows if row.is_teacher)
 
     @property
-    def errors(self) -> bool:
-        """Whether less is better."""
+    def lower_is_better(self) -> bool:
         return self.metric == "nrmse"
+
+    @property
+    def printed(self) -> dict[str, str]:
+        """The metrics that the paper prints, by key, with their titles."""
+        return {key: title for key, title in METRICS.items() if any(key in row.paper for row in self.rows)}
+
+    @property
+    def command(self) -> str:
+        """Trains all of its cells at one seed."""
+        data = "" if self.data.startswith("synthetic") else f" data={self.data} …"
+        return f"facedistill train -m experiments=table{self.number}{data}"
 
     def row(self, rate: int, init: str, target: str) -> Row:
         """The row of a student."""
-        return next(row for row in self.cells if (row.rate, row.init, row.target) == (rate, init, target))
-
-    def of(self, records: Sequence[Record]) -> list[Record]:
-        """The records of the cells of this table."""
-        return [record for record in records if any(row.fits(record) for row in self.rows)]
-
-    def of_teacher(self, records: Sequence[Record]) -> list[float]:
-        """The metric of every run of the teacher."""
-        return values(records, self.teacher, self.metric)
+        return next(row for row in self.students if (row.rate, row.init, row.target) == (rate, init, target))
 
 
 def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
@@ -78,25 +83,14 @@ def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
 
     ``data``: what stands for CASIA-WebFace and, where there is a second, for MS-Celeb-1M; ``alignment``: for CelebA.
     """
-    casia, celeb = data[0], data[1] if len(data) > 1 else None
-
-    def command(number: int, name: str) -> str:
-        return f"python -m facedistill.train -m experiments=table{number}" + (
-            "" if name.startswith("synthetic") else f" data={name} …"
-        )
-
-    found = [
-        Table(1, "Targets and initializations at rate 8", "CASIA-WebFace", casia, _TABLE1, command(1, casia)),
-        Table(2, "Initializations at every rate", "CASIA-WebFace", casia, _TABLE2_CASIA, command(2, casia)),
-    ]
-    if celeb is not None:
-        found.append(Table(2, "Initializations at every rate", "MS-Celeb-1M", celeb, _TABLE2_CELEB, command(2, celeb)))
-    triplet, joint = "Verification, triplet loss alone", "Verification, triplet and softmax loss"
+    casia, rates = "CASIA-WebFace", "Initializations at every rate"
     return [
-        *found,
-        Table(3, "Alignment at rate 8", "CelebA", alignment, _TABLE3, command(3, alignment), metric="nrmse"),
-        Table(4, triplet, "CASIA-WebFace", casia, _TABLE4, command(4, casia)),
-        Table(5, joint, "CASIA-WebFace", casia, _TABLE5, command(5, casia)),
+        Table(1, "Targets and initializations at rate 8", casia, data[0], _TABLE1),
+        Table(2, rates, casia, data[0], _TABLE2_CASIA),
+        *(Table(2, rates, "MS-Celeb-1M", celeb, _TABLE2_CELEB) for celeb in data[1:2]),
+        Table(3, "Alignment at rate 8", "CelebA", alignment, _TABLE3, metric="nrmse"),
+        Table(4, "Verification, triplet loss alone", casia, data[0], _TABLE4),
+        Table(5, "Verification, triplet and softmax loss", casia, data[0], _TABLE5),
     ]
 
 
@@ -121,19 +115,16 @@ def _table2(
 ) -> list[Row]:
     """``whole``: the rates at which scratch on the whole schedule is a control."""
 
-    def paper(values: tuple[float, float]) -> dict[str, float]:
-        return {"top1": values[0], "pairs": values[1]}
+    def rows(init: str, label: str, numbers: Sequence[tuple[float, float]]) -> list[Row]:
+        papers = [{"top1": top1, "pairs": pairs} for top1, pairs in numbers]
+        return [Row(f"/{r} {label}", r, init, "soft", paper=paper) for r, paper in zip(RATES, papers, strict=True)]
 
-    rates = (2, 4, 8)
     return [
-        replace(_TEACHER, paper=paper(teacher)),
-        *(Row(f"/{r} alone, W_S0 (control)", r, "scratch", "none") for r in rates),
-        *(
-            Row(f"/{r} Scratch", r, "scratch", "soft", paper=paper(values))
-            for r, values in zip(rates, scratch, strict=True)
-        ),
+        replace(_TEACHER, paper={"top1": teacher[0], "pairs": teacher[1]}),
+        *(Row(f"/{r} alone, W_S0 (control)", r, "scratch", "none") for r in RATES),
+        *rows("scratch", "Scratch", scratch),
         *(Row(f"/{r} Scratch, whole schedule (control)", r, "scratch_whole", "soft") for r in whole),
-        *(Row(f"/{r} full", r, "full", "soft", paper=paper(values)) for r, values in zip(rates, full, strict=True)),
+        *rows("full", "full", full),
     ]
 
 
@@ -141,7 +132,7 @@ _TABLE2_CASIA = _table2(
     (88.61, 97.67),
     [(82.25, 97.27), (79.36, 96.7), (66.12, 95.12)],
     [(91.01, 98.2), (87.21, 97.57), (75.06, 96.18)],
-    whole=(2, 4, 8),
+    whole=RATES,
 )
 _TABLE2_CELEB = _table2(
     (90.53, 99.11), [(84.59, 98.61), (81.94, 98.03), (57.84, 96.33)], [(88.38, 98.88), (85.26, 98.18), (70.98, 96.98)]
@@ -187,83 +178,30 @@ _TABLE5 = _transfer(
 )
 
 
-def of_one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
+def one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
     """The records of a data set that may stand in one table, and how many were left out.
 
-    Runs of other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the
-    setting with the most runs is taken, of equally frequent ones the one with the smaller hash. A cell whose teachers
-    answered in several ways has the way of most of the table; one that was made in another way only stays, because a
-    run that several chains share has the words of the first.
+    Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the most
+    frequent setting is taken, of equally frequent ones the one with the smaller hash. The teachers' views in a cell are
+    those of most of the table; a cell that has only others keeps them, because a run that several chains share has the
+    words of the first.
     """
-    ours = [record for record in records if record["config"]["data"]["name"] == data]
-    if not ours:
-        return [], 0
-    alike = _most_alike(ours, _setting)
-    usual = {_answered(record) for record in _most_alike([r for r in alike if r["parents"]], _answered)}
+    ours = [record for record in records if record.data_name == data]
+    same = _most_frequent(ours, lambda record: record.setting)
+    taught = _most_frequent([record for record in same if record.parents], lambda record: record.teacher_views)
+    usual = {record.teacher_views for record in taught}
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
-    for record in alike:
-        by_cell[_cell(record)].append(record)
+    for record in same:
+        by_cell[record.cell].append(record)
     kept = []
     for cell in by_cell.values():
-        kept += _most_alike([record for record in cell if _answered(record) in usual] or cell, _own)
+        as_usual = [record for record in cell if record.teacher_views in usual]
+        kept += _most_frequent(as_usual or cell, lambda record: (record.teacher_views, record.cell_options))
     return kept, len(ours) - len(kept)
 
 
-def _most_alike(records: Sequence[Record], key: Callable[[Record], str]) -> list[Record]:
-    """The records with the most frequent key; of equally frequent ones the smaller."""
+def _most_frequent(records: Sequence[Record], key: Callable[[Record], Any]) -> list[Record]:
+    """The records with the most frequent key; of equally frequent ones the smallest."""
     count = Counter(key(record) for record in records)
     chosen = min(count, key=lambda found: (-count[found], found), default=None)
     return [record for record in records if key(record) == chosen]
-
-
-def _cell(record: Record) -> Cell:
-    config = record["config"]
-    task = config["task"]
-    return task["name"], bool(task.get("softmax")), config["rate"], config["init"]["name"], config["target"]["name"]
-
-
-def _own(record: Record) -> str:
-    """What a cell may have of its own beside its axes: weights and temperature of the target, rates, batch, options.
-
-    And how its teachers answered.
-    """
-    return hash_of([_answered(record), *(record["recipe"][key] for key in ("target", "task", "learning_rates"))])
-
-
-def _answered(record: Record) -> str:
-    """How the teachers of a run, or of the runs it stands on, answered: from a bank, of how many views, or live."""
-    target = record["config"]["target"]
-    return f"{target.get('views')} {target.get('bank')}" if record["parents"] else ""
-
-
-def _setting(record: Record) -> str:
-    recipe, config = record["recipe"], record["config"]
-    same = [recipe[key] for key in ("version", "data", "image", "optimizer", "precision", "threads")]
-    same += [config[key] for key in ("schedule", "learning_rates", "batch_sizes", "model")]
-    return hash_of([*same, config["teacher"]["model"]])
-
-
-def values(records: Sequence[Record], row: Row, metric: str) -> list[float]:
-    """A metric of every run of a cell, by seed."""
-    return [float(record["metrics"][metric]) for record in of_row(records, row, metric)]
-
-
-def of_row(records: Sequence[Record], row: Row, metric: str) -> list[Record]:
-    """The runs of a cell that have a metric, by seed."""
-    fitting = [record for record in records if row.fits(record) and record["metrics"].get(metric) is not None]
-    return sorted(fitting, key=lambda record: (record["config"]["seed"], record.get("name", "")))
-
-
-def markdown(table: Table, records: Sequence[Record]) -> str:
-    """One table: paper, ours, difference, for every metric that the paper has."""
-    metrics = {name: said for name, said in METRICS.items() if any(name in row.paper for row in table.rows)}
-    heads = [f"{name}: {column}" for name in metrics.values() for column in ("paper", "ours", "difference")]
-    lines = [f"| {table.stands_for} | " + " | ".join(heads) + " | runs |", "|---" * (len(heads) + 2) + "|"]
-    for row in table.rows:
-        cells = []
-        for metric in metrics:
-            ours, paper = values(records, row, metric), row.paper.get(metric)
-            difference = f"{mean(ours) - paper:+.2f}" if ours and paper is not None else "—"
-            cells += ["—" if paper is None else f"{paper:.2f}", shown(ours), difference]
-        lines.append(f"| {row.label} | " + " | ".join(cells) + f" | {len(values(records, row, table.metric))} |")
-    return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,6 +174,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
     return value
+
+
+def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records that differ in nothing but their seed, by their ``cell_key``."""
+    cells: dict[str, list[Record]] = {}
+    for record in records:
+        cells.setdefault(record.cell_key, []).append(record)
+    return cells
 
 
 def all_records(runs_dir: Path) -> Sequence[Record]:
