@@ -12,7 +12,8 @@ from PIL import Image
 from wandb_file import read_offline
 
 from facedistill.runs.run import Run
-from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat, has_key
+from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat_config, has_key
+from made_records import record_of
 
 Planner = Callable[..., Run]
 ONLINE = ("logger=wandb", "rate=8", "init=full", "target=soft", "seed=2")
@@ -73,9 +74,9 @@ def test_a_key_of_ones_own_server(nobody: Path, monkeypatch: pytest.MonkeyPatch)
     assert has_key()
 
 
-def test_what_people_sort_by_is_at_the_top_and_plain(planned: Planner) -> None:
+def test_keys_that_people_sort_by_are_at_the_top_and_plain(planned: Planner) -> None:
     run = planned(*ONLINE, "target.tau=4", "task.batch_size=7")
-    found = flat(run)
+    found = flat_config(run)
     assert {key: value for key, value in found.items() if key != "recipe"} == {
         "rate": 8,
         "init": "full",
@@ -105,9 +106,10 @@ def test_without_weights_and_biases_nothing_is_opened(planned: Planner, monkeypa
         raise AssertionError("opened")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    with WandbRun(planned("logger=csv")) as opened:
+    run = planned("logger=csv")
+    with WandbRun(run) as opened:
         opened.log({"epoch": 0.0, "test/top1": 1.0})
-        opened.summarize({"metrics": {}})
+        opened.summarize(record_of(run))
     assert wandb.run is None
 
 
@@ -137,7 +139,7 @@ def test_it_is_offline_if_asked_for_or_without_a_key(
     assert (settings["project"], settings["entity"], settings["group"]) == ("p", "e", "table9")
     assert settings["job_type"] == "classify-student"
     assert Path(settings["dir"]) == run.directory
-    assert settings["config"] == flat(run)
+    assert settings["config"] == flat_config(run)
 
 
 @pytest.mark.usefixtures("_finished")
@@ -152,11 +154,11 @@ def test_a_real_run_is_offline_finished_and_followed_by_a_run_of_its_own(planned
             assert recipe == {key: value for key, value in run.recipe.items() if value != {}}  # W&B drops them
             found = str(wandb.run.id)
             if fail:
-                raise RuntimeError("cut")
+                raise RuntimeError("interrupted")
         return found
 
     one, other = planned(*ONLINE), planned("logger=wandb", "rate=2")
-    with pytest.raises(RuntimeError, match="cut"):
+    with pytest.raises(RuntimeError, match="interrupted"):
         opened(one, fail=True)
     assert wandb.run is None
     assert opened(other, fail=False) == other.identity
@@ -179,19 +181,19 @@ def test_an_offline_run_is_complete(planned: Planner, nobody: Path, group: str) 
     with WandbRun(run) as dashboard:
         for row in rows:
             dashboard.log(row)
-        dashboard.summarize({"metrics": {"top1": 12.5, "pairs": None}, "teacher_score": 75.0, **costs})
+        dashboard.summarize(record_of(run, metrics={"top1": 12.5, "pairs": None}, teacher_score=75.0, **costs))
     wandb.teardown()  # the file is whole once the service has ended
     found = read_offline(run.directory)
     assert (found.run.run_id, found.run.display_name, found.exit_code) == (run.identity, run.name, 0)
     assert found.run.job_type == "classify-student"
     assert found.run.run_group.isprintable()
     assert {"classify", "full", "soft", "rate-8", "synthetic", "student"} == set(found.run.tags)
-    plain = {key: value for key, value in flat(run).items() if key != "recipe"}
+    plain = {key: value for key, value in flat_config(run).items() if key != "recipe"}
     assert {key: found.config[key] for key in plain} == plain
     assert found.config["params"] == 10
-    told = [line for line in found.history if "lr" in line]
-    assert [{key: line[key] for key in row} for line, row in zip(told, rows, strict=True)] == rows
-    assert [line["classify/top1"] for line in told] == [10.0, 11.0, 12.0]
+    logged = [line for line in found.history if "lr" in line]
+    assert [{key: line[key] for key in row} for line, row in zip(logged, rows, strict=True)] == rows
+    assert [line["classify/top1"] for line in logged] == [10.0, 11.0, 12.0]
     expected = {"final/top1": 12.5, "classify/top1": 12.5, "final/top1_minus_teacher": -62.5, **costs}
     assert {key: found.summary[key] for key in expected} == expected
     assert "final/pairs" not in found.summary
@@ -205,17 +207,8 @@ def test_an_offline_run_is_complete(planned: Planner, nobody: Path, group: str) 
 def test_the_summary_has_the_final_numbers_and_the_distance_to_the_teacher(planned: Planner, nobody: Path) -> None:
     run = planned(*ONLINE)
     run.directory.mkdir(parents=True)
-    record = {
-        "metrics": {"top1": 60.0, "pairs": 90.0},
-        "params": 10,
-        "macs": 20,
-        "weights_bytes": 30,
-        "seconds": 1.5,
-        "images_per_second": 100.0,
-        "teacher_score": 75.0,
-    }
     with WandbRun(run) as logger:
-        logger.summarize(record)
+        logger.summarize(record_of(run, metrics={"top1": 60.0, "pairs": 90.0}, teacher_score=75.0, params=10, macs=20))
         assert wandb.run is not None
         found = dict(wandb.run.summary)
     assert {key: found[key] for key in ("final/top1", "final/pairs", "final/top1_minus_teacher", "params", "macs")} == {

@@ -1,1 +1,1 @@
-"""Weights & Biases: one run, and the workspace of a project."""
+"""Weights & Biases: runs, and the workspace of a project."""

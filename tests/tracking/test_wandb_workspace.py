@@ -1,6 +1,6 @@
-"""What is told to a server of Weights & Biases: the workspace, the report's tables, the lineage, synced runs.
+"""What a server of Weights & Biases receives: the workspace, the report's tables, the lineage, synced runs.
 
-The server is one of ours on this machine, so that the requests are those of the real client.
+The server is our own, on this machine, so that the requests are those of the real client.
 """
 
 import gzip
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ import wandb
 from wandb_file import OfflineRun, read_file
 
 from facedistill.errors import ConfigError, FacedistillError, RunError
-from facedistill.reporting import workspace
+from facedistill.runs.record import Record
 from facedistill.runs.run import Run
+from facedistill.tracking import wandb_workspace
 from facedistill.tracking.wandb_run import WandbRun, artifact_name
-from facedistill.tracking.workspace import Published, Target, own_tables, table_of_cells
+from facedistill.tracking.wandb_workspace import Project, Published, table_of_cells, tables_of
+from made_records import record_of
 
 Planner = Callable[..., Run]
 Answer = Callable[[dict[str, Any]], Any]
@@ -32,7 +34,7 @@ WORDS = ("logger=wandb", "rate=8", "init=full", "target=soft")
 
 
 class Server:
-    """Answers as W&B does, as far as it is asked here, and remembers what it was told."""
+    """Answers the requests of these tests as W&B does, and remembers them."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -74,7 +76,7 @@ class Server:
 
         class Quiet(ThreadingHTTPServer):
             def handle_error(self, *_: Any) -> None:
-                """A client that went away is none."""
+                """A client that went away is no error."""
 
         self._http = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -287,29 +289,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def publish(*words: Any) -> Published:
-    """What one command does: W&B's service ends with it."""
+    """As one command does: W&B's service ends with it."""
     try:
-        return workspace.publish(*words)
+        return wandb_workspace.publish(*words)
     finally:
         wandb.teardown()
 
 
-def made(run: Run, **metrics: float) -> dict[str, Any]:
-    """The record of a run that was made, as far as it is asked for here."""
-    return {
-        "identity": run.identity,
-        "name": run.name,
-        "recipe": run.recipe,
-        "config": asdict(run.config),
-        "parents": {role: parent.name for role, parent in run.parents.items()},
-        "metrics": metrics,
-        "params": 10,
-        "macs": 20,
-        "weights_bytes": 30,
-        "seconds": 1.5,
-        "images_per_second": 100.0,
-        "teacher_score": 75.0,
-    }
+def made(run: Run, **metrics: float) -> Record:
+    return record_of(run, metrics=metrics, teacher_score=75.0)
 
 
 def spec(server: Server) -> dict[str, Any]:
@@ -324,13 +312,13 @@ def panels(server: Server) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("text", ["", "true", "facedistill", "/facedistill", "me/", "me/a/b", "me/a:b", "me/a\nb"])
-def test_what_is_no_project_is_refused(text: str) -> None:
+def test_text_that_does_not_name_a_project_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="wandb=ENTITY/PROJECT"):
         publish(text, [], {})
 
 
 def test_a_project_may_have_spaces_and_letters_of_any_alphabet() -> None:
-    assert Target.parse("équipe/my faces") == Target("équipe", "my faces")
+    assert Project.parse("équipe/my faces") == Project("équipe", "my faces")
 
 
 def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +334,7 @@ def test_without_a_network_it_says_so(server: Server, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("operation", ["UpsertBucket", "UpsertView2", "Runs"])
-def test_what_the_server_refuses_is_told(server: Server, operation: str) -> None:
+def test_a_refusal_of_the_server_is_reported(server: Server, operation: str) -> None:
     server.refuses[operation] = "permission denied"
     with pytest.raises(RunError, match=r"wandb=me/p: .*permission denied.*The same command tries again"):
         publish("me/p", [], {})
@@ -419,7 +407,7 @@ def test_the_workspace_is_updated_and_keeps_what_people_added(server: Server, pl
 
 
 @pytest.mark.parametrize("change", [{"version": 7}, {"section": {}}])
-def test_a_workspace_of_an_unknown_form_is_left_alone(server: Server, change: dict[str, Any]) -> None:
+def test_a_workspace_of_an_unknown_format_is_not_touched(server: Server, change: dict[str, Any]) -> None:
     publish("me/p", [], {})
     (view,) = server.views.values()
     view["spec"] = json.dumps({**json.loads(view["spec"]), **change})
@@ -433,7 +421,7 @@ def test_the_tables_are_of_one_run_and_change_only_where_they_differ(server: Ser
     text = '<img src=x onerror="1">\n"ü"'
     tables = {"Table 1: <ours>": pd.DataFrame({"who": [text, None], "top-1 %": [1.5, float("nan")]})}
     publish("me/p", [record], tables)
-    publish("me/p", [{**record, "metrics": {"top1": 61.0}}], tables)
+    publish("me/p", [replace(record, metrics={"top1": 61.0})], tables)
     assert {(told["name"], told["project"], told["entity"]) for told in server.requests("UpsertBucket")} == {
         ("report", "p", "me")
     }
@@ -459,6 +447,7 @@ def test_cells_are_means_over_seeds_of_runs_that_are_alike(planned: Planner) -> 
     records = [made(planned(*WORDS, f"seed={seed}"), top1=60.0 + 3 * seed, pairs=90.0) for seed in (0, 1)]
     records += [
         made(planned(*WORDS, "schedule.epochs=2"), top1=10.0),
+        made(planned(*WORDS, "teacher.model.width=24"), top1=20.0),
         made(planned("rate=1", "task=teacher"), top1=88.0),
         made(planned("rate=4", "target=none"), top1=50.0),
     ]
@@ -469,10 +458,11 @@ def test_cells_are_means_over_seeds_of_runs_that_are_alike(planned: Planner) -> 
         ["classify", 4, "scratch", "none", 1, 50.0],
         ["classify", 8, "full", "soft", 2, 61.5],
         ["classify", 8, "full", "soft", 1, 10.0],
+        ["classify", 8, "full", "soft", 1, 20.0],
     ]
     assert table["top1_sd"][2] == pytest.approx(4.5**0.5)
-    assert table["top1_sd"].isna().tolist() == [True, True, False, True]
-    lines = own_tables(records)["rates-classify"]
+    assert table["top1_sd"].isna().tolist() == [True, True, False, True, True]
+    lines = tables_of(records)["rates-classify"]
     assert lines.columns.tolist() == ["step", "lineKey", "lineVal"]
     assert [1, "scratch, none", 88.0] in lines.to_numpy().tolist()
 
@@ -482,8 +472,8 @@ def test_without_a_run_there_is_a_workspace_with_empty_tables(server: Server) ->
     assert list(panels(server)) == ["facedistill: cells and tables"]
 
 
-def attempt(run: Run, epochs: range, top1: float = 60.0, cut: bool = False) -> None:
-    """What making a run tells its dashboard, from the epoch where it was cut."""
+def attempt(run: Run, epochs: range, top1: float = 60.0, interrupted: bool = False) -> None:
+    """What training a run logs, from the epoch where it was interrupted."""
     run.directory.mkdir(parents=True, exist_ok=True)
     run.weights.write_bytes(b"the same weights")
     rows = [{"epoch": epoch, "test/top1": 10.0 * epoch, "lr": 0.1} for epoch in range(epochs.stop)]
@@ -492,11 +482,11 @@ def attempt(run: Run, epochs: range, top1: float = 60.0, cut: bool = False) -> N
             for row in rows[epochs.start :]:
                 pd.DataFrame(rows[: row["epoch"] + 1]).to_csv(run.directory / "metrics.csv", index=False)  # type: ignore[misc]
                 dashboard.log(row)
-            if cut:
+            if interrupted:
                 raise KeyboardInterrupt
             dashboard.summarize(made(run, top1=top1))
     except KeyboardInterrupt:
-        assert cut
+        assert interrupted
     finally:
         wandb.teardown()  # the file is whole once the service has ended
 
@@ -506,7 +496,7 @@ def offline_files(run: Run) -> list[OfflineRun]:
 
 
 def sync(run: Run) -> None:
-    """What the README says."""
+    """As the README describes."""
     folders = [str(path) for path in sorted(run.directory.glob("wandb/offline-run-*"))]
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", *folders], capture_output=True, text=True, timeout=120, check=True
@@ -514,8 +504,8 @@ def sync(run: Run) -> None:
     assert "rror" not in done.stdout + done.stderr
 
 
-def shifted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the folders that are there be older: W&B names them by the second."""
+def make_older(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the folders older: W&B names them by the second."""
     for number, path in enumerate(sorted(run.directory.glob("wandb/offline-run-2*"))):
         path.rename(path.with_name(f"offline-run-1999010{number + 1}_000000-{run.identity}"))
 
@@ -538,12 +528,12 @@ def test_a_synced_run_is_complete(server: Server, planned: Planner) -> None:
     assert b"the same weights" in server.uploads.values()
 
 
-def test_a_run_that_was_cut_is_one_run_in_one_folder(
+def test_an_interrupted_run_is_one_run_in_one_folder(
     server: Server, planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(*WORDS, "logger.mode=offline")
-    attempt(run, range(2), cut=True)
-    shifted(run, monkeypatch)
+    attempt(run, range(2), interrupted=True)
+    make_older(run, monkeypatch)
     assert len(offline_files(run)) == 1
     attempt(run, range(2, 4))
     (file,) = offline_files(run)
@@ -552,25 +542,25 @@ def test_a_run_that_was_cut_is_one_run_in_one_folder(
     assert epochs_of(server.history(run.identity)) == [0, 1, 2, 3]
 
 
-def test_a_run_that_was_synced_before_it_went_on_is_not_doubled(
+def test_a_run_that_was_synced_before_it_was_resumed_is_not_doubled(
     server: Server, planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(*WORDS, "logger.mode=offline")
-    attempt(run, range(2), cut=True)
+    attempt(run, range(2), interrupted=True)
     sync(run)
-    shifted(run, monkeypatch)
+    make_older(run, monkeypatch)
     attempt(run, range(2, 4))
     sync(run)
     assert epochs_of(server.history(run.identity)) == [0, 1, 2, 3]
 
 
-def test_a_run_that_is_made_again_updates_its_run(
+def test_a_run_that_is_trained_again_updates_its_run(
     server: Server, planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(*WORDS, "logger.mode=offline")
     attempt(run, range(3), top1=60.0)
     sync(run)
-    shifted(run, monkeypatch)
+    make_older(run, monkeypatch)
     attempt(run, range(3), top1=61.0)
     first, again = offline_files(run)
     assert first.run.run_id == again.run.run_id == run.identity
@@ -583,7 +573,7 @@ def test_a_run_that_is_made_again_updates_its_run(
     assert weights["enableDigestDeduplication"]
 
 
-def test_an_online_run_that_is_made_again_updates_its_run(server: Server, planned: Planner) -> None:
+def test_an_online_run_that_is_trained_again_updates_its_run(server: Server, planned: Planner) -> None:
     run = planned(*WORDS, "logger.entity=me", "logger.project=p")
     attempt(run, range(3), top1=60.0)
     attempt(run, range(3), top1=61.0)
@@ -592,7 +582,7 @@ def test_an_online_run_that_is_made_again_updates_its_run(server: Server, planne
     assert server.runs[run.identity]["summary"]["final/top1"] == 61.0
 
 
-def test_an_online_run_uses_what_w_and_b_knows_of_its_ancestors(server: Server, planned: Planner) -> None:
+def test_an_online_run_uses_those_weights_of_its_ancestors_that_w_and_b_has(server: Server, planned: Planner) -> None:
     run = planned(*WORDS, "logger.entity=me", "logger.project=p")
     teacher, init = run.parents["teacher"].name, run.parents["init"].name
     server.artifacts.add(artifact_name(teacher))
@@ -603,7 +593,7 @@ def test_an_online_run_uses_what_w_and_b_knows_of_its_ancestors(server: Server, 
     assert server.used[1:] == [(run.identity, artifact_name(init))]
 
 
-def test_after_a_sync_the_report_records_what_runs_stand_on(server: Server, planned: Planner, tmp_path: Path) -> None:
+def test_after_a_sync_the_report_records_the_lineage(server: Server, planned: Planner, tmp_path: Path) -> None:
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(b"weights")
     run = planned(*WORDS, "logger.mode=offline")
