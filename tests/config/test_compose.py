@@ -9,7 +9,7 @@ import pytest
 
 from facedistill.config.compose import compose_config
 from facedistill.errors import ConfigError, DataError, FacedistillError
-from facedistill.runs.plan import check_buildable, plan
+from facedistill.runs.plan import check_tree, plan
 
 REFUSED = [
     (
@@ -48,12 +48,14 @@ REFUSED = [
     ("target=soft target.views=0", ["target.views=0", "live", "all", "at least 1"]),
     ("target=soft target.views=some", ["target.views=some", "live", "all"]),
     ("target=soft target.bank=int8", ["target.bank=int8", "float16", "float32"]),
-    ("task=verify target=soft target.soft_teacher=me", ["soft_teacher=me", "auto", "task", "classification"]),
-    ("task=verify target=soft target.soft_teacher=task", ["soft_teacher=task", "no output layer"]),
+    ("task=verify target=soft target.terms.soft.from=me", ["soft.from=me", "auto", "teacher", "recognizer"]),
+    ("task=verify target=soft target.terms.soft.from=teacher", ["no output layer", "from=recognizer"]),
     (
-        "task=verify task.softmax=true target=soft target.soft_teacher=classification data@recognition=synthetic_large",
-        ["soft_teacher=classification", "other identities"],
+        "task=verify task.softmax=true target=soft target.terms.soft.from=recognizer data@recognition=synthetic_large",
+        ["from=recognizer", "other identities"],
     ),
+    ("target=soft +teachers.teacher.weights=a.pt", ["teachers.teacher", "another name"]),
+    ("target=soft +target.terms.more={weight:1}", ["target.terms.more has no compares"]),
     ("task=verify task.images_per_identity=1", ["images_per_identity=1", "batch_size=32"]),
     ("task=verify task.images_per_identity=5", ["images_per_identity=5", "batch_size=32"]),
     ("task=verify task.images_per_identity=32", ["images_per_identity=32", "batch_size=32"]),
@@ -93,7 +95,7 @@ TOO_LATE = [
 @pytest.mark.parametrize(("words", "key"), TOO_LATE, ids=[words for words, _ in TOO_LATE])
 def test_a_value_that_no_run_can_use_is_refused_before_an_ancestor_is_trained(words: str, key: str) -> None:
     with pytest.raises(ConfigError, match=key):
-        check_buildable(plan(words.split()))
+        check_tree(plan(words.split()))
 
 
 @pytest.mark.parametrize("words", ["data.num_identities=abc", "data.num_identities=null", "data.seed=x"])

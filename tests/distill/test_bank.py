@@ -22,9 +22,8 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.distill import bank as bank_module
 from facedistill.distill.bank import Bank, BankMaker
-from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import TeacherOutput
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.targets.soft import SoftTarget
+from facedistill.distill.teacher import NetworkTeacher, TeacherOutput
 from facedistill.errors import DataError
 from facedistill.models.network import NetworkOutput, build_network
 
@@ -74,7 +73,7 @@ def keys_of(data: FaceData, view: int) -> list[tuple[int, int]]:
 
 def live(made: BankMaker, keys: list[tuple[int, int]]) -> torch.Tensor:
     [batch] = made.data.loader([keys])
-    return made.teacher(batch.images).features
+    return made.teacher(batch.images).embedding
 
 
 def test_it_says_what_the_teacher_says_of_every_sample_and_view(config: Config, data: FaceData, tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_a_soft_loss_and_its_gradient_are_those_of_a_live_teacher(
     for features in (recalled, live(made, keys)):
         logits = student.clone().requires_grad_()
         answer = NetworkOutput(torch.zeros(len(keys), 2), logits, torch.empty(0))
-        loss = SoftTarget(1.0, 2, 2, tau=3.0, tau_squared=True)(answer, made.teacher.recall(features))
+        loss = SoftTarget(1.0, 2, 2, tau=3.0, tau_squared=True)(answer, made.teacher.from_embedding(features))
         loss.backward()
         assert logits.grad is not None
         found.append((loss.item(), logits.grad.ravel()))
@@ -231,18 +230,20 @@ def test_training_batches_bring_what_the_banks_hold(
     config = compose(*TINY, "target.views=2", f"trainer.num_workers={workers}")
     data = FaceData(config, faces)
     views = [0, mirror_of(0)]
+    wide = compose(*TINY, "teacher.model.width=24")
     one = maker(config, data, tmp_path / "one").open(views)
-    other = maker(config, data, tmp_path / "other", teacher=counted(config, seed=1)).open(views)
-    data.recall([one, other])
+    other = maker(config, data, tmp_path / "other", teacher=counted(wide, seed=1)).open(views)
+    data.use_banks({"teacher": one, "second": other})
     for epoch in range(3):
         data.train_batches.set_epoch(epoch)
         for batch in data.train_dataloader():
             keys = [(index, views[epoch % 2]) for index in batch.indices.tolist()]
-            assert batch.hidden.shape == (len(keys), 2, 128)
-            assert batch.hidden.dtype == torch.float16
-            for number, bank in enumerate((one, other)):
-                np.testing.assert_array_equal(batch.hidden[:, number].numpy(), bank(keys))
-    assert next(iter(data.val_dataloader())).hidden.numel() == 0
+            assert batch.teacher_embeddings.keys() == {"teacher", "second"}
+            for role, bank, width in (("teacher", one, 128), ("second", other, 192)):
+                embedding = batch.teacher_embeddings[role]
+                assert (embedding.shape, embedding.dtype) == ((len(keys), width), torch.float16)
+                np.testing.assert_array_equal(embedding.numpy(), bank(keys))
+    assert next(iter(data.val_dataloader())).teacher_embeddings == {}
 
 
 def test_it_is_the_same_for_faces_with_landmarks_and_without(compose: Compose, faces: FaceSet, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facedistill.distill import rows
+from facedistill.distill import chunked_loss
 from facedistill.distill.chunked_loss import chunked_mean
 
 
@@ -20,7 +20,7 @@ from facedistill.distill.chunked_loss import chunked_mean
 def test_loss_and_gradient_are_those_of_all_rows_at_once(
     monkeypatch: pytest.MonkeyPatch, count: int, most: int
 ) -> None:
-    monkeypatch.setattr(rows, "MOST", most)
+    monkeypatch.setattr(chunked_loss, "MOST", most)
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(count, 5, dtype=torch.float64, generator=draw, requires_grad=True)
     labels = torch.randint(0, 5, (count,), generator=draw)
@@ -33,7 +33,7 @@ def test_loss_and_gradient_are_those_of_all_rows_at_once(
 
 
 def test_a_loss_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST", 4)
+    monkeypatch.setattr(chunked_loss, "MOST", 4)
     logits = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0]], requires_grad=True)
     labels = torch.tensor([0, 1, 0])
     assert chunked_mean(partial(F.cross_entropy, reduction="none"), logits, labels).isnan()
@@ -49,8 +49,8 @@ def test_many_identities_take_three_matrices_of_logits_at_most() -> None:
     program = f"""
 import re, torch
 from pathlib import Path
-from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import TeacherOutput
+from facedistill.distill.targets.soft import SoftTarget
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.models.network import NetworkOutput
 
 def memory(name):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facedistill.distill.hidden import HiddenTarget
-from facedistill.distill.target import TeacherOutput
+from facedistill.distill.targets.hidden import HiddenTarget
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.errors import ConfigError
 from facedistill.models.network import NetworkOutput
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facedistill.distill import rows
-from facedistill.distill.logits import LogitsTarget
-from facedistill.distill.target import TeacherOutput
+from facedistill.distill import chunked_loss
+from facedistill.distill.targets.logits import LogitsTarget
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.errors import ConfigError
 from facedistill.models.network import NetworkOutput
 
 
-@pytest.fixture(autouse=True, params=[rows.MOST, 14], ids=["at once", "two rows at a time"])
+@pytest.fixture(autouse=True, params=[chunked_loss.MOST, 14], ids=["at once", "two rows at a time"])
 def _rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST", request.param)
+    monkeypatch.setattr(chunked_loss, "MOST", request.param)
 
 
 def logits(seed: int, count: int = 5, classes: int = 7) -> Tensor:

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facedistill.distill import rows
-from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import TeacherOutput
+from facedistill.distill import chunked_loss
+from facedistill.distill.targets.soft import SoftTarget
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.errors import ConfigError
 from facedistill.models.network import NetworkOutput
 
 TAUS = [0.5, 1.0, 3.0, 20.0]
 
 
-@pytest.fixture(autouse=True, params=[rows.MOST, 14], ids=["at once", "two rows at a time"])
+@pytest.fixture(autouse=True, params=[chunked_loss.MOST, 14], ids=["at once", "two rows at a time"])
 def _rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST", request.param)
+    monkeypatch.setattr(chunked_loss, "MOST", request.param)
 
 
 def logits(seed: int, count: int = 5, classes: int = 7, spread: float = 4.0) -> Tensor:

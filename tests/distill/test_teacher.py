@@ -58,7 +58,7 @@ def fitted(module: pl.LightningModule, data: FaceData, tmp_path: Path) -> Path:
 def student_of(config: Config, teacher: NetworkTeacher) -> Classify:
     network = build_network(config.model, config.rate, 4)
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
-    targets = {name: build(term, **widths) for name, term in config.target.active().items()}
+    targets = {name: build("target", term, **widths) for name, term in config.target.active().items()}
     return Classify(config, network, {"teacher": teacher}, targets)
 
 
@@ -107,7 +107,7 @@ def test_it_answers_in_eval_mode_without_a_gradient(compose: Compose) -> None:
     network = trained(config.teacher.model)
     teacher = NetworkTeacher(network.train(), {"x": 1})
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
-    features, logits = teacher(images).features, teacher(images).logits
+    features, logits = teacher(images).embedding, teacher(images).logits
     assert not features.requires_grad
     assert not logits.requires_grad
     assert not teacher.middle(images).requires_grad
@@ -128,7 +128,7 @@ def test_a_saved_network_is_loaded_and_answers_the_same(compose: Compose, tmp_pa
     with torch.no_grad():
         expected = network.eval()(images)
     assert torch.equal(teacher(images).logits, expected.logits)
-    assert torch.equal(teacher(images).features, expected.features)
+    assert torch.equal(teacher(images).embedding, expected.embedding)
 
 
 def safetensors_cut(path: Path, network: Network) -> Path:

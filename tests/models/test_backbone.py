@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from facedistill.config.build import build
 from facedistill.config.compose import compose_config
 from facedistill.errors import ConfigError
-from facedistill.models.backbone import Backbone, Standardize, resnet, timm_backbone
+from facedistill.models.backbone import Backbone, Standardize
+from facedistill.models.families.resnet import ResNetBackbone
+from facedistill.models.families.timm import TimmBackbone
 from facedistill.models.network import Network, build_network
 
 RATES = (1, 2, 4, 8)
@@ -26,7 +28,7 @@ def resnet50() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def backbones(resnet50: dict[str, Any]) -> dict[int, Backbone]:
-    return {rate: build(resnet50, rate=rate) for rate in RATES}
+    return {rate: build("model", resnet50, rate=rate) for rate in RATES}
 
 
 def pixels(size: int = 32, count: int = 2) -> Tensor:
@@ -68,7 +70,7 @@ def test_the_kernels_of_every_layer_are_divided_by_the_rate(backbones: dict[int,
 
 
 def test_resnet50_computes_what_torchvision_computes() -> None:
-    ours, theirs = resnet("bottleneck", [3, 4, 6, 3], 64).eval(), torchvision.models.resnet50().eval()
+    ours, theirs = ResNetBackbone("bottleneck", [3, 4, 6, 3], 64).eval(), torchvision.models.resnet50().eval()
     theirs.fc = nn.Identity()
     assert size_of(ours.net) == size_of(theirs)
     theirs.load_state_dict(ours.net.state_dict())
@@ -84,7 +86,7 @@ def by_hand(net: Any, images: Tensor) -> Tensor:
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize("rate", [1, 4])
 def test_the_middle_is_what_layer2_gives_and_nothing_behind_it_is_computed(block: str, rate: int) -> None:
-    backbone = resnet(block, [1, 2, 1, 1], 16, rate).eval()
+    backbone = ResNetBackbone(block, [1, 2, 1, 1], 16, rate).eval()
     computed: list[str] = []
     for name in ("layer2", "layer3", "layer4"):
         getattr(backbone.net, name).register_forward_hook(lambda *_, name=name: computed.append(name))
@@ -98,7 +100,7 @@ def test_the_middle_is_what_layer2_gives_and_nothing_behind_it_is_computed(block
 
 
 def test_the_gradient_of_the_middle_reaches_shallow_layers_only() -> None:
-    backbone = resnet("basic", [1, 1, 1, 1], 8)
+    backbone = ResNetBackbone("basic", [1, 1, 1, 1], 8)
     backbone.middle(pixels()).square().sum().backward()
     touched = {name.split(".")[1] for name, p in backbone.named_parameters() if p.grad is not None}
     assert {"conv1", "layer1", "layer2"} <= touched
@@ -108,7 +110,7 @@ def test_the_gradient_of_the_middle_reaches_shallow_layers_only() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "ghostnet_050"])
 @pytest.mark.parametrize("features", [0, 512])
 def test_a_timm_network_has_the_width_it_says_and_can_be_classified_upon(name: str, features: int) -> None:
-    backbone = timm_backbone(name, features).eval()
+    backbone = TimmBackbone(name, features).eval()
     with torch.no_grad():
         found = backbone(pixels(64))
         assert found.shape == (2, backbone.width)
@@ -122,21 +124,21 @@ def test_a_timm_network_has_the_width_it_says_and_can_be_classified_upon(name: s
 )
 def test_an_unknown_timm_name_says_which_are_near(name: str, near: str) -> None:
     with pytest.raises(ConfigError, match=f"model.name={name}.*{near}"):
-        timm_backbone(name)
+        TimmBackbone(name)
 
 
 def test_a_name_that_is_near_nothing_is_refused_too() -> None:
     with pytest.raises(ConfigError, match=r"model\.name=qqqqqq"):
-        timm_backbone("qqqqqq")
+        TimmBackbone("qqqqqq")
 
 
 def test_a_timm_network_has_no_rate() -> None:
     with pytest.raises(ConfigError, match="rate=2"):
-        timm_backbone("resnet18", rate=2)
+        TimmBackbone("resnet18", rate=2)
 
 
 def test_raw_pixels_meet_a_batch_norm_first() -> None:
-    backbone = resnet("basic", [1, 1, 1, 1], 8).train()
+    backbone = ResNetBackbone("basic", [1, 1, 1, 1], 8).train()
     assert isinstance(backbone.input, nn.BatchNorm2d)
     seen: list[Tensor] = []
     backbone.input.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output.detach()]))
@@ -151,7 +153,7 @@ def test_raw_pixels_meet_a_batch_norm_first() -> None:
 
 def test_mean_and_std_standardize_like_numpy_and_are_in_the_weights() -> None:
     mean, std = [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]
-    backbone = timm_backbone("resnet18", mean=mean, std=std).eval()
+    backbone = TimmBackbone("resnet18", mean=mean, std=std).eval()
     assert isinstance(backbone.input, Standardize)
     images = pixels()
     expected = (images.numpy() - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
@@ -167,7 +169,7 @@ def test_mean_and_std_standardize_like_numpy_and_are_in_the_weights() -> None:
 @pytest.mark.parametrize("given", [{"mean": [1.0, 1.0, 1.0]}, {"std": [1.0, 1.0, 1.0]}])
 def test_half_of_a_normalization_is_refused(given: dict[str, list[float]]) -> None:
     with pytest.raises(ConfigError, match="mean"):
-        timm_backbone("resnet18", **given)  # type: ignore[arg-type]
+        TimmBackbone("resnet18", **given)  # type: ignore[arg-type]
 
 
 def test_a_network_gives_the_feature_and_a_linear_answer_on_it() -> None:
@@ -197,10 +199,10 @@ def test_a_network_gives_landmarks_that_are_linear_in_the_feature() -> None:
 
 FIT = """
 import hashlib, torch
-from facedistill.models.backbone import resnet
+from facedistill.models.families.resnet import ResNetBackbone
 torch.manual_seed(0)
 torch.set_num_threads(THREADS)
-net = resnet("basic", [1, 1, 1, 1], WIDTH, rate=4)
+net = ResNetBackbone("basic", [1, 1, 1, 1], WIDTH, rate=4)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 for _ in range(12):
     images = torch.randint(0, 256, (31, 40, 40, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -221,7 +223,7 @@ def test_a_narrow_network_trains_the_same_in_every_process(width: int, threads: 
 
 
 def test_the_memory_layout_is_channels_last_unless_a_strided_projection_is_narrow() -> None:
-    assert resnet("basic", [1, 1, 1, 1], 32, rate=2).memory_format == torch.channels_last
-    assert resnet("basic", [1, 1, 1, 1], 32, rate=4).memory_format == torch.contiguous_format
-    assert resnet("basic", [1, 1, 1, 1], 32, rate=8).memory_format == torch.contiguous_format
-    assert resnet("bottleneck", [3, 4, 6, 3], 64, rate=8).memory_format == torch.channels_last
+    assert ResNetBackbone("basic", [1, 1, 1, 1], 32, rate=2).memory_format == torch.channels_last
+    assert ResNetBackbone("basic", [1, 1, 1, 1], 32, rate=4).memory_format == torch.contiguous_format
+    assert ResNetBackbone("basic", [1, 1, 1, 1], 32, rate=8).memory_format == torch.contiguous_format
+    assert ResNetBackbone("bottleneck", [3, 4, 6, 3], 64, rate=8).memory_format == torch.channels_last

@@ -14,8 +14,9 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
+from facedistill.evaluation.align import in_original
 from facedistill.models.network import build_network
-from facedistill.tasks.align import Align, in_original
+from facedistill.tasks.align import Align
 from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
 
 TINY = [
@@ -61,7 +62,7 @@ def test_faces_without_what_a_task_needs_are_refused(
 def module_of(config: Config) -> Align:
     torch.manual_seed(0)
     network = training_network(config, 4)
-    roles = {config.teacher_of(term) for term in config.target.active()}
+    roles = {config.role_of(term) for term in config.target.active()}
     heads = {"teacher": (0, True), "recognizer": (4, False)}
     teachers = {role: NetworkTeacher(build_network(config.teacher.model, 1, *heads[role]), {}) for role in roles}
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
@@ -91,10 +92,10 @@ def test_the_terms_come_from_two_teachers(compose: Compose, marked: FaceSet) -> 
     assert module.teachers.keys() == {"teacher", "recognizer"}
     with torch.no_grad():
         student = copy.deepcopy(module.network).train()(batch.images)
-        hidden = module.teachers["teacher"](batch.images).features.double()
+        hidden = module.teachers["teacher"](batch.images).embedding.double()
         said = module.teachers["recognizer"](batch.images).logits.double()
         linear = module.targets["hidden"].map
-        mapped = student.features.double() @ linear.weight.double().T + linear.bias.double()  # type: ignore[operator, union-attr]
+        mapped = student.embedding.double() @ linear.weight.double().T + linear.bias.double()  # type: ignore[operator, union-attr]
     soft = -9 * (torch.softmax(said / 3, 1) * torch.log_softmax(student.logits.double() / 3, 1)).sum(1).mean()
     found = module.train().training_step(batch, 0)
     assert found["soft"].item() == pytest.approx(soft.item(), rel=2e-5)
@@ -140,7 +141,7 @@ def test_nrmse_is_the_mean_over_the_faces_of_the_test_split(compose: Compose, ma
         place = (true + 0.5) * scale + [left, top]
         size = np.hypot(*(place[1] - place[0])) if normalizer == "eyes" else side * np.sqrt(2)
         errors.append(np.sqrt(np.mean(np.sum((found - place) ** 2, axis=1))) / size)
-    assert module.scores()["nrmse"] == pytest.approx(100 * np.mean(errors), rel=1e-4)
+    assert module.evaluation.scores()["nrmse"] == pytest.approx(100 * np.mean(errors), rel=1e-4)
 
 
 def test_the_published_network_has_no_identities(compose: Compose) -> None:
@@ -156,4 +157,4 @@ def test_pictures_show_landmarks_and_the_error_curve(compose: Compose, marked: F
     module, data = module_of(config).eval(), FaceData(config, marked)
     for batch in data.val_dataloader():
         module.measure(batch)
-    assert module.pictures(data).keys() == {"samples", "errors"}
+    assert module.evaluation.pictures(module.network, data).keys() == {"samples", "errors"}

@@ -31,7 +31,7 @@ def task(config: Config) -> Classify:
     network = build_network(config.model, config.rate, 4)
     teacher = NetworkTeacher(build_network(config.teacher.model, 1, 4), {})
     widths = {"student_width": network.backbone.width, "teacher_width": teacher.network.backbone.width}
-    targets = {name: build(term, **widths) for name, term in config.target.active().items()}
+    targets = {name: build("target", term, **widths) for name, term in config.target.active().items()}
     return Classify(config, network, {"teacher": teacher} if targets else {}, targets)
 
 

@@ -121,7 +121,7 @@ def test_the_joint_form_adds_the_cross_entropy(compose: Compose, faces: FaceSet)
     batch = next(iter(FaceData(config, faces).train_dataloader()))
     with torch.no_grad():
         answer = copy.deepcopy(module.network).train()(batch.images)
-    features, logits = answer.features.double().numpy(), answer.logits.double().numpy()
+    features, logits = answer.embedding.double().numpy(), answer.logits.double().numpy()
     labels = batch.labels.tolist()
     chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     entropy = -np.log(chance[np.arange(12), labels]).mean()
@@ -154,7 +154,7 @@ def test_top1_is_the_nearest_other_test_sample(compose: Compose, faces: FaceSet,
     for batch in data.val_dataloader():
         module.measure(batch)
         with torch.no_grad():
-            features.append(module.network(batch.images).features.double().numpy())
+            features.append(module.network(batch.images).embedding.double().numpy())
     embedded = np.concatenate(features)
     if normalize:
         embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
@@ -163,9 +163,10 @@ def test_top1_is_the_nearest_other_test_sample(compose: Compose, faces: FaceSet,
         others = np.arange(len(labels)) != i
         nearest = KNeighborsClassifier(1).fit(embedded[others], labels[others])
         right.append(nearest.predict(embedded[i : i + 1])[0] == labels[i])
-    assert module.scores()["top1"] == pytest.approx(100 * np.mean(right), abs=1e-6)
+    assert module.evaluation.scores()["top1"] == pytest.approx(100 * np.mean(right), abs=1e-6)
 
 
 def test_pictures_show_the_nearest_face(compose: Compose, faces: FaceSet) -> None:
     config = compose(*TINY)
-    assert module_of(config).eval().pictures(FaceData(config, faces)).keys() == {"samples"}
+    module = module_of(config).eval()
+    assert module.evaluation.pictures(module.network, FaceData(config, faces)).keys() == {"samples"}

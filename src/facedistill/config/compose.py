@@ -6,14 +6,14 @@ Nothing here imports torch: ``plan=true`` and every refusal come at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import cast
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config.choices import CONFIG_DIR
@@ -55,15 +55,24 @@ def checked(node: DictConfig, trains: bool = True) -> Config:
     Raises:
         ConfigError: says which words don't fit, why, and which do.
     """
-    missing = sorted(OmegaConf.missing_keys(node))
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value: add {missing[0]}=… to the command")
+    values = OmegaConf.to_container(node)
+    for key in sorted(_missing(values)):
+        raise ConfigError(f"{key} has no value: add {key}=… to the command")
     # once more against the schema: Hydra lets `+key=value` past it
-    typed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(node))
+    typed = OmegaConf.merge(OmegaConf.structured(Config), values)
     config = cast(Config, OmegaConf.to_object(typed))
     for complaint in config.complaints(trains):
         raise ConfigError(complaint)
     return config
+
+
+def _missing(value: Any, path: str = "") -> Iterator[str]:
+    """The keys without a value; not those that refer to them."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _missing(part, f"{path}.{key}" if path else str(key))
+    elif value == MISSING:
+        yield path
 
 
 def with_words(config: Config, words: Sequence[str]) -> Config:

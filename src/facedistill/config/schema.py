@@ -186,14 +186,6 @@ class TeacherConfig:
 
 
 @dataclass
-class OtherTeacherConfig:
-    """One more teacher, from a file of weights; ``model``: its architecture, if it is not a run of ours."""
-
-    weights: str = MISSING
-    model: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
 class ImageConfig:
     """Pixels: images are kept at ``resize``, trained on random crops of ``crop``."""
 
@@ -268,14 +260,18 @@ class LoggerConfig:
 
 @dataclass
 class Config:
-    """One cell of the sweep."""
+    """One cell of the sweep.
+
+    ``teachers``: more of them by role, each with a file of ``weights`` and, where it is not a run of ours, its
+    ``model``, as in ``conf/model``.
+    """
 
     task: TaskConfig = field(default_factory=TaskConfig)
     data: dict[str, Any] = field(default_factory=dict)
     recognition: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    teachers: dict[str, OtherTeacherConfig] = field(default_factory=dict)
+    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
     init: InitConfig = field(default_factory=InitConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -419,8 +415,11 @@ class Config:
                     f"target.terms.{name}.from={TEACHER}: the teacher of task={self.task.name} has no output layer of "
                     f"identities. Use from={RECOGNIZER}"
                 )
-        if {TEACHER, RECOGNIZER} & self.teachers.keys():
-            yield f"teachers.{TEACHER} and teachers.{RECOGNIZER} are the chain's own: choose another name"
+        for role, node in self.teachers.items():
+            if role in roles[:3]:
+                yield f"teachers.{role}: {', '.join(roles[:3])} are the chain's own; choose another name"
+            if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model"}:
+                yield f"teachers.{role} takes weights=FILE and, where it is not a run of ours, model"
         if self.task.classifies and self.identities_data != self.data:
             yield (
                 f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "

@@ -57,7 +57,7 @@ def _plan(
         else:
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
-        parents[role] = WeightsFile(Path(config.teachers[role].weights), config.teachers[role].model)
+        parents[role] = WeightsFile(Path(config.teachers[role]["weights"]), config.teachers[role].get("model", {}))
     if config.task.is_teacher and config.teacher.backbone:
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
     return planned.setdefault(words, Run(config, words, data[key], parents))

@@ -77,7 +77,7 @@ def _faults_of_ancestors(record: Record, runs: Sequence[RunFolder]) -> list[str]
         return ["its ancestors are not those of its recipe"]
     here = {other.name: {other.record.identity} for other in runs if other.record is not None}
     config = record.config
-    models = [{}, config.teacher.model, *(teacher.model for teacher in config.teachers.values())]
+    models = [{}, config.teacher.model, *(teacher.get("model", {}) for teacher in config.teachers.values())]
     for file in (name for name in record.parents.values() if Path(name).is_file()):
         here[file] = {WeightsFile(Path(file), model).identity for model in models}
     return [
