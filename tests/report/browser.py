@@ -19,7 +19,7 @@ START = "import os, sys; a, b, *words = sys.argv[1:]; os.dup2(int(a), 3); os.dup
 
 
 class Browser:
-    """Opens one page at a time; ``complaints`` are what its console and the loading of it said."""
+    """Opens one page at a time; ``complaints`` are errors and warnings of its console and of loading it."""
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM is not None
@@ -57,10 +57,10 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            told = self._next()
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]  # type: ignore[no-any-return]
+            reply = self._next()
+            if reply.get("id") == self._number:
+                assert "error" not in reply, reply
+                return reply["result"]  # type: ignore[no-any-return]
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -68,9 +68,9 @@ class Browser:
             assert part, "the browser has ended"
             self._buffer += part
         text, _, self._buffer = self._buffer.partition(b"\0")
-        told: dict[str, Any] = json.loads(text)
-        words = told.get("params", {})
-        match told.get("method"):
+        reply: dict[str, Any] = json.loads(text)
+        words = reply.get("params", {})
+        match reply.get("method"):
             case "Runtime.exceptionThrown":
                 self.complaints.append(words["exceptionDetails"]["text"])
             case "Runtime.consoleAPICalled" if words["type"] in ("error", "warning", "assert"):
@@ -79,7 +79,7 @@ class Browser:
                 self.complaints.append(words["entry"]["text"])
             case "Network.requestWillBeSent" if not words["request"]["url"].startswith(("file:", "data:", "about:")):
                 self.complaints.append(f"asks for {words['request']['url']}")
-        return told
+        return reply
 
     def open(self, page: Path, width: int, height: int = 900, dark: bool = False) -> None:
         """Show a file at a width, in light or dark."""
@@ -104,6 +104,6 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
 
     def picture(self, whole: bool = False) -> bytes:
-        """A PNG of what is seen, or of the whole page."""
+        """A PNG of the visible part, or of the whole page."""
         shown = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
         return base64.b64decode(shown)

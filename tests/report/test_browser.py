@@ -8,19 +8,14 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from records import write_tables
+from records import full_report
 
-from facedistill.report.__main__ import main
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("page")
-    write_tables(folder / "runs", [0, 1])
-    assert main([f"runs_dir={folder}/runs", f"out={folder}/reports"]) == 0
-    return folder / "reports" / "index.html"
+    return full_report(tmp_path_factory.getbasetemp()) / "reports" / "index.html"
 
 
 @pytest.fixture(scope="module")

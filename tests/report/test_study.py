@@ -16,13 +16,13 @@ from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from made_records import complete
 
-Maker = Callable[..., Path]
+Finisher = Callable[..., Path]
 RUNS = Path("runs")
 SOFT = Row("Scratch, soft", 8, "scratch", "soft")
 
 
 @pytest.fixture
-def made(planned: Callable[..., Run]) -> Maker:
+def finish(planned: Callable[..., Run]) -> Finisher:
     """Write the record of a cell; its directory."""
 
     def write(words: str, top1: float = 50.0, scores: list[float] | None = None) -> Path:
@@ -43,9 +43,9 @@ def table(study: Study, number: int) -> FilledTable:
     return next(filled for filled in study.tables if filled.table.number == number)
 
 
-def test_the_runs_of_a_cell_are_its_results_by_seed_with_their_sample_scores(made: Maker) -> None:
-    made("rate=8 target=soft", 50.0, [100.0, 0.0])
-    made("rate=8 target=soft seed=1", 25.0)
+def test_the_runs_of_a_cell_are_its_results_by_seed_with_their_sample_scores(finish: Finisher) -> None:
+    finish("rate=8 target=soft", 50.0, [100.0, 0.0])
+    finish("rate=8 target=soft seed=1", 25.0)
     study = read()
     found = table(study, 1).results(SOFT)
     assert {seed: result.value for seed, result in found.items()} == {0: 50.0, 1: 25.0}
@@ -67,9 +67,9 @@ def test_a_folder_that_is_empty_or_not_there_has_no_runs(tmp_path: Path) -> None
         assert all(filled.command == filled.table.command for filled in study.tables)
 
 
-def test_a_row_that_lacks_a_seed_says_which(made: Maker) -> None:
+def test_a_row_that_lacks_a_seed_says_which(finish: Finisher) -> None:
     for words in ("target=soft", "target=soft seed=2", "target=hidden seed=1", "target=hidden"):
-        made(f"rate=8 {words}")
+        finish(f"rate=8 {words}")
     found = table(read(), 1)
     assert found.missing[:4] == ["teacher", "Scratch, hidden (seed 2)", "Scratch, logits", f"{SOFT.label} (seed 1)"]
     assert found.command.endswith(" seed=0,1,2")
@@ -94,9 +94,9 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_record_is_left_out_with_the_reason(made: Maker, name: str) -> None:
+def test_a_damaged_record_is_left_out_with_the_reason(finish: Finisher, name: str) -> None:
     change, reason = DAMAGES[name]
-    good, bad = made("rate=8 target=soft"), made("rate=8 target=soft seed=1") / "record.json"
+    good, bad = finish("rate=8 target=soft"), finish("rate=8 target=soft seed=1") / "record.json"
     record = json.loads(bad.read_text())
     change(record)
     bad.write_text(json.dumps(record))
@@ -108,22 +108,22 @@ def test_a_damaged_record_is_left_out_with_the_reason(made: Maker, name: str) ->
 
 
 @pytest.mark.parametrize("content", [b'{"metrics": ', b"[1]", b"\xff", b"", b"[" * 100_000, b'{"recipe": 1e999}'])
-def test_a_file_that_is_not_a_record_is_left_out(made: Maker, content: bytes) -> None:
-    good, bad = made("rate=8 target=soft"), made("rate=8 target=soft seed=1")
+def test_a_file_that_is_not_a_record_is_left_out(finish: Finisher, content: bytes) -> None:
+    good, bad = finish("rate=8 target=soft"), finish("rate=8 target=soft seed=1")
     (bad / "record.json").write_bytes(content)
     study = read()
     assert [record.name for record in study.records] == [good.name]
     assert "record.json" in study.unreadable[bad.name]
 
 
-def test_an_unfinished_run_is_named(made: Maker) -> None:
-    begun = made("rate=8 target=soft").with_name("classify-r8-scratch-soft-synthetic-s1-0123456789ab")
+def test_an_unfinished_run_is_named(finish: Finisher) -> None:
+    begun = finish("rate=8 target=soft").with_name("classify-r8-scratch-soft-synthetic-s1-0123456789ab")
     begun.mkdir()
     (begun / "metrics.csv").write_text("epoch\n")
     assert read().unfinished == [begun.name]
 
 
-def test_a_renamed_run_is_found_under_its_new_name(made: Maker) -> None:
-    run = made("rate=8 target=soft")
+def test_a_renamed_run_is_found_under_its_new_name(finish: Finisher) -> None:
+    run = finish("rate=8 target=soft")
     run.rename(run.with_name("mine-0123456789ab"))
     assert [record.name for record in read().records] == ["mine-0123456789ab"]

@@ -37,7 +37,7 @@ class Server:
     """Answers the requests of these tests as W&B does, and remembers them."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.received: list[tuple[str, dict[str, Any]]] = []
         self.uploads: dict[str, bytes] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, dict[int, dict[str, Any]]] = {}
@@ -88,7 +88,7 @@ class Server:
 
     def requests(self, operation: str) -> list[dict[str, Any]]:
         """The variables of every request of one kind, in the order in which they came."""
-        return [variables for name, variables in self.asked if name == operation]
+        return [variables for name, variables in self.received if name == operation]
 
     def history(self, run: str) -> list[dict[str, Any]]:
         """The lines that a run's history has."""
@@ -99,7 +99,7 @@ class Server:
         found = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
         assert found, request
         name, variables = found[1], request.get("variables") or {}
-        self.asked.append((name, variables))
+        self.received.append((name, variables))
         if name in self.refuses:
             return {"data": None, "errors": [{"message": self.refuses[name]}]}
         answer: Answer | None = getattr(self, f"_{name}", None)
@@ -129,11 +129,11 @@ class Server:
     def _OrganizationCoreWeaveOrganizationID(self, _: Any) -> Any:
         return {"entity": None}
 
-    def _RunResumeStatus(self, asked: dict[str, Any]) -> Any:
-        run, history = self.runs.get(asked["name"]), self.history(asked["name"])
+    def _RunResumeStatus(self, sent: dict[str, Any]) -> Any:
+        run, history = self.runs.get(sent["name"]), self.history(sent["name"])
         bucket = run and {
-            "id": f"ID-{asked['name']}",
-            "name": asked["name"],
+            "id": f"ID-{sent['name']}",
+            "name": sent["name"],
             "displayName": run.get("displayName", ""),
             "summaryMetrics": json.dumps(run.get("summary", {})),
             "historyLineCount": len(history),
@@ -148,43 +148,43 @@ class Server:
         }
         return {"model": {"id": "P", "name": "p", "entity": {"id": "E", "name": "me"}, "bucket": bucket}}
 
-    def _UpsertBucket(self, told: dict[str, Any]) -> Any:
-        run = self.runs.setdefault(told["name"], {})
-        run |= {key: value for key, value in told.items() if value is not None}
-        project = {"id": "P", "name": told["project"], "entity": {"id": "E", "name": "me"}}
+    def _UpsertBucket(self, sent: dict[str, Any]) -> Any:
+        run = self.runs.setdefault(sent["name"], {})
+        run |= {key: value for key, value in sent.items() if value is not None}
+        project = {"id": "P", "name": sent["project"], "entity": {"id": "E", "name": "me"}}
         bucket = {
-            "id": f"ID-{told['name']}",
-            "name": told["name"],
+            "id": f"ID-{sent['name']}",
+            "name": sent["name"],
             "displayName": run.get("displayName", ""),
             "description": "",
             "config": run.get("config", "{}"),
             "sweepName": None,
             "project": project,
-            "historyLineCount": len(self.history(told["name"])),
+            "historyLineCount": len(self.history(sent["name"])),
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
     def _RunStoppedStatus(self, _: Any) -> Any:
         return {"project": {"run": {"stopped": False}}}
 
-    def _CreateRunFiles(self, told: dict[str, Any]) -> Any:
-        files = [{"name": name, "uploadUrl": f"{self.url}/run/{told['run']}/{name}"} for name in told["files"]]
-        return {"createRunFiles": {"runID": f"ID-{told['run']}", "uploadHeaders": [], "files": files}}
+    def _CreateRunFiles(self, sent: dict[str, Any]) -> Any:
+        files = [{"name": name, "uploadUrl": f"{self.url}/run/{sent['run']}/{name}"} for name in sent["files"]]
+        return {"createRunFiles": {"runID": f"ID-{sent['run']}", "uploadHeaders": [], "files": files}}
 
     def _ArtifactType(self, _: Any) -> Any:
         return {"project": {"artifact": None}}
 
-    def _CreateArtifact(self, told: dict[str, Any]) -> Any:
-        name = told["input"]["artifactCollectionName"]
+    def _CreateArtifact(self, sent: dict[str, Any]) -> Any:
+        name = sent["input"]["artifactCollectionName"]
         self.artifacts.add(name)
         sequence = {"id": f"S-{name}", "latestArtifact": None}
         return {"createArtifact": {"artifact": {"id": f"A-{name}", "state": "PENDING", "artifactSequence": sequence}}}
 
-    def _CreateArtifactManifest(self, told: dict[str, Any]) -> Any:
-        file = {"id": "F", "uploadUrl": f"{self.url}/manifest/{told['artifactID']}", "uploadHeaders": []}
+    def _CreateArtifactManifest(self, sent: dict[str, Any]) -> Any:
+        file = {"id": "F", "uploadUrl": f"{self.url}/manifest/{sent['artifactID']}", "uploadHeaders": []}
         return {"createArtifactManifest": {"artifactManifest": {"id": "M", "file": file}}}
 
-    def _CreateArtifactFiles(self, told: dict[str, Any]) -> Any:
+    def _CreateArtifactFiles(self, sent: dict[str, Any]) -> Any:
         def node(file: dict[str, Any]) -> Any:
             return {
                 "storagePath": file["name"],
@@ -194,19 +194,19 @@ class Server:
                 "artifact": {"id": file["artifactID"]},
             }
 
-        edges = [{"node": node(file)} for file in told["input"]["artifactFiles"]]
+        edges = [{"node": node(file)} for file in sent["input"]["artifactFiles"]]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
-    def _CommitArtifact(self, told: dict[str, Any]) -> Any:
-        return {"commitArtifact": {"artifact": {"id": told["artifactID"], "digest": "d"}}}
+    def _CommitArtifact(self, sent: dict[str, Any]) -> Any:
+        return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": "d"}}}
 
-    def _UseArtifact(self, told: dict[str, Any]) -> Any:
-        self.used.append((told["runName"], told["artifactID"].removeprefix("A-")))
-        artifact = {"id": told["artifactID"], "digest": "d", "description": None, "state": "COMMITTED"}
+    def _UseArtifact(self, sent: dict[str, Any]) -> Any:
+        self.used.append((sent["runName"], sent["artifactID"].removeprefix("A-")))
+        artifact = {"id": sent["artifactID"], "digest": "d", "description": None, "state": "COMMITTED"}
         return {"useArtifact": {"artifact": {**artifact, "createdAt": "2025-01-01T00:00:00Z", "metadata": None}}}
 
-    def _ArtifactMembershipByName(self, asked: dict[str, Any]) -> Any:
-        name = asked["name"].removesuffix(":latest")
+    def _ArtifactMembershipByName(self, sent: dict[str, Any]) -> Any:
+        name = sent["name"].removesuffix(":latest")
         if name not in self.artifacts:
             return {"project": {"artifactCollectionMembership": None}}
         artifact = _artifact(name)
@@ -221,25 +221,25 @@ class Server:
         }
         return {"project": {"artifactCollectionMembership": membership}}
 
-    def _RunInputArtifacts(self, asked: dict[str, Any]) -> Any:
-        names = [name for run, name in self.used if run == asked["run"]]
+    def _RunInputArtifacts(self, sent: dict[str, Any]) -> Any:
+        names = [name for run, name in self.used if run == sent["run"]]
         edges = [{"node": _artifact(name)} for name in names]
         return {"project": {"run": {"artifacts": {"totalCount": len(names), "pageInfo": _PAGE, "edges": edges}}}}
 
-    def _Runs(self, asked: dict[str, Any]) -> Any:
-        wanted = json.loads(asked["filters"])["name"]["$in"]
+    def _Runs(self, sent: dict[str, Any]) -> Any:
+        wanted = json.loads(sent["filters"])["name"]["$in"]
         nodes = [_run(name) for name in self.runs if name in wanted]
         runs = {"edges": [{"node": node, "cursor": "c"} for node in nodes], "pageInfo": _PAGE}
         return {"project": {"internalId": "1", "runCount": len(nodes), "readOnly": False, "runs": runs}}
 
-    def _View(self, asked: dict[str, Any]) -> Any:
-        found = [view for view in self.views.values() if view["name"] == asked["viewName"]]
+    def _View(self, sent: dict[str, Any]) -> Any:
+        found = [view for view in self.views.values() if view["name"] == sent["viewName"]]
         return {"project": {"allViews": {"edges": [{"node": view} for view in found]}}}
 
-    def _UpsertView2(self, told: dict[str, Any]) -> Any:
-        key = told.get("id") or f"view {len(self.views)}"
-        self.views[key] = {"id": key, **{name: told[name] for name in ("name", "displayName", "spec")}}
-        return {"upsertView": {"view": {"id": key, "name": told["name"]}, "inserted": "id" not in told}}
+    def _UpsertView2(self, sent: dict[str, Any]) -> Any:
+        key = sent.get("id") or f"view {len(self.views)}"
+        self.views[key] = {"id": key, **{name: sent[name] for name in ("name", "displayName", "spec")}}
+        return {"upsertView": {"view": {"id": key, "name": sent["name"]}, "inserted": "id" not in sent}}
 
 
 _PAGE = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
@@ -296,7 +296,7 @@ def publish(*words: Any) -> Published:
         wandb.teardown()
 
 
-def made(run: Run, **metrics: float) -> Record:
+def finished(run: Run, **metrics: float) -> Record:
     return record_of(run, metrics=metrics, teacher_score=75.0)
 
 
@@ -342,9 +342,9 @@ def test_a_refusal_of_the_server_is_reported(server: Server, operation: str) -> 
 
 def test_the_workspace_has_the_panels_of_every_task(server: Server, planned: Planner) -> None:
     records = [
-        made(planned(*WORDS), top1=60.0, pairs=80.0),
-        made(planned("task=align", "rate=8", "init=distill", "target=hidden"), nrmse=5.0),
-        made(planned("task=hint", "rate=8"), hint_error=1.0),
+        finished(planned(*WORDS), top1=60.0, pairs=80.0),
+        finished(planned("task=align", "rate=8", "init=distill", "target=hidden"), nrmse=5.0),
+        finished(planned("task=hint", "rate=8"), hint_error=1.0),
     ]
     published = publish("me/p", records, {"Table 1": pd.DataFrame({"a": [1]})})
     (request,) = server.requests("UpsertView2")
@@ -379,14 +379,14 @@ def test_the_workspace_has_the_panels_of_every_task(server: Server, planned: Pla
 
 
 def test_several_data_sets_are_an_axis(server: Server, planned: Planner) -> None:
-    records = [made(planned("rate=8", f"data={name}"), top1=60.0) for name in ("synthetic", "synthetic_large")]
+    records = [finished(planned("rate=8", f"data={name}"), top1=60.0) for name in ("synthetic", "synthetic_large")]
     publish("me/p", records, {})
     columns = panels(server)["facedistill: classify"]["Parallel Coordinates Plot"]["columns"]
     assert [column["displayName"] for column in columns] == ["rate", "init", "target", "data", "top1"]
 
 
 def test_the_workspace_is_updated_and_keeps_what_people_added(server: Server, planned: Planner) -> None:
-    records = [made(planned(*WORDS), top1=60.0)]
+    records = [finished(planned(*WORDS), top1=60.0)]
     publish("me/p", records, {})
     (view,) = server.views.values()
     saved = json.loads(view["spec"])
@@ -396,7 +396,7 @@ def test_the_workspace_is_updated_and_keeps_what_people_added(server: Server, pl
     view |= {"spec": json.dumps(saved), "displayName": "our faces"}
     server.views["another"] = {**view, "id": "another", "name": "nw-abcdefghijk-v"}
 
-    publish("me/p", [*records, made(planned("task=verify", "rate=8", "init=distill", "target=none"), top1=1.0)], {})
+    publish("me/p", [*records, finished(planned("task=verify", "rate=8", "init=distill", "target=none"), top1=1.0)], {})
     first, second = server.requests("UpsertView2")
     assert "id" not in first
     assert (second["id"], second["name"], second["displayName"]) == (view["id"], view["name"], "our faces")
@@ -417,12 +417,12 @@ def test_a_workspace_of_an_unknown_format_is_not_touched(server: Server, change:
 
 
 def test_the_tables_are_of_one_run_and_change_only_where_they_differ(server: Server, planned: Planner) -> None:
-    record = made(planned(*WORDS), top1=60.0)
+    record = finished(planned(*WORDS), top1=60.0)
     text = '<img src=x onerror="1">\n"ü"'
     tables = {"Table 1: <ours>": pd.DataFrame({"who": [text, None], "top-1 %": [1.5, float("nan")]})}
     publish("me/p", [record], tables)
     publish("me/p", [replace(record, metrics={"top1": 61.0})], tables)
-    assert {(told["name"], told["project"], told["entity"]) for told in server.requests("UpsertBucket")} == {
+    assert {(sent["name"], sent["project"], sent["entity"]) for sent in server.requests("UpsertBucket")} == {
         ("report", "p", "me")
     }
     (uploaded,) = [
@@ -432,9 +432,9 @@ def test_the_tables_are_of_one_run_and_change_only_where_they_differ(server: Ser
     ]
     assert (uploaded["columns"], uploaded["data"]) == (["who", "top-1 %"], [[text, 1.5], [None, None]])
     digests: dict[str, list[str]] = {}
-    for told in server.requests("CreateArtifact"):
-        assert told["input"]["enableDigestDeduplication"]  # the same content is the same version
-        digests.setdefault(told["input"]["artifactCollectionName"], []).append(told["input"]["digest"])
+    for sent in server.requests("CreateArtifact"):
+        assert sent["input"]["enableDigestDeduplication"]  # the same content is the same version
+        digests.setdefault(sent["input"]["artifactCollectionName"], []).append(sent["input"]["digest"])
     same = {name: len(set(found)) == 1 for name, found in digests.items() if len(found) == 2}
     assert same == {
         "run-report-cells": False,
@@ -444,12 +444,12 @@ def test_the_tables_are_of_one_run_and_change_only_where_they_differ(server: Ser
 
 
 def test_cells_are_means_over_seeds_of_runs_that_are_alike(planned: Planner) -> None:
-    records = [made(planned(*WORDS, f"seed={seed}"), top1=60.0 + 3 * seed, pairs=90.0) for seed in (0, 1)]
+    records = [finished(planned(*WORDS, f"seed={seed}"), top1=60.0 + 3 * seed, pairs=90.0) for seed in (0, 1)]
     records += [
-        made(planned(*WORDS, "schedule.epochs=2"), top1=10.0),
-        made(planned(*WORDS, "teacher.model.width=24"), top1=20.0),
-        made(planned("rate=1", "task=teacher"), top1=88.0),
-        made(planned("rate=4", "target=none"), top1=50.0),
+        finished(planned(*WORDS, "schedule.epochs=2"), top1=10.0),
+        finished(planned(*WORDS, "teacher.model.width=24"), top1=20.0),
+        finished(planned("rate=1", "task=teacher"), top1=88.0),
+        finished(planned("rate=4", "target=none"), top1=50.0),
     ]
     table = table_of_cells(records)
     columns = ["task", "rate", "init", "target", "seeds", "top1"]
@@ -484,7 +484,7 @@ def attempt(run: Run, epochs: range, top1: float = 60.0, interrupted: bool = Fal
                 dashboard.log(row)
             if interrupted:
                 raise KeyboardInterrupt
-            dashboard.summarize(made(run, top1=top1))
+            dashboard.summarize(finished(run, top1=top1))
     except KeyboardInterrupt:
         assert interrupted
     finally:
@@ -518,12 +518,12 @@ def test_a_synced_run_is_complete(server: Server, planned: Planner) -> None:
     run = planned(*WORDS, "logger.mode=offline")
     attempt(run, range(3))
     sync(run)
-    told = server.runs[run.identity]
-    assert (told["displayName"], told["jobType"]) == (run.name, "classify-student")
-    assert json.loads(told["config"])["rate"]["value"] == 8
+    sent = server.runs[run.identity]
+    assert (sent["displayName"], sent["jobType"]) == (run.name, "classify-student")
+    assert json.loads(sent["config"])["rate"]["value"] == 8
     assert epochs_of(server.history(run.identity)) == [0, 1, 2]
-    assert {"final/top1": 60.0, "classify/top1": 60.0}.items() <= told["summary"].items()
-    (weights,) = [told["input"] for told in server.requests("CreateArtifact")]
+    assert {"final/top1": 60.0, "classify/top1": 60.0}.items() <= sent["summary"].items()
+    (weights,) = [sent["input"] for sent in server.requests("CreateArtifact")]
     assert (weights["artifactCollectionName"], weights["artifactTypeName"]) == (artifact_name(run.name), "model")
     assert b"the same weights" in server.uploads.values()
 
@@ -568,7 +568,7 @@ def test_a_run_that_is_trained_again_updates_its_run(
     assert list(server.runs) == [run.identity]
     assert epochs_of(server.history(run.identity)) == [0, 1, 2]
     assert server.runs[run.identity]["summary"]["final/top1"] == 61.0
-    first_weights, weights = [told["input"] for told in server.requests("CreateArtifact")]
+    first_weights, weights = [sent["input"] for sent in server.requests("CreateArtifact")]
     assert first_weights["digest"] == weights["digest"]
     assert weights["enableDigestDeduplication"]
 
@@ -589,7 +589,7 @@ def test_an_online_run_uses_those_weights_of_its_ancestors_that_w_and_b_has(serv
     attempt(run, range(1))
     assert server.used == [(run.identity, artifact_name(teacher))]
     server.artifacts.add(artifact_name(init))
-    assert publish("me/p", [made(run, top1=60.0)], {}).absent == []
+    assert publish("me/p", [finished(run, top1=60.0)], {}).missing == []
     assert server.used[1:] == [(run.identity, artifact_name(init))]
 
 
@@ -600,11 +600,11 @@ def test_after_a_sync_the_report_records_the_lineage(server: Server, planned: Pl
     init = run.parents["init"]
     other = planned("rate=8", "target=soft", f"teacher.weights={weights}")
     assert isinstance(init, Run)
-    records = [made(run, top1=60.0), made(init, top1=50.0), made(other, top1=40.0)]
+    records = [finished(run, top1=60.0), finished(init, top1=50.0), finished(other, top1=40.0)]
     server.runs |= {run.identity: {}, other.identity: {}}
     server.artifacts |= {artifact_name(init.name)}
     published = publish("me/p", records, {})
-    assert published.absent == [init.name]
+    assert published.missing == [init.name]
     assert server.used == [(run.identity, artifact_name(init.name))]
     publish("me/p", records, {})
     assert len(server.used) == 1

@@ -21,7 +21,7 @@ LAST = {1, 4}
 
 @dataclass
 class OfflineRun:
-    """What a file says of its run."""
+    """The content of a file."""
 
     folder: Path
     run: RunRecord

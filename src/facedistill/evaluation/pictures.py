@@ -1,4 +1,4 @@
-"""Pictures of one run, drawn from arrays: learning curves, test faces with what the network says, ROC, error curve."""
+"""Pictures of one run, drawn from arrays: learning curves, test faces with predictions, ROC, error curve."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from facedistill.system.files import write_aside
 
 SHOWN, COLUMNS = 24, 8
-RIGHT, WRONG, TRUE = "black", "#d55e00", "#0072b2"
+CORRECT, WRONG, TRUE = "black", "#d55e00", "#0072b2"
 
 
 def save_pictures(pictures: Mapping[str, Figure], directory: Path) -> None:
-    """Each as ``<name>.png``."""
+    """Write each as ``<name>.png``."""
     for name, figure in pictures.items():
         save(figure, directory / f"{name}.png")
 
@@ -44,28 +44,28 @@ def curves(rows: Sequence[Mapping[str, float]], metric: str, title: str) -> Figu
     return figure
 
 
-def identified(images: NDArray[np.uint8], true: Sequence[str], said: Sequence[str]) -> Figure:
-    """Faces [N, S, S, 3]: who it is, and who the network says it is."""
+def identified(images: NDArray[np.uint8], true: Sequence[str], predicted: Sequence[str]) -> Figure:
+    """Faces [N, S, S, 3] with their true identities, and the predicted ones where they differ."""
     figure, axes, corners = _faces(images)
     size = images.shape[1]
-    for (left, top), name, answer in zip(corners, true, said, strict=True):
-        right = name == answer
-        _write(axes, left + size / 2, top, _short(name) + ("" if right else f"\nnot {_short(answer)}"), right)
+    for (left, top), name, guess in zip(corners, true, predicted, strict=True):
+        correct = name == guess
+        _write(axes, left + size / 2, top, _short(name) + ("" if correct else f"\nnot {_short(guess)}"), correct)
     return figure
 
 
-def nearest(images: NDArray[np.uint8], neighbours: NDArray[np.uint8], right: Sequence[bool]) -> Figure:
-    """Faces [N, S, S, 3], each beside the test face that is nearest to it."""
+def nearest(images: NDArray[np.uint8], neighbours: NDArray[np.uint8], correct: Sequence[bool]) -> Figure:
+    """Faces [N, S, S, 3], each beside its nearest test face."""
     figure, axes, corners = _faces(np.concatenate([images, neighbours], axis=2))
-    for (left, top), ok in zip(corners, right, strict=True):
+    for (left, top), ok in zip(corners, correct, strict=True):
         _write(axes, left + images.shape[1], top, "same person" if ok else "another person", ok)
     return figure
 
 
-def landmarks(images: NDArray[np.uint8], true: NDArray[np.float32], found: NDArray[np.float32]) -> Figure:
-    """Faces [N, S, S, 3] with true and found landmarks [N, 5, 2], in pixels of the face."""
+def landmarks(images: NDArray[np.uint8], true: NDArray[np.float32], predicted: NDArray[np.float32]) -> Figure:
+    """Faces [N, S, S, 3] with true and predicted landmarks [N, 5, 2], in pixels of the face."""
     figure, axes, corners = _faces(images, gap=images.shape[1] // 8)
-    for points, color, marker, label in ((true, TRUE, "o", "true"), (found, WRONG, "x", "predicted")):
+    for points, color, marker, label in ((true, TRUE, "o", "true"), (predicted, WRONG, "x", "predicted")):
         moved = points + np.array(corners)[:, None]
         axes.plot(*moved.reshape(-1, 2).T, marker, color=color, markersize=4, fillstyle="none", label=label)
     axes.legend(loc="upper left", ncols=2, fontsize=7, frameon=False, borderaxespad=0, labelcolor="black")
@@ -73,7 +73,7 @@ def landmarks(images: NDArray[np.uint8], true: NDArray[np.float32], found: NDArr
 
 
 def error_curve(errors: NDArray[np.float64], fraction: NDArray[np.float64], title: str) -> Figure:
-    """Cumulative error curve: the fraction of faces with at most an error (NRMSE, %)."""
+    """Cumulative error curve: the fraction of faces with at most each error (NRMSE, %)."""
     figure, axes = _plot(title, "NRMSE, %", "faces, %")
     axes.plot(errors, 100 * fraction, color=TRUE)
     for threshold in (8, 10):
@@ -84,7 +84,7 @@ def error_curve(errors: NDArray[np.float64], fraction: NDArray[np.float64], titl
 
 
 def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], title: str) -> Figure:
-    """ROC of pair verification, false accept rates on a logarithmic axis."""
+    """ROC of pair verification, with false accept rates on a logarithmic axis."""
     figure, axes = _plot(title, "false accept rate", "true accept rate, %")
     axes.step(far, 100 * tar, where="post", color=TRUE)
     axes.set_xscale("log")
@@ -105,9 +105,9 @@ def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _faces(images: NDArray[np.uint8], gap: int | None = None) -> tuple[Figure, Axes, list[tuple[int, int]]]:
-    """A grid of faces [N, S, W, 3] on one axes (one an image takes seconds to lay out), and their corners (x, y).
+    """A grid of faces [N, S, W, 3] on one axes (one axes for each would take seconds), and their corners (x, y).
 
-    ``gap`` between them, in pixels: half a face, for a text, unless it is given.
+    ``gap``: between them, pixels; by default half a face, for a text.
     """
     height, width = images.shape[1:3]
     gap = height // 2 if gap is None else gap
@@ -127,8 +127,8 @@ def _faces(images: NDArray[np.uint8], gap: int | None = None) -> tuple[Figure, A
     return figure, axes, corners
 
 
-def _write(axes: Axes, x: float, y: float, text: str, right: bool) -> None:
-    color = RIGHT if right else WRONG
+def _write(axes: Axes, x: float, y: float, text: str, correct: bool) -> None:
+    color = CORRECT if correct else WRONG
     axes.text(x, y - 2, text, ha="center", va="bottom", fontsize=6, color=color, parse_math=False)
 
 
@@ -137,6 +137,6 @@ def _short(name: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """PNG, whole or not at all, the same bytes for the same picture."""
+    """Write a PNG atomically, the same bytes for the same picture."""
     with write_aside(path) as part:
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""What metrics over all pairs of samples need: every embedding of the split, once, in the order of the split."""
+"""Base of metrics over all pairs of samples: it collects every embedding of the split, once and in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from facedistill.errors import DataError
 
 
 class EmbeddingMetric(Metric):
-    """Keeps all embeddings until ``compute``, which a subclass writes with ``in_order``."""
+    """Collects all embeddings until ``compute``, which a subclass implements with ``in_order``."""
 
     is_differentiable = False
     full_state_update = False
@@ -24,19 +24,19 @@ class EmbeddingMetric(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, embeddings: Tensor, labels: Tensor, indices: Tensor) -> None:
-        """Keep a batch: embeddings [B, D], identities [B], and the places of the samples in the split [B]."""
+        """Add a batch: embeddings [B, D], identities [B], and the indices of the samples in the split [B]."""
         self.embeddings.append(embeddings.detach().float())
         self.labels.append(labels)
         self.indices.append(indices)
 
     def in_order(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All of every rank, by index, on the CPU: embeddings float32 [N, D], labels [N], indices [N].
+        """The samples of all ranks, by index, on the CPU: embeddings float32 [N, D], labels [N], indices [N].
 
-        Inside of ``compute`` only, where the ranks have exchanged their states.
+        Only inside ``compute``, where torchmetrics has synchronized the ranks.
 
         Raises:
-            DataError: there is no sample.
-            AssertionError: a sample was counted twice, as by a sampler that pads the shares of the ranks.
+            DataError: the split is empty.
+            AssertionError: a sample was counted twice, e.g. by a sampler that pads the shares of the ranks.
         """
         if len(self.indices) == 0:
             raise DataError("no sample to score: the split is empty")

@@ -1,4 +1,4 @@
-"""Face alignment: the normalized error of five landmarks, and how its values are distributed."""
+"""Face alignment: the normalized error of five landmarks and its distribution."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torchmetrics import Metric
 from facedistill.errors import DataError
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-LIMITS = (8, 10)  # %, of the area under the curve and of the failure rate
+LIMITS = (8, 10)  # %, of the area under the curve and the failure rate
 CURVE_END, CURVE_STEP = 20, 0.1  # %
-PERCENT = 10**7  # errors are summed as integers of 1e-7 %: a sum that no order, device or number of ranks changes
-CEILING = 100_000 * PERCENT  # 9·10⁶ faces of it fit into int64
+PERCENT = (
+    10**7
+)  # errors are summed as integers of 1e-7 %, so that the sum depends on no order, device or number of ranks
+CEILING = 100_000 * PERCENT  # int64 holds the sum of 9·10⁶ faces
 
 
 def eye_distance(true: Tensor) -> Tensor:
-    """[B, 5, 2] → [B], the distance between points 0 and 1."""
+    """Distance between the eyes, points 0 and 1: [B, 5, 2] → [B]."""
     return (true[:, 0] - true[:, 1]).square().sum(1).sqrt()
 
 
 def box_diagonal(side: Tensor) -> Tensor:
-    """Side of a square box [B] → its diagonal [B]."""
+    """Diagonal of square boxes from their sides: [B] → [B]."""
     return side * 2**0.5
 
 
@@ -38,7 +40,7 @@ def error_units(predicted: Tensor, true: Tensor, normalizer: Tensor) -> Tensor:
     Raises:
         DataError: a normalizer is not a positive number.
     """
-    # on the CPU, since not every accelerator has float64
+    # some accelerators have no float64
     predicted, true, normalizer = (part.detach().cpu().double() for part in (predicted, true, normalizer))
     bad = ~(normalizer.isfinite() & (normalizer > 0))
     if bad.any():
@@ -55,15 +57,15 @@ def error_units(predicted: Tensor, true: Tensor, normalizer: Tensor) -> Tensor:
 class LandmarkError(Metric):
     """Normalized root mean square error of the landmarks of every face, exact to 1e-7 %.
 
-    A face's error is √(mean over its landmarks of squared distance) / normalizer. One that is over 100,000 % or not a
-    number counts as 100,000 %.
+    The error of a face is √(mean over its landmarks of squared distance) / normalizer. Values above 100,000 % and NaN
+    count as 100,000 %.
     """
 
     higher_is_better = False
     is_differentiable = False
     full_state_update = False
-    sums: Tensor  # [1 + 5] errors of faces, and of each landmark
-    areas: Tensor  # [limits] how far the errors stay below each limit
+    sums: Tensor  # [1 + 5] of the errors of faces, and of each landmark
+    areas: Tensor  # [limits] of the margins by which errors stay below each limit
     histogram: Tensor  # [bins] faces; bin k ends with k · CURVE_STEP, inclusive, and the last has no end
 
     def __init__(self) -> None:
@@ -73,7 +75,7 @@ class LandmarkError(Metric):
             self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, true: Tensor, normalizer: Tensor) -> None:
-        """Count a batch; see ``error_units``."""
+        """Add a batch; see ``error_units`` for the arguments."""
         units = error_units(predicted, true, normalizer)
         below = torch.tensor(LIMITS) * PERCENT - units[:, :1]
         step = round(CURVE_STEP * PERCENT)
@@ -83,13 +85,13 @@ class LandmarkError(Metric):
         self.histogram += torch.bincount(bins, minlength=len(self.histogram)).to(self.histogram)
 
     def compute(self) -> dict[str, Tensor]:
-        """Everything in %, float64 on the CPU; NaN before the first face.
+        """All metrics in %, float64 on the CPU; NaN before the first face.
 
         Returns:
             nrmse: mean error of the faces; nrmse_LANDMARK: mean distance / normalizer of one landmark.
             auc_LIMIT: area under the cumulative curve of errors up to the limit, 100 for a perfect network: the mean
                 of max(0, 1 - error / limit).
-            failure_LIMIT: faces with an error over the limit.
+            failure_LIMIT: share of faces with an error over the limit.
         """
         within = self.histogram.cpu().cumsum(0)
         faces = within[-1]
@@ -101,9 +103,9 @@ class LandmarkError(Metric):
         return metrics
 
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The cumulative curve of errors: errors 0 … 20 in steps of 0.1, %, and the fraction of faces up to each.
+        """Cumulative error curve: errors 0 … 20 % in steps of 0.1, and the fraction of faces up to each.
 
-        The ranks exchange their states: every one has to call it.
+        It synchronizes the ranks, so that every one has to call it.
         """
         with self.sync_context():
             within = self.histogram.cpu().double().cumsum(0).numpy()

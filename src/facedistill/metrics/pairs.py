@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FALSE_ACCEPTS = ("1e-1", "1e-2", "1e-3", "1e-4")  # rates at which the true accepts are told
+FALSE_ACCEPTS = ("1e-1", "1e-2", "1e-3", "1e-4")  # rates at which the true accept rate is reported
 
 
 def verification_metrics(
     similarity: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
 ) -> dict[str, float | None]:
-    """Everything below in %, or None where there are too few pairs for it.
+    """All metrics in %; None where there are too few pairs for one.
 
     Returns:
         pairs: mean ten-fold accuracy; pairs_se: its standard error, from the spread of the folds. None: < 2 folds.
@@ -34,11 +34,11 @@ def verification_metrics(
 def ten_fold_accuracy(
     similarity: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Accuracy of each fold when "same" means similarity ≥ the threshold that is best on all other folds.
+    """Accuracy of each fold with the threshold that is best on all other folds; similarity ≥ threshold means "same".
 
     Args:
         similarity: [P], larger for the same person.
-        same: [P], the truth.
+        same: [P], whether it is of one person.
         fold: [P], number of each pair's fold.
 
     Returns:
@@ -55,15 +55,15 @@ def ten_fold_accuracy(
 
 
 def best_threshold(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """The threshold with the most right answers; between two similarities, the lowest of equally good ones."""
+    """The threshold with the most correct decisions, between two similarities; the lowest of equally good ones."""
     values, counts = np.unique(similarity, return_counts=True)
     order = np.argsort(similarity, kind="stable")
     below = np.concatenate([[0], np.cumsum(same[order])])  # pairs of one person among the k least similar
-    # cutting below the i-th value calls everything under it different, and the rest the same
+    # a cut below the i-th value decides that everything below it is different, and the rest the same
     cuts = np.concatenate([[0], np.cumsum(counts)])
     right = (cuts - below[cuts]) + (below[-1] - below[cuts])
     middles = (values[:-1] + values[1:]) / 2
-    middles = np.where(middles > values[:-1], middles, values[1:])  # of two adjacent floats there is no middle
+    middles = np.where(middles > values[:-1], middles, values[1:])  # two adjacent floats have no middle
     edges = np.concatenate([[values[0]], middles, [values[-1] + 1]])
     return float(edges[int(np.argmax(right))])
 
@@ -71,9 +71,9 @@ def best_threshold(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> 
 def roc(
     similarity: NDArray[np.float64], same: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """False and true accept rates, 0 … 1, when "same" means similarity ≥ a threshold, and the thresholds; each [T].
+    """False and true accept rates, 0 … 1, and the thresholds (similarity ≥ threshold means "same"); each [T].
 
-    From a threshold that accepts nothing (inf) to the lowest similarity; pairs of one similarity are accepted together.
+    From a threshold that accepts nothing (inf) to the lowest similarity; equally similar pairs are accepted together.
 
     Raises:
         AssertionError: pairs of one kind only.
@@ -88,19 +88,19 @@ def roc(
 
 
 def auc(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """Area under the ROC, 0 … 1: a pair of one person is more similar than one of two, ties as a half."""
+    """Area under the ROC, 0 … 1: how often a pair of one person is more similar than one of two; ties count half."""
     far, tar, _ = roc(similarity, same)
     return float(np.trapezoid(tar, far))
 
 
 def equal_error_rate(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """Where false accepts are as frequent as false rejects, 0 … 1, on the straight lines between points of the ROC."""
+    """The rate at which false accepts equal false rejects, 0 … 1, with linear interpolation of the ROC."""
     far, tar, _ = roc(similarity, same)
     return float(np.interp(0.0, far - (1 - tar), far))
 
 
 def tar_at_far(similarity: NDArray[np.float64], same: NDArray[np.bool_], far: float) -> float | None:
-    """Highest true accept rate with at most ``far`` false accepts, 0 … 1; None if that is less than one pair."""
+    """Highest true accept rate with a false accept rate of at most ``far``, 0 … 1; None: it allows no pair."""
     others = int((~same).sum())
     if others in (0, len(same)) or far < 1 / others:
         return None

@@ -1,4 +1,4 @@
-"""Face retrieval: how near the other images of a person are, among all other images."""
+"""Face retrieval: the ranks of a person's other images among all other images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor
 from facedistill.errors import DataError
 from facedistill.metrics.embeddings import EmbeddingMetric
 
-CHUNK = 128  # queries at a time: 100 MB of distances to 100,000 samples
+CHUNK = 128  # queries at a time; 100 MB of distances with 100,000 samples
 
 
 class NearestNeighbour(EmbeddingMetric):
-    """Every sample once as the query, all others as the gallery, by Euclidean distance (arXiv 1709.02929)."""
+    """Every sample is the query once and all others the gallery, by Euclidean distance (arXiv 1709.02929)."""
 
     higher_is_better = True
-    first: NDArray[np.float64]  # as last computed: the rank of every query's nearest match, 1 … N - 1 or inf
+    first: NDArray[np.float64]  # of the last ``compute``: the rank of every query's nearest match, 1 … N - 1 or inf
 
     def compute(self) -> dict[str, Tensor]:
         """Float64; %, apart from ``unmatched``.
 
         Returns:
-            top1, rank5, rank10: queries with their own identity among the 1, 5, 10 nearest.
-            map: mean over queries of average precision.
-            unmatched: how many queries are the only image of their identity; they count 0 everywhere.
+            top1, rank5, rank10: share of queries with their own identity among the 1, 5, 10 nearest.
+            map: mean average precision over queries.
+            unmatched: number of queries that are the only image of their identity; they count 0 everywhere.
 
         Raises:
             DataError: fewer than 2 samples, or an embedding that is not finite.
@@ -45,8 +45,8 @@ class NearestNeighbour(EmbeddingMetric):
 def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rank of the nearest match of every query [N], 1 … N - 1 or inf, and its average precision [N], 0 … 1.
 
-    Of samples equally far from the query, those of other identities come first: a network that tells nothing apart
-    scores its worst.
+    Of samples equally far from the query, those of other identities come first, so that a network with constant output
+    scores lowest.
 
     Args:
         embeddings: [N, D], rounded to 2^-25 of the longest one's length (a power of two no shorter). Squared distances
@@ -72,7 +72,7 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
     scores: list[tuple[float, float]] = []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(points), CHUNK):
-            # without the query's own square, which changes no order
+            # without the query's own square, which does not change the order
             distances = torch.addmm(squares, points[start : start + CHUNK], points.T, alpha=-2).numpy()
             scores += pool.map(score, range(start, start + CHUNK), distances)
     first, precision = np.array(scores).T
@@ -86,7 +86,7 @@ def score_query(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> tupl
         return math.inf, 0.0
     near = np.sort(distances[distances <= matches[-1]])
     count = np.arange(1, len(matches) + 1)
-    # all samples as near as a match or nearer, without the matches among them
+    # samples at most as far as a match, without the matches among them
     others = np.searchsorted(near, matches, side="right") - np.searchsorted(matches, matches, side="right")
     ranks = others + count
     return float(ranks[0]), float(np.mean(count / ranks))

@@ -4,8 +4,8 @@ facedistill report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large
                    [wandb=ENTITY/PROJECT]
 
 It writes out/index.html (one file, to be opened from disk), README.md, tables/*.csv and figures/*.svg and *.png.
-``data`` names what takes the place of CASIA-WebFace and of MS-Celeb-1M, ``alignment`` of CelebA. ``wandb`` makes or
-updates a workspace of these runs in Weights & Biases, and logs the tables there.
+``data`` names what stands for CASIA-WebFace and for MS-Celeb-1M, ``alignment`` for CelebA. ``wandb`` makes or updates a
+workspace of these runs in Weights & Biases, and logs the tables there.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def _publish(target: str, study: Study, out: Path) -> None:
     tables = {path.stem: pd.read_csv(path) for path in sorted(out.glob("tables/*.csv"))}
     published = publish(target, study.records, tables)
     print(f"The workspace is {published.url}")
-    if published.absent:
+    if published.missing:
         folders = study.runs_dir / "*" / "wandb" / "offline-run-*"
-        print(f"{len(published.absent)} runs are not there yet: wandb sync {folders}")
+        print(f"{len(published.missing)} runs are not there yet: wandb sync {folders}")
 
 
 def verdicts(assessed: Sequence[Assessment]) -> str:
-    """A line for each claim: its verdict, what it says, and how many comparisons hold."""
+    """A line for each claim: its name, verdict and text, and how many of its comparisons hold."""
     return "\n".join(f"{one.name}  {one.verdict:13}  {one.claim} [{one.tally}]" for one in assessed)
 
 

@@ -31,7 +31,7 @@ def page(
 
     Args:
         captions, svgs: of the figures, by name.
-        out: where the page will lie, for links to the runs.
+        out: the folder of the page, for links to the runs.
     """
     environment = Environment(
         loader=PackageLoader("facedistill.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True

@@ -13,7 +13,7 @@ SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", V
 
 
 def readme(study: Study, assessed: Sequence[Assessment], captions: Mapping[str, str]) -> str:
-    """The whole text; ``captions``: of the figures, by name."""
+    """The text of the file; ``captions``: of the figures, by name."""
     parts = ["# Results of the sweep", "`index.html` has the same, sortable, and the runs behind every number."]
     parts.append("\n".join(f"- **{name}**: {_escaped(text)}" for name, text in summary(study).items()))
     parts += [f"**{_escaped(text)}**" for text in remarks(study)]

@@ -17,7 +17,7 @@ _COUNT_COST = 16  # of drawing a count, as a multiple of drawing an index
 
 
 class Result(NamedTuple):
-    """The score of a run, and what it is the mean of: that of every test sample [N]; None: not kept."""
+    """The score of a run, and those of its test samples [N], whose mean it is; None: they were not kept."""
 
     value: float
     sample_scores: NDArray[np.float32] | None = None

@@ -45,7 +45,7 @@ class FilledTable:
         records: of one setting.
         left_out: how many runs of its cells have other settings.
         seeds: those that every row should have: of all its records or, where there are none, of the study's.
-        sample_scores: reads what a run, by its name, scored on every test sample; None where it kept nothing.
+        sample_scores: reads those of a run by its name; None: it has none.
     """
 
     table: Table

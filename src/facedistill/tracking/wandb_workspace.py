@@ -36,10 +36,10 @@ _COSTS = ("params", "macs", "images_per_second")
 
 @dataclass(frozen=True)
 class Published:
-    """``url``: of the workspace; ``absent``: the finished runs that the project does not have."""
+    """``url``: of the workspace; ``missing``: the finished runs that the project does not have."""
 
     url: str
-    absent: Sequence[str]
+    missing: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def publish(target: str, records: Sequence[Record], tables: Mapping[str, pd.Data
     with _explained_errors(project):
         api = wandb.Api()
         url = log_tables(project, {**tables_of(scored), **named})
-        absent = record_lineage(api, project, records)
+        missing = record_lineage(api, project, records)
         scores = [f"summary:{task}/{metric}" for task, metric in metrics_by_task(scored).items()]
         save_workspace(project, sections(scored, [*named]), [*AXES, *scores])
-    return Published(f"{url}?nw={VIEW}", absent)
+    return Published(f"{url}?nw={VIEW}", missing)
 
 
 @contextmanager
 def _explained_errors(project: Project) -> Iterator[None]:
-    """Errors of W&B as errors of ours, which say what to do."""
+    """Turns errors of W&B into errors that name what to do."""
     try:
         yield
     except FacedistillError:
