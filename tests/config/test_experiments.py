@@ -53,7 +53,7 @@ def test_it_opens_with_its_command_its_cost_and_the_claim_it_tests(file: Path) -
     head = [line for line in file.read_text().splitlines() if line.startswith("#")]
     assert head[0] == "# @package _global_"
     text = "\n".join(head)
-    assert f"python -m facedistill.train -m experiments={file.stem}" in text
+    assert f"facedistill train -m experiments={file.stem}" in text
     assert re.search(r"^# Cost: +\d+ cells", text, re.MULTILINE)
     assert re.search(r"^# Claims?: +C\d", text, re.MULTILINE)
 
