@@ -1,4 +1,4 @@
-"""Writers of the forms in which face data sets circulate, each from its format's description, none from the readers."""
+"""Writers of face data sets in their published layouts, from the descriptions of the formats, not from the readers."""
 
 import base64
 import io
@@ -24,18 +24,18 @@ class Face(NamedTuple):
 
 def encoded_faces(people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
     """Rendered faces as PNG, by identity and file."""
-    found = []
+    faces = []
     for person in range(people):
         rendered = render_faces(0, [person] * shots, list(range(shots)), 32).images
         for shot in range(shots):
             file = io.BytesIO()
             Image.fromarray(rendered[shot]).save(file, "png")
-            found.append(Face(f"person {person}", f"{shot:03d}.png", file.getvalue()))
-    return found
+            faces.append(Face(f"person {person}", f"{shot:03d}.png", file.getvalue()))
+    return faces
 
 
 def real_photos(real_faces: Path, people: int = PEOPLE, shots: int = SHOTS) -> list[Face]:
-    """JPEGs of LFW, by identity and file."""
+    """Photographs of LFW as JPEG, by identity and file."""
     folders = sorted((real_faces / "lfw" / "images").iterdir())
     chosen = [folder for folder in folders if len(list(folder.iterdir())) >= shots][:people]
     files = [file for folder in chosen for file in sorted(folder.iterdir())[:shots]]
@@ -71,14 +71,14 @@ def write_records(
             first, key = labels.index(person) + 1, count + 1 + person
             records.append((key, head(key, first, first + labels.count(person))))
         records.append((0, head(0, count + 1, count + 1 + len(people))))
-    places, place = [], 0
+    offsets, offset = [], 0
     with (folder / "train.rec").open("wb") as file:
         for key, data in records:
             assert struct.pack("<I", 0xCED7230A) not in data
-            places.append(f"{key}\t{place}\n")
-            place += file.write(struct.pack("<II", 0xCED7230A, len(data)) + data + b"\0" * (-len(data) % 4))
+            offsets.append(f"{key}\t{offset}\n")
+            offset += file.write(struct.pack("<II", 0xCED7230A, len(data)) + data + b"\0" * (-len(data) % 4))
     if index:
-        (folder / "train.idx").write_text("".join(places))
+        (folder / "train.idx").write_text("".join(offsets))
     if names:
         lines = [
             f"1\t/raid/sets/{face.identity}/{face.file}\t{label}\n" for face, label in zip(faces, labels, strict=True)
@@ -89,7 +89,7 @@ def write_records(
 
 
 def write_tsv(path: Path, faces: Sequence[Face]) -> Path:
-    """Microsoft's, with the names that unpacked images have: ``rank-FaceId`` and the suffix."""
+    """Microsoft's TSV, from the names of unpacked images: ``rank-FaceId`` and the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     box = base64.b64encode(struct.pack("<4f", 0, 0, 1, 1)).decode()
     with path.open("w") as file:

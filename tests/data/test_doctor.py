@@ -1,4 +1,4 @@
-"""``python -m facedistill.data``: what it says of good, incomplete and broken sets, and its exit status."""
+"""``python -m facedistill.data``: what it prints about good, incomplete and broken data sets, and its exit status."""
 
 import pickle
 import re
@@ -23,8 +23,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Exit status and what was printed; every run of spaces is one."""
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit status and output, with any number of spaces as one."""
     status = main([*words, "cache_dir=cache", "image.resize=32", "image.crop=28"])
     printed = capsys.readouterr()
     return status, re.sub(r"(?<=\S) +", " ", printed.out + printed.err)
@@ -32,7 +32,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_folders(tmp_path / "my faces", FACES)
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 0
     assert f"data=identity_folders: folders in {root}" in said
     assert f" images {PEOPLE * SHOTS}\n" in said
@@ -48,9 +48,9 @@ def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compose_config(shlex.split(command[1])[3:]).data["root"] == str(root)
 
 
-def test_the_contact_sheet_shows_a_row_an_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contact_sheet_has_a_row_per_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_folders(tmp_path / "faces", FACES)
-    assert told(capsys, "data=identity_folders", f"data.root={root}", "sheet=sheet.png")[0] == 0
+    assert run(capsys, "data=identity_folders", f"data.root={root}", "sheet=sheet.png")[0] == 0
     sheet = np.asarray(Image.open("sheet.png"))
     assert sheet.shape == (PEOPLE * 34, doctor.COLUMNS * 34, 3)
     shown = [FACES[row * SHOTS + shot] for row in range(PEOPLE) for shot in (0, SHOTS - 1)]
@@ -60,9 +60,9 @@ def test_the_contact_sheet_shows_a_row_an_identity(tmp_path: Path, capsys: pytes
         np.testing.assert_array_equal(sheet[top : top + 32, left : left + 32], image)
 
 
-def test_counts_beside_the_published_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_are_compared_with_the_published_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_records(tmp_path / "casia", FACES)
-    status, said = told(capsys, "data=casia_webface", f"data.root={root}")
+    status, said = run(capsys, "data=casia_webface", f"data.root={root}")
     assert status == 0
     assert f"RecordIO in {root / 'train.rec'}" in said
     assert re.search(rf" images {PEOPLE * SHOTS} 490,575 fewer than InsightFace's, 490,623\n", said)
@@ -81,11 +81,11 @@ def test_published_counts_that_are_met_or_exceeded() -> None:
 
 
 @pytest.mark.parametrize("form", ["folders", "records", "tsv"])
-def test_a_broken_set_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+def test_a_broken_set_and_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     faces = [face._replace(content=face.content[:60]) if i % 6 == 5 else face for i, face in enumerate(FACES)]
     write = {"folders": write_folders, "records": write_records}
     root = write[form](tmp_path / form, faces) if form != "tsv" else write_tsv(tmp_path / "a.tsv", faces)
-    status, said = told(capsys, "data=ms_celeb_1m", f"data.root={root}")
+    status, said = run(capsys, "data=ms_celeb_1m", f"data.root={root}")
     assert status == 1
     assert " broken 8 every image was decoded\n" in said
     assert said.count("is not a readable image") == 5
@@ -93,7 +93,7 @@ def test_a_broken_set_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFix
     assert {"folders": "person 0/005.png", "records": "train.rec, key 6", "tsv": "a.tsv, line 6"}[form] in said
     again = re.search(r"\n +(python -m facedistill.data .*)\n", said)
     assert again is not None
-    status, said = told(capsys, *shlex.split(again[1])[3:])
+    status, said = run(capsys, *shlex.split(again[1])[3:])
     assert status == 0
     assert "data.on_error=skip" in said
 
@@ -102,14 +102,14 @@ def test_a_missing_image_counts_as_broken(tmp_path: Path, capsys: pytest.Capture
     root = write_folders(tmp_path / "faces", FACES)
     (root / "person 1" / "lost.png").symlink_to("nowhere.png")
     (root / "person 9").mkdir()
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
     assert " broken 2 every" in said
     assert "lost.png: No such file or directory" in said
     assert "person 9 holds no image" in said
 
 
-def test_what_can_not_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_not_be_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         ["data=casia_webface", f"data.root={tmp_path / 'nowhere'}"],
         ["data=casia_webface"],
@@ -117,60 +117,62 @@ def test_what_can_not_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture
         ["data=synthetic", "check=some"],
         ["data=synthetic", "pack=yes"],
     ):
-        status, said = told(capsys, *words)
+        status, said = run(capsys, *words)
         assert status == 2
         assert said.startswith("facedistill: ")
         assert "Traceback" not in said
     assert "choices are true, false" in said
 
 
-def test_one_side_of_the_split_can_not_be_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_on_one_side_of_the_split_can_not_be_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     training = [face for face in FACES if not is_test_sample(f"{face.identity}/{face.file}")]
     root = write_folders(tmp_path / "faces", training)
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
     assert "one side of the split" in said
 
 
-def test_of_a_large_set_some_are_looked_at(
+def test_of_a_large_set_some_are_decoded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "MOST_DECODED", 10)
     faces = [face._replace(content=face.content[:60]) if i == 2 else face for i, face in enumerate(FACES)]
     root = write_folders(tmp_path / "faces", faces)
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     looked = re.search(rf" broken 0 (\d+) of {PEOPLE * SHOTS} images were decoded", said)
     assert status == 0
     assert looked is not None
     assert 10 <= int(looked[1]) < PEOPLE * SHOTS
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}", "check=all")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}", "check=all")
     assert status == 1
     assert " broken 1 every image was decoded" in said
 
 
-def test_the_embedded_faces(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rendered_faces(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data.num_identities=3", "data.images_per_identity=9", "data.pairs_per_fold=2"]
-    status, said = told(capsys, "data=synthetic", *words)
+    status, said = run(capsys, "data=synthetic", *words)
     assert status == 0
     assert "data=synthetic: synthetic faces" in said
     assert " images 27\n" in said
 
 
-def test_the_packed_form_and_its_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packed_faces_and_their_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_folders(tmp_path / "faces", FACES)
-    status, said = told(capsys, "data=identity_folders", f"data.root={root}", "pack=true")
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}", "pack=true")
     assert status == 0
     found = re.search(r"data=packed (data.root=\S+) image.resize=32 ", said)
     assert found is not None
-    status, said = told(capsys, "data=packed", found[1])
+    status, said = run(capsys, "data=packed", found[1])
     assert status == 0
     assert " broken 0 not looked for; check=all compares checksums\n" in said
-    assert " broken 0 all checksums agree\n" in told(capsys, "data=packed", found[1], "check=all")[1]
+    assert " broken 0 all checksums agree\n" in run(capsys, "data=packed", found[1], "check=all")[1]
     images = Path(found[1].removeprefix("data.root=")) / "images.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
-    status, said = told(capsys, "data=packed", found[1], "check=all")
+    status, said = run(capsys, "data=packed", found[1], "check=all")
     assert status == 2
     assert f"{images}" in said
     assert f"image {PEOPLE * SHOTS - 1}" in said
@@ -178,7 +180,7 @@ def test_the_packed_form_and_its_checksums(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps(([face.content for face in FACES], [True, False] * 12)))
-    status, said = told(capsys, "data=cfp_fp", f"data.root={tmp_path}")
+    status, said = run(capsys, "data=cfp_fp", f"data.root={tmp_path}")
     assert status == 1
     assert "data=cfp_fp: 24 pairs, 12 of them of one person\n" in said
     assert f"python -m facedistill.evaluate protocol=cfp_fp root={tmp_path} run=" in said

@@ -19,16 +19,7 @@ from pathlib import Path
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
-from facedistill.data.doctor import (
-    Images,
-    Survey,
-    contact_sheet,
-    described,
-    pair_rows,
-    sheet_rows,
-    survey_faces,
-    survey_photos,
-)
+from facedistill.data import doctor
 from facedistill.data.files.store import Mapped, verify
 from facedistill.data.sources.packed import Packed, pack_folder, write_pack
 from facedistill.data.sources.photo_source import PhotoSource
@@ -65,13 +56,13 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     if isinstance(source, PhotoSource):
         tolerant = build_source({**config.data, "on_error": "skip"})
         assert isinstance(tolerant, PhotoSource)
-        survey = survey_photos(tolerant, size, cache, check_all)
+        survey = doctor.survey_photos(tolerant, size, cache, check_all)
     else:
         survey = _survey_prepared(source, size, cache, check_all)
     print(f"data={config.data['name']}: {survey.title}")
-    print(*described(survey, config.data.get("published", {})), sep="\n")
+    print(*doctor.described(survey, config.data.get("published", {})), sep="\n")
     if survey.thumbnails:
-        _save(sheet, sheet_rows(survey), size)
+        _save(sheet, doctor.sheet_rows(survey), size)
         how = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
         print(f"  {sheet} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
     command = shlex.join(words)
@@ -97,7 +88,7 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     return 0
 
 
-def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) -> Survey:
+def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) -> doctor.Survey:
     """The survey of rendered or packed faces."""
     faces = source.faces(size, cache)
     checked = "all of them rendered here"
@@ -108,7 +99,7 @@ def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) ->
                 if isinstance(images, Mapped):
                     verify(images)
             checked = "all checksums agree"
-    return survey_faces(faces, f"{source.identity()['source']} faces", checked)
+    return doctor.survey_faces(faces, f"{source.identity()['source']} faces", checked)
 
 
 def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
@@ -116,16 +107,16 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
     size = config.image.resize
     pairs = source.protocol(size, Path(config.cache_dir).expanduser(), set())
     print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
-    _save(sheet, pair_rows(pairs), size)
+    _save(sheet, doctor.pair_rows(pairs), size)
     print(f"  {sheet} shows some: first of one person, then of two")
     command = f"python -m facedistill.evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
     print(f"\nIt has pairs only, to score a network with:\n  {command}")
     return 1
 
 
-def _save(sheet: Path, rows: Sequence[Images], size: int) -> None:
+def _save(sheet: Path, rows: Sequence[doctor.Images], size: int) -> None:
     with write_aside(sheet) as part:
-        contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
+        doctor.contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
 
 
 if __name__ == "__main__":

@@ -71,10 +71,7 @@ class Survey:
 def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bool) -> Survey:
     """Decode some images, or all of a small set, or all with ``check_all``; broken ones are counted.
 
-    ``source`` must skip broken images (on_error=skip).
-
-    Raises:
-        DataError: there is nothing to decode.
+    ``source`` must skip broken images (on_error=skip). Raises ``DataError`` if there is nothing to decode.
     """
     inventory = source.inventory(cache_dir)
     count = len(inventory.labels)

@@ -1,4 +1,4 @@
-"""The pixel store: whole or gone on from, the same bytes after a kill, made once, never on a disk that is too small."""
+"""The store: complete or resumed, the same bytes after a kill, made once, and only if the disk has room."""
 
 import io
 import multiprocessing
@@ -11,9 +11,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -22,8 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facedistill.data.files.photos import store_photos
-from facedistill.data.files.store import Batches, Columns, Mapped, Stored, image_of, open_or_make, read_npz, verify
-from facedistill.data.sources.synthetic import SyntheticFaces
+from facedistill.data.files.store import Columns, Mapped, Stored, image_of, open_or_make, read_npz, verify
 from facedistill.errors import DataError
 
 COUNT, SIZE = 10, 6
@@ -34,7 +31,7 @@ LEFT_OUT = range(4, 6)  # the third batch has no image
 
 
 class Maker:
-    """Fills a store in batches of uneven sizes, and takes note of what was asked for."""
+    """Fills a store in batches of uneven sizes, and records what it was asked for."""
 
     def __init__(self, images: NDArray[np.uint8] = IMAGES, fail_at: int | None = None) -> None:
         self.items, self.fail_at = images, fail_at
@@ -100,21 +97,21 @@ def test_the_pixels_are_a_plain_npy_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "index", [2, -1, slice(1, 7, 2), [3, 0], np.arange(8) % 3 == 0, (slice(2), 1, ..., 0)], ids=str
 )
-def test_pixels_are_indexed_as_an_array(tmp_path: Path, index: Any) -> None:
+def test_items_are_indexed_like_an_array(tmp_path: Path, index: Any) -> None:
     images = Maker().open(tmp_path / "store").items
     np.testing.assert_array_equal(images[index], IMAGES[KEPT][index])
     with pytest.raises(ValueError, match="read-only"):
         images[0][0] = 0
 
 
-def test_the_second_open_makes_nothing(tmp_path: Path) -> None:
+def test_the_second_call_makes_nothing(tmp_path: Path) -> None:
     Maker().open(tmp_path / "store")
     other = Maker()
     np.testing.assert_array_equal(other.open(tmp_path / "store").items, IMAGES[KEPT])
     assert other.starts == []
 
 
-def test_no_image_at_all_is_an_error_and_no_store(tmp_path: Path) -> None:
+def test_no_image_is_an_error_and_leaves_no_store(tmp_path: Path) -> None:
     def nothing(start: int) -> Iterator[tuple[int, NDArray[np.uint8], Columns]]:
         yield COUNT, IMAGES[:0], {}
 
@@ -142,7 +139,7 @@ class Damage(NamedTuple):
     ],
     ids=str,
 )
-def test_a_half_written_store_is_made_again(tmp_path: Path, damage: Damage) -> None:
+def test_a_damaged_store_is_made_again(tmp_path: Path, damage: Damage) -> None:
     Maker().open(tmp_path / "store")
     hurt = (tmp_path / "store").with_suffix(damage.suffix)
     if damage.size is None:
@@ -157,7 +154,7 @@ def test_a_half_written_store_is_made_again(tmp_path: Path, damage: Damage) -> N
     verify(stored.items)
 
 
-def test_a_store_that_the_disk_does_not_show_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_the_disk_fails_to_read_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
@@ -171,16 +168,14 @@ def test_a_store_that_the_disk_does_not_show_is_not_made_again(tmp_path: Path, m
     assert again.starts == []
 
 
-def test_a_store_without_checksums_as_it_was_before_is_made_again(tmp_path: Path) -> None:
+def test_a_store_without_checksums_is_made_again(tmp_path: Path) -> None:
     np.save(tmp_path / "store.npy", IMAGES)
     np.savez(tmp_path / "store.npz", sha256=np.str_("0" * 64), shape=np.array(IMAGES.shape))
     np.testing.assert_array_equal(Maker().open(tmp_path / "store").items, IMAGES[KEPT])
 
 
 @pytest.mark.parametrize("fail_at", ENDS)
-def test_a_maker_that_fails_leaves_no_store_and_is_gone_on_from(
-    tmp_path: Path, fail_at: int, uninterrupted: tuple[bytes, bytes]
-) -> None:
+def test_filling_resumes_after_a_failure(tmp_path: Path, fail_at: int, uninterrupted: tuple[bytes, bytes]) -> None:
     first, second = Maker(fail_at=fail_at), Maker()
     with pytest.raises(DataError, match="a broken image"):
         first.open(tmp_path / "store")
@@ -215,13 +210,13 @@ Killed().open(Path(sys.argv[1], "store"))
 
 
 @pytest.mark.parametrize("when", ["4", "10", "_entry", "verify", "write_aside"])
-def test_killed_anywhere_it_is_gone_on_from(tmp_path: Path, when: str, uninterrupted: tuple[bytes, bytes]) -> None:
-    """In the maker, between pixels and journal, at the check, between the pixels' rename and the index."""
+def test_filling_resumes_wherever_it_was_killed(tmp_path: Path, when: str, uninterrupted: tuple[bytes, bytes]) -> None:
+    """In the maker, between pixels and journal, while verifying, between the renames of pixels and index."""
     words = [sys.executable, "-c", KILLED, str(tmp_path), when]
     child = subprocess.run(words, cwd=Path(__file__).parent, timeout=60)
     assert child.returncode == -signal.SIGKILL
-    made_there = [int(end) for end in (tmp_path / "made").read_text().split()]
-    journalled = made_there if when in ("verify", "write_aside") else made_there[:-1]
+    made_before = [int(end) for end in (tmp_path / "made").read_text().split()]
+    journalled = made_before if when in ("verify", "write_aside") else made_before[:-1]
     (tmp_path / "made").unlink()
     assert "store.npz" not in names(tmp_path)
     maker = Maker()
@@ -245,7 +240,7 @@ class Interrupted(NamedTuple):
     def journal(self) -> Path:
         return self.path.with_name("store.journal")
 
-    def goes_on_from(self) -> int:
+    def resumes_at(self) -> int:
         maker = Maker()
         np.testing.assert_array_equal(maker.open(self.path).items, IMAGES[KEPT])
         assert maker.made == list(range(maker.starts[0], COUNT))
@@ -265,31 +260,33 @@ def interrupted(tmp_path: Path) -> Interrupted:
 @pytest.mark.parametrize("image", range(4))
 def test_a_flipped_bit_in_the_part_file_is_noticed_and_made_again(interrupted: Interrupted, image: int) -> None:
     flip(interrupted.part, 128 + image * IMAGE_BYTES + image)
-    assert interrupted.goes_on_from() == (0 if image < 3 else 3)
+    assert interrupted.resumes_at() == (0 if image < 3 else 3)
 
 
 @pytest.mark.parametrize("lost", [1, IMAGE_BYTES, IMAGE_BYTES + 1, 10**6])
-def test_a_part_file_that_was_cut(interrupted: Interrupted, lost: int) -> None:
+def test_a_part_file_that_was_cut_off(interrupted: Interrupted, lost: int) -> None:
     os.truncate(interrupted.part, max(0, interrupted.part.stat().st_size - lost))
-    assert interrupted.goes_on_from() == (3 if lost <= IMAGE_BYTES else 0)
+    assert interrupted.resumes_at() == (3 if lost <= IMAGE_BYTES else 0)
 
 
-def test_pixels_behind_the_journal_are_cut_off(interrupted: Interrupted, uninterrupted: tuple[bytes, bytes]) -> None:
+def test_pixels_that_the_journal_does_not_list_are_removed(
+    interrupted: Interrupted, uninterrupted: tuple[bytes, bytes]
+) -> None:
     with interrupted.part.open("ab") as file:
         file.write(bytes(100 * IMAGE_BYTES + 1))
-    assert interrupted.goes_on_from() == 6
+    assert interrupted.resumes_at() == 6
     assert bytes_of(interrupted.path) == uninterrupted
 
 
-def test_a_journal_that_was_cut_anywhere(interrupted: Interrupted, uninterrupted: tuple[bytes, bytes]) -> None:
+def test_a_journal_that_was_cut_off_anywhere(interrupted: Interrupted, uninterrupted: tuple[bytes, bytes]) -> None:
     part, journal = interrupted.part.read_bytes(), interrupted.journal.read_bytes()
     cuts = {cut for end in interrupted.ends for cut in range(end - 13, end + 13)} | set(range(0, len(journal), 149))
     for cut in sorted(cuts & set(range(len(journal) + 1))):
         interrupted.path.with_name("store.npz").unlink(missing_ok=True)
         interrupted.part.write_bytes(part)
         interrupted.journal.write_bytes(journal[:cut])
-        whole = sum(end <= cut for end in interrupted.ends) - 1
-        assert interrupted.goes_on_from() == (0, *ENDS)[whole], cut
+        batches = sum(end <= cut for end in interrupted.ends) - 1
+        assert interrupted.resumes_at() == (0, *ENDS)[batches], cut
         assert bytes_of(interrupted.path) == uninterrupted
 
 
@@ -300,11 +297,11 @@ def test_a_journal_with_a_flipped_bit(interrupted: Interrupted) -> None:
         interrupted.part.write_bytes(part)
         interrupted.journal.write_bytes(journal)
         flip(interrupted.journal, at)
-        whole = sum(end <= at for end in interrupted.ends) - 1
-        assert interrupted.goes_on_from() == (0, *ENDS)[whole], at
+        batches = sum(end <= at for end in interrupted.ends) - 1
+        assert interrupted.resumes_at() == (0, *ENDS)[batches], at
 
 
-def test_the_journal_of_more_items_than_there_are_is_not_believed(interrupted: Interrupted) -> None:
+def test_a_journal_of_too_many_items_is_ignored(interrupted: Interrupted) -> None:
     def make(start: int) -> Iterator[tuple[int, NDArray[np.uint8], Columns]]:
         starts.append(start)
         yield 2, IMAGES[:2], {}
@@ -314,7 +311,7 @@ def test_the_journal_of_more_items_than_there_are_is_not_believed(interrupted: I
     assert starts == [0]
 
 
-def test_a_disk_that_gives_back_something_else_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_returns_something_else_leaves_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync = os.fsync
 
     def faulty(handle: int) -> None:
@@ -355,7 +352,7 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [set(), {5, 6, 7, 8}])
-def test_photographs_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
+def test_decoding_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
     """No photograph is decoded twice, whether it could be read or, as a whole batch here, could not."""
 
     def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
@@ -384,75 +381,33 @@ def test_photographs_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(stored.items, IMAGES[kept])
 
 
-class Inline:
-    """A pool without processes."""
-
-    def __init__(self, workers: int, **_: Any) -> None:
-        pass
-
-    def __enter__(self) -> "Inline":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, function: Callable[..., Any], *values: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(*values))
-        return future
-
-
-@pytest.mark.parametrize("start", [0, 1, 63, 64, 70, 79, 80])
-def test_rendered_faces_may_be_gone_on_with_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int
-) -> None:
-    def keep(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> None:
-        makers.append(make)
-
-    def render(seed: int, people: NDArray[np.int64], samples: NDArray[np.int64], size: int) -> Any:
-        images = np.stack([people, samples], 1).astype(np.uint8)
-        return SimpleNamespace(images=images, landmarks=people * 2)
-
-    makers: list[Callable[[int], Batches]] = []
-    monkeypatch.setattr("facedistill.data.sources.synthetic.open_or_make", keep)
-    monkeypatch.setattr("facedistill.data.sources.synthetic.render_faces", render)
-    monkeypatch.setattr("facedistill.data.sources.synthetic.ProcessPoolExecutor", Inline)
-    people, samples = np.arange(80), np.arange(80)[::-1].copy()
-    SyntheticFaces("synthetic", 2, 2, 2, 0)._stored(people, samples, 8, tmp_path, "faces")
-    ends, images, columns = zip(*makers[0](start), strict=True)
-    assert ends[-1] == 80
-    assert np.diff([start, *ends]).tolist() == [len(batch) for batch in images]
-    assert np.concatenate(images).tolist() == np.stack([people, samples], 1)[start:].tolist()
-    assert np.concatenate([batch["landmarks"] for batch in columns]).tolist() == (people[start:] * 2).tolist()
-
-
 @pytest.mark.parametrize("spare", [-1, 0])
-@pytest.mark.parametrize("there", [0, 3])
+@pytest.mark.parametrize("filled", [0, 3])
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int, spare: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filled: int, spare: int
 ) -> None:
-    """What is there already needs no room."""
+    """What is filled already needs no room."""
 
     class Usage(NamedTuple):
         total: int
         used: int
         free: int
 
-    if there:
+    if filled:
         with pytest.raises(DataError):
             Maker(fail_at=4).open(tmp_path / "store")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**6, 0, (COUNT - there) * IMAGE_BYTES + spare))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**6, 0, (COUNT - filled) * IMAGE_BYTES + spare))
     maker = Maker()
     if spare < 0:
-        with pytest.raises(DataError, match=rf"{COUNT - there} images of 6 pixels.*cache_dir=.*image\.resize="):
+        with pytest.raises(DataError, match=rf"{COUNT - filled} images of 6 pixels.*cache_dir=.*image\.resize="):
             maker.open(tmp_path / "store")
         assert maker.starts == []
     else:
         maker.open(tmp_path / "store")
-        assert maker.starts == [there]
+        assert maker.starts == [filled]
 
 
-def test_threads_that_want_the_same_store_make_it_once(tmp_path: Path) -> None:
+def test_threads_make_a_store_once(tmp_path: Path) -> None:
     makers = [Maker() for _ in range(4)]
     threads = [threading.Thread(target=maker.open, args=(tmp_path / "store",)) for maker in makers]
     for thread in threads:
@@ -462,17 +417,17 @@ def test_threads_that_want_the_same_store_make_it_once(tmp_path: Path) -> None:
     assert sum(len(maker.starts) for maker in makers) == 1
 
 
-def test_stores_whose_names_have_dots_are_two(tmp_path: Path) -> None:
+def test_names_with_dots_are_different_stores(tmp_path: Path) -> None:
     Maker().open(tmp_path / "my.faces-1")
     other = Maker(IMAGES[::-1].copy())
     np.testing.assert_array_equal(other.open(tmp_path / "my.faces-2").items, IMAGES[::-1][KEPT])
     assert other.starts == [0]
 
 
-def test_the_bar_starts_where_it_goes_on(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_starts_where_filling_resumes(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr("rich.progress.Progress.reset", lambda self, task, **given: calls.append(given))
-    interrupted.goes_on_from()
+    interrupted.resumes_at()
     assert calls == [{"description": "filling", "completed": 6}]
 
 
@@ -480,7 +435,7 @@ def checksum_in_another_process(images: Mapped) -> int:
     return zlib.crc32(images[3:].tobytes())
 
 
-def test_another_process_gets_the_path_and_maps_the_same_file(tmp_path: Path) -> None:
+def test_another_process_maps_the_same_file(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (COUNT, 64, 64, 3), dtype=np.uint8)
     stored = open_or_make(tmp_path / "store", COUNT, image_of(64), lambda start: [(COUNT, images, {})], "filling")
     assert len(pickle.dumps(stored.items)) < 400 + len(str(tmp_path)) < images.nbytes
@@ -499,9 +454,7 @@ def another_header(content: bytes) -> bytes:
     [lambda content: content[:-1], lambda content: content + b"\0", lambda content: content[1:], another_header],
     ids=["cut", "longer", "shifted", "signed"],
 )
-def test_pixels_that_are_not_what_they_should_be_are_not_mapped(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_file_that_does_not_fit_is_not_mapped(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     Maker().open(tmp_path / "store")
     path = tmp_path / "store.npy"
     path.write_bytes(damage(path.read_bytes()))
@@ -564,7 +517,7 @@ def array_file(array: Any) -> bytes:
         (zipped(array_file(np.array(["a"]))[:-1] + b"\1"), "not a character"),
     ],
 )
-def test_an_npz_is_not_believed(tmp_path: Path, content: bytes, said: str) -> None:
+def test_an_npz_that_is_not_one_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(DataError, match=said) as refusal:
         read_npz(tmp_path / "file")

@@ -81,7 +81,7 @@ def test_a_view_depends_on_seed_index_and_view_alone() -> None:
         np.testing.assert_array_equal(one(MAP, NO_LANDMARKS, *key)[0], first[key])
 
 
-def test_seeds_indices_and_views_draw_differently() -> None:
+def test_seeds_indices_and_views_give_different_draws() -> None:
     def equal(one: list[Drawn], other: list[Drawn]) -> float:
         return float(np.mean([a == b for a, b in zip(one, other, strict=True)]))
 
@@ -104,7 +104,7 @@ def test_the_evaluation_view_is_the_centre_never_flipped(size: int) -> None:
             np.testing.assert_array_equal(augmentation(image, NO_LANDMARKS, index, EVAL_VIEW)[0], expected)
 
 
-def test_the_image_itself_is_left_alone() -> None:
+def test_the_image_itself_is_not_changed() -> None:
     image = MAP.copy()
     augmentation = Augmentation(CROP, 0)
     for index in range(20):
@@ -113,13 +113,13 @@ def test_the_image_itself_is_left_alone() -> None:
     np.testing.assert_array_equal(image, MAP)
 
 
-def test_a_crop_of_the_whole_image_is_it_or_its_mirror() -> None:
+def test_a_crop_of_full_size_is_the_image_or_its_mirror_image() -> None:
     augmentation = Augmentation(SIZE, 0)
     seen = {augmentation(MAP, NO_LANDMARKS, index, 0)[0].tobytes() for index in range(40)}
     assert seen == {MAP.tobytes(), MAP[:, ::-1].tobytes()}
 
 
-def test_a_mirrored_view_is_the_view_from_left_to_right() -> None:
+def test_a_mirrored_view_is_the_mirror_image_of_the_view() -> None:
     augmentation, face = Augmentation(CROP, 0), np.float32([[3, 4], [12, 5], [8, 8], [5, 12], [11, 13]])
     for view in range(20):
         assert mirror_of(mirror_of(view)) == view
@@ -155,7 +155,7 @@ def test_landmarks_move_with_the_pixels_and_a_mirror_swaps_left_and_right() -> N
     assert 60 < mirrored < 140
 
 
-def test_landmarks_leave_the_pixels_as_they_are_without_them() -> None:
+def test_landmarks_do_not_change_the_pixels() -> None:
     augmentation, image = Augmentation(CROP, 4), dots(POINTS)
     for index, view in [*((index, 3) for index in range(50)), (7, EVAL_VIEW)]:
         with_points, _ = augmentation(image, POINTS, index, view)

@@ -37,7 +37,7 @@ def order(seed: int, epoch: int) -> list[int]:
     return [index for batch in batches for index, _ in batch]
 
 
-def test_the_order_is_that_of_seed_and_epoch() -> None:
+def test_the_order_depends_on_seed_and_epoch() -> None:
     orders = {key: order(*key) for key in itertools.product(range(3), range(4))}
     assert all(order(*key) == found for key, found in orders.items())
     assert len({tuple(found) for found in orders.values()}) == len(orders)
@@ -52,7 +52,7 @@ def test_the_order_of_an_epoch_does_not_depend_on_those_before() -> None:
     assert found == order(7, 3)
 
 
-def test_batches_by_number_are_the_iterated_ones() -> None:
+def test_batches_of_an_epoch_are_the_iterated_ones() -> None:
     batches = TrainBatches(np.arange(50), 8, 2)
     batches.set_epoch(4)
     iterated = [[index for index, _ in batch] for batch in batches]
@@ -78,7 +78,7 @@ def people(*counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 @pytest.mark.parametrize(
     ("views", "expected"), [(None, [0, 1, 2, 3, 4]), ([0], [0] * 5), ([0, -2, 1], [0, -2, 1, 0, -2])]
 )
-def test_an_epoch_has_a_view_of_its_own_or_views_take_turns(views: list[int] | None, expected: list[int]) -> None:
+def test_an_epoch_has_its_own_view_or_they_cycle(views: list[int] | None, expected: list[int]) -> None:
     indices, labels = np.arange(24), np.arange(24) % 3
     samplers = [
         TrainBatches(indices, 6, seed=0, views=views),
@@ -106,7 +106,7 @@ def test_identity_batches_hold_p_identities_times_k_images(counts: tuple[int, ..
 
 
 @pytest.mark.parametrize("counts", [(8,) * 6, (5, 6, 7, 8, 9, 10), (4,) * 3, (7, 7, 7)], ids=str)
-def test_an_epoch_of_identity_batches_sees_each_image_where_identities_are_balanced(counts: tuple[int, ...]) -> None:
+def test_with_balanced_identities_an_epoch_has_every_image(counts: tuple[int, ...]) -> None:
     indices, labels = people(*counts)
     sampler = IdentityBatches(indices, labels, batch_size=6, per_identity=2, seed=0)
     for epoch in range(4):
@@ -120,7 +120,7 @@ def test_an_epoch_of_identity_batches_sees_each_image_where_identities_are_balan
             assert sum(of_it) <= count + count % 2
 
 
-def test_images_of_an_unbalanced_identity_take_turns() -> None:
+def test_every_image_of_an_unbalanced_identity_gets_an_epoch() -> None:
     indices, labels = people(60, 4, 4)
     sampler = IdentityBatches(indices, labels, batch_size=8, per_identity=4, seed=0)
     seen = {int(index) for epoch in range(60) for batch in sampler.batches(epoch) for index in batch}
@@ -139,7 +139,7 @@ def test_identity_batches_depend_on_seed_and_epoch_alone() -> None:
     assert epochs(5)[0] == first != epochs(6)[0]
 
 
-def test_identity_batches_refuse_what_has_no_pair() -> None:
+def test_identities_without_a_pair_are_refused() -> None:
     indices, labels = people(5, 1, 5, 5)
     with pytest.raises(DataError, match=r"1 identities have one training image \(first: sample 6\).*min_images"):
         IdentityBatches(indices, labels, 6, 3, 0)
@@ -153,7 +153,7 @@ def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_processes_share_every_batch_and_repeat_no_sample(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+def test_every_batch_is_split_between_processes(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
     indices, labels = people(6, 6, 6, 6, 6, 6)
     samplers = (TrainBatches(indices, 12, 3), IdentityBatches(indices, labels, 12, 2, 3), TrainBatches(indices, 8, 3))
     for sampler in samplers:
@@ -174,7 +174,7 @@ def test_processes_share_every_batch_and_repeat_no_sample(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("count", "processes"), [(13, 2), (7, 3), (5, 1), (2, 3)])
-def test_scoring_takes_every_sample_once_in_all(monkeypatch: pytest.MonkeyPatch, count: int, processes: int) -> None:
+def test_processes_score_every_sample_once(monkeypatch: pytest.MonkeyPatch, count: int, processes: int) -> None:
     sampler, seen = EvalBatches(np.arange(count), 3), []
     for rank in range(processes):
         as_rank(monkeypatch, rank, processes)

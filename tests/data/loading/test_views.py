@@ -29,7 +29,7 @@ def by_key(views: Views, batches: list[Keys]) -> dict[tuple[int, int], bytes]:
     return found
 
 
-def test_a_batch_is_what_its_docstring_says(faces: FaceSet) -> None:
+def test_types_and_shapes_of_a_batch(faces: FaceSet) -> None:
     batch = views_of(faces)[[(9, 0), (2, 5), (9, 1)]]
     assert isinstance(batch, FaceBatch)
     assert batch.images.shape == (3, 3, CROP, CROP)
@@ -57,7 +57,7 @@ def test_a_view_is_a_piece_of_its_own_image(faces: FaceSet) -> None:
         )
 
 
-def test_an_item_is_bit_equal_again_in_another_order_batch_and_instance(faces: FaceSet) -> None:
+def test_items_are_the_same_bits_in_any_order_batch_and_instance(faces: FaceSet) -> None:
     keys = list(itertools.product(range(32), range(3)))
     one = by_key(views_of(faces), [keys[i : i + 7] for i in range(0, len(keys), 7)])
     same = views_of(faces)
@@ -103,6 +103,6 @@ def test_a_batch_has_landmarks_in_units_of_the_crop_and_crop_boxes(faces: FaceSe
     np.testing.assert_array_equal(batch.crop_boxes.numpy(), marked.crop_boxes[[3, 30]])
 
 
-def test_a_batch_without_landmarks_has_none_of_them(faces: FaceSet) -> None:
+def test_a_batch_without_landmarks(faces: FaceSet) -> None:
     batch = views_of(faces)[[(3, 0), (4, 0)]]
     assert (batch.landmarks.shape, batch.crop_boxes.shape) == ((2, 0, 2), (2, 0))

@@ -1,4 +1,4 @@
-"""CelebA as people have it on a disk: trees written here, whole, in part and broken, and the real one where it is."""
+"""CelebA: data sets written here, complete, partial and damaged, and the real one if it is available."""
 
 import hashlib
 import os
@@ -73,7 +73,7 @@ def write_parts(path: Path, changed: dict[int, object] | None = None) -> None:
 
 
 def write_images(folder: Path, suffix: str = "jpg") -> None:
-    """Grey, by its brightness known."""
+    """Grey; an image is recognized by its brightness."""
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES):
         Image.new("RGB", (WIDTH, HEIGHT), (10 + 10 * number,) * 3).save(folder / f"{name}.{suffix}")
@@ -127,7 +127,7 @@ def read(root: Path, size: int = SIZE, **changed: Any) -> FaceSet:
 
 
 def numbers(faces: FaceSet) -> list[int]:
-    """Which of the images these are."""
+    """The numbers of the images, from their brightness."""
     return [round((int(image[SIZE // 2, SIZE // 2, 0]) - 10) / 10) for image in faces.images]
 
 
@@ -270,7 +270,7 @@ def test_crop_boxes_lead_back_to_the_original(wild: Path, alignment: str) -> Non
     np.testing.assert_allclose(original, np.stack([face(number) for number in range(COUNT)]), atol=1e-4)
 
 
-def test_the_box_is_square_about_the_listed_one_and_black_beyond_the_image(wild: Path) -> None:
+def test_the_square_is_around_the_box_and_black_beyond_the_image(wild: Path) -> None:
     write_boxes(wild / "Anno" / "list_bbox_celeba.txt", {1: [0, 20, 40, 60], 2: [20, 20, 62, 40]})
     faces = read(wild, 60, alignment="box", margin=0.5)
     assert faces.crop_boxes is not None
@@ -292,7 +292,7 @@ def test_similarity_brings_the_landmarks_to_the_template(root: Path, landmark: i
         a, b, right, down = np.linalg.lstsq(np.array(rows), target.T.ravel(), rcond=None)[0]
         x, y = points[landmark]
         assert np.abs(found - [a * x - b * y + right, b * x + a * y + down]).max() < 0.25
-    assert faces.landmarks is None  # they are where the template has them
+    assert faces.landmarks is None  # they are those of the template
     assert faces.crop_boxes is None
     assert people(faces) == PEOPLE
 
@@ -365,7 +365,7 @@ def test_a_tree_with_neither(root: Path) -> None:
 @pytest.mark.parametrize(
     ("gone", "key"), [("list_eval_partition", "split=official"), ("list_bbox_celeba", "alignment=box")]
 )
-def test_a_list_that_a_key_takes_is_named(wild: Path, gone: str, key: str) -> None:
+def test_a_list_that_a_setting_needs_is_named(wild: Path, gone: str, key: str) -> None:
     (wild / "Anno" / f"{gone}.txt").unlink(missing_ok=True)
     for on_error in ("raise", "skip"):
         name, value = key.split("=")
@@ -470,7 +470,7 @@ def test_an_image_that_cannot_be_used_is_named_or_left_out(root: Path, kind: str
         assert faces.is_test.tolist() == [of_the_name(NAMES[number]) for number in left]
         assert faces.counts["images"] == COUNT - 1
         assert faces.counts["skipped"] == 1
-    # the store of the tolerant reader is no excuse for the strict one
+    # although the store was filled with on_error=skip
     refused(root, *said)
 
 
@@ -574,7 +574,7 @@ def test_settings_that_make_no_sense(root: Path, key: str, value: object, said: 
         source(root, **{key: value})
 
 
-def test_the_identity_is_that_of_the_files_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_files_on_any_path(root: Path, tmp_path: Path) -> None:
     before = source(root).identity()
     shutil.copytree(root, tmp_path / "copy")  # new dates, another place
     assert source(tmp_path / "copy").identity() == before
@@ -634,14 +634,14 @@ def test_changed_files_are_read_again(root: Path) -> None:
     assert numbers(read(root))[0] == 20
 
 
-def test_the_command_line_makes_it(root: Path) -> None:
+def test_the_command_line_builds_it(root: Path) -> None:
     config = compose_config(["data=celeba", f"data.root={root}"])
     assert config.data["gives"] == ["identities", "landmarks"]
     faces = build_source(config.data).faces(SIZE, root.parent / "cache")
     assert (numbers(faces), people(faces)) == (list(range(COUNT)), PEOPLE)
 
 
-def test_nobody_is_to_be_classified_in_a_split_by_person(root: Path) -> None:
+def test_a_split_by_person_can_not_test_classification(root: Path) -> None:
     write_parts(root / "list_eval_partition.txt", {number: 2 * (person > 5) for number, person in enumerate(PEOPLE)})
     words = ["data=celeba", f"data.root={root}", f"cache_dir={root.parent}/cache", "image.resize=32", "image.crop=28"]
     with pytest.raises(DataError, match=r"nobody of its test split is trained on.*data.split=random"):

@@ -1,4 +1,4 @@
-"""FolderLayout of people's own photographs, well and badly kept."""
+"""Folders of people's own photographs, intact and damaged."""
 
 import io
 import os
@@ -22,7 +22,7 @@ SIZE = 16
 
 
 def colour(person: int, number: int) -> tuple[int, int, int]:
-    """Known by its colour: far apart for two people, and for two photographs of one."""
+    """A photograph is recognized by its colour."""
     return (person * 60, 255 - person * 60, number * 20)
 
 
@@ -53,7 +53,7 @@ def centre(faces: FaceSet, index: int) -> list[int]:
 
 
 def refused(root: Path, *said: str) -> None:
-    """Reading raises a DataError that says all of this, once planned or once read."""
+    """Reading raises a DataError that says all of this."""
     with pytest.raises(DataError) as refusal:
         read(root)
     missing = [word for word in said if word not in str(refusal.value)]
@@ -96,7 +96,7 @@ def test_the_centre_square_of_a_wide_photograph(root: Path) -> None:
     assert np.abs(image[-6:, 1:-1, 0] - 200).max() <= 1
 
 
-def test_a_file_is_on_its_side_of_the_split_whatever_else_is_there(root: Path) -> None:
+def test_a_file_is_on_its_side_of_the_split_whatever_else_exists(root: Path) -> None:
     def sides(faces: FaceSet) -> dict[tuple[int, ...], bool]:
         return {tuple(centre(faces, i)): bool(faces.is_test[i]) for i in range(len(faces.labels))}
 
@@ -159,7 +159,7 @@ CODINGS: dict[str, tuple[Callable[[NDArray[np.uint8]], Image.Image], str, bool]]
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_every_coding_becomes_rgb_of_the_same_content(root: Path, coding: str) -> None:
+def test_every_encoding_becomes_rgb_with_the_same_content(root: Path, coding: str) -> None:
     convert, suffix, is_grey = CODINGS[coding]
     across, down = np.meshgrid(np.arange(48), np.arange(48))
     pixels = np.stack([across * 5, down * 5, np.where(across < 24, 40, 210)], 2).astype(np.uint8)
@@ -202,7 +202,7 @@ def test_a_broken_file_is_named(root: Path, kind: str) -> None:
     content, said = BROKEN[kind]
     (root / "bob" / "3.png").write_bytes(content)
     refused(root, str(root / "bob" / "3.png"), said)
-    refused(root, str(root / "bob" / "3.png"), said)  # nothing of the first attempt is taken for a store
+    refused(root, str(root / "bob" / "3.png"), said)  # a failed attempt leaves no store
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -215,29 +215,29 @@ def test_a_broken_file_is_skipped_and_counted(root: Path, kind: str) -> None:
         assert faces.labels.tolist() == [0] * 10 + [1] * 9 + [2] * 10
         expected = [colour(p, n) for p in range(3) for n in range(10) if (p, n) != (1, 3)]
         assert [tuple(centre(faces, i)) for i in range(29)] == expected
-    # the store of the tolerant reader is no excuse for the strict one
+    # although the store was filled with on_error=skip
     refused(root, str(root / "bob" / "3.png"))
 
 
-def test_whatever_is_cut_or_turned_in_a_file_only_that_file_is_lost(root: Path) -> None:
+def test_of_damaged_files_only_these_are_lost(root: Path) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
     draw = np.random.default_rng(1)
     for suffix in ("jpg", "png", "bmp", "webp"):
         buffer = io.BytesIO()
         noise.save(buffer, {"jpg": "jpeg"}.get(suffix, suffix))
-        whole = buffer.getvalue()
+        intact = buffer.getvalue()
         for number in range(60):
-            hurt = bytearray(whole[: int(draw.integers(len(whole)))] if number % 2 else whole)
-            for place in draw.integers(0, max(len(hurt), 1), 4) if hurt else []:
-                hurt[place] = int(draw.integers(256))
-            (root / "cid" / f"{suffix}{number}.{suffix}").write_bytes(hurt)
+            damaged = bytearray(intact[: int(draw.integers(len(intact)))] if number % 2 else intact)
+            for at in draw.integers(0, max(len(damaged), 1), 4) if damaged else []:
+                damaged[at] = int(draw.integers(256))
+            (root / "cid" / f"{suffix}{number}.{suffix}").write_bytes(damaged)
     faces = read(root, "skip")
     assert faces.counts["images"] + faces.counts["skipped"] == 270
     assert faces.counts["skipped"] >= 50
     assert faces.labels[:20].tolist() == [0] * 10 + [1] * 10
 
 
-def test_a_link_to_nowhere_is_named_or_skipped(root: Path) -> None:
+def test_a_broken_link_is_named_or_skipped(root: Path) -> None:
     (root / "bob" / "link.png").symlink_to(root / "gone.png")
     refused(root, str(root / "bob" / "link.png"))
     faces = read(root, "skip")
@@ -342,7 +342,7 @@ def test_settings_that_make_no_sense(root: Path, on_error: str, min_images: int)
         source(root, on_error, min_images)
 
 
-def test_the_identity_is_that_of_the_files_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_files_on_any_path(root: Path, tmp_path: Path) -> None:
     before = source(root).identity()
     shutil.copytree(root, tmp_path / "copy of faces")  # new dates, another place
     assert source(tmp_path / "copy of faces").identity() == before
@@ -392,7 +392,7 @@ def test_names_with_spaces_other_letters_and_links(root: Path, tmp_path: Path) -
         assert centre(faces, index) == pixel
 
 
-def test_other_files_do_no_harm(root: Path) -> None:
+def test_other_files_are_ignored(root: Path) -> None:
     before = source(root).identity()
     (root / "README.txt").write_text("hello")
     (root / "ann" / "notes.txt").write_text("hello")

@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild in a tree written here, well and badly kept, and the real one where it is."""
+"""Labeled Faces in the Wild: data sets written here, intact and damaged, and the real one if it is available."""
 
 import os
 import re
@@ -259,7 +259,7 @@ def test_a_bad_line_of_landmarks_is_named_or_its_image_skipped(root: Path, kind:
     assert (faces.counts["images"], faces.counts["skipped"]) == (23, 1)
     assert not any(near(colour_at(image), colour(0, 5)) for image in faces.images)
     assert faces.counts["pairs"] == 12
-    # the store of the tolerant reader is no excuse for the strict one
+    # although the store was filled with on_error=skip
     refused(root, f"{root / 'landmarks.txt'}, line {named}:", said)
 
 
@@ -307,7 +307,7 @@ def test_a_broken_image_of_training_and_of_the_protocol(root: Path) -> None:
     assert read(root, "skip").counts["skipped"] == 1
     (root / "images" / "Eve" / "Eve_0002.jpg").write_bytes(b"")
     for on_error in ("raise", "skip"):
-        for _ in range(2):  # nothing of the first attempt is taken for a store
+        for _ in range(2):  # a failed attempt leaves no store
             refused(root, "Eve_0002.jpg" if on_error == "skip" else "empty", on_error=on_error)
 
 
@@ -341,7 +341,7 @@ def test_settings_that_make_no_sense(root: Path, key: str, value: object) -> Non
         source(root, **settings)  # type: ignore[arg-type]
 
 
-def test_the_identity_is_that_of_the_files_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_files_on_any_path(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copy")
     assert source(tmp_path / "copy").identity() == source(root).identity()
     assert source(root).identity()["source"] == "lfw"
@@ -396,9 +396,15 @@ def test_changed_landmarks_and_images_are_read_again(root: Path) -> None:
     assert near(colour_at(pairs.images[pairs.left[7]]), (250, 250, 250))
 
 
-def test_the_real_images_and_protocol(tmp_path: Path, real_faces: Path) -> None:
+@pytest.mark.parametrize("decoded", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_real_images_and_protocol(
+    tmp_path: Path, real_faces: Path, monkeypatch: pytest.MonkeyPatch, decoded: bool
+) -> None:
     root = real_faces / "lfw"
-    assert source(root).identity()["images"] == 4324  # and neither the pairs nor the landmarks are complained about
+    if not decoded:
+        black = Image.new("RGB", (8, 8))
+        monkeypatch.setattr("facedistill.data.files.layouts.folders.open_photo", lambda path: black)
+    assert source(root).identity()["images"] == 4324  # and all lines of pairs and landmarks are valid
     faces = source(root, alignment="centre").faces(8, tmp_path)
     assert faces.counts == {
         "images": 4324,

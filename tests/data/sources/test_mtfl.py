@@ -1,4 +1,4 @@
-"""Landmarks in a csv, in a tree written here, well and badly kept, and the real one where it is."""
+"""Landmarks in a csv: data sets written here, intact and damaged, and the real one if it is available."""
 
 import csv
 import hashlib
@@ -129,7 +129,7 @@ def test_the_whole_image_is_padded_to_a_square(root: Path) -> None:
         assert (image[10:-10] == 10 + 30 * number).all()
 
 
-def test_the_box_is_about_the_landmarks_and_jittered(root: Path) -> None:
+def test_the_box_is_around_the_landmarks_and_jittered(root: Path) -> None:
     points = face(0)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2 + 0.5
     side = SIDE * (points.max(axis=0) - points.min(axis=0)).max()
@@ -191,7 +191,7 @@ def test_a_bad_row_is_named_or_left_out(root: Path, kind: str) -> None:
     for _ in range(2):
         refused(root, f"{root / 'annotations.csv'}, line 5:", said, "data.on_error=skip")
     faces = read(root, "skip")
-    # of a file that has two rows, no row is known to hold
+    # if a file has two rows, both could be wrong
     left = [0, 1, 4, 5, 6, 7] if kind == "another file's name" else [0, 1, 2, 4, 5, 6, 7]
     assert numbers(faces) == left
     assert faces.counts == {"images": len(left), "identities": 0, "skipped": 1}
@@ -201,7 +201,7 @@ def test_a_bad_row_is_named_or_left_out(root: Path, kind: str) -> None:
         "test_a": [4],
         "test_b": [5] if 2 not in left else [2, 5],
     }
-    # the store of the tolerant reader is no excuse for the strict one
+    # although the store was filled with on_error=skip
     refused(root, f"{root / 'annotations.csv'}, line 5:", said)
 
 
@@ -241,7 +241,7 @@ def test_a_broken_image_is_named_or_left_out(root: Path) -> None:
     ],
     ids=["empty", "an image", "one long line", "a long line", "an open quote", "no rows"],
 )
-def test_a_csv_that_is_none(root: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_such_a_csv(root: Path, content: bytes, said: str) -> None:
     (root / "annotations.csv").write_bytes(content)
     refused(root, said, on_error="raise")
     refused(root, said, on_error="skip")
@@ -258,7 +258,7 @@ def test_other_ways_to_write_the_csv(root: Path, ending: str) -> None:
     np.testing.assert_array_equal(after.landmarks, before.landmarks)
 
 
-def test_other_columns_and_another_order_of_them_do_no_harm(root: Path) -> None:
+def test_other_columns_and_another_order_of_them_are_ignored(root: Path) -> None:
     before = read(root)
     write_rows(root, [row(number, age=number) for number in range(8)], ["age", *COLUMNS[::-1]])
     np.testing.assert_array_equal(read(root).images, before.images)
@@ -293,7 +293,7 @@ def test_settings_that_make_no_sense(root: Path, on_error: str, box: str) -> Non
         source(root, on_error, box)
 
 
-def test_the_identity_is_that_of_the_files_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_files_on_any_path(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copy")
     assert source(tmp_path / "copy").identity() == source(root).identity()
     assert source(root, box="image").identity() != source(root).identity()
@@ -327,6 +327,14 @@ def test_changed_annotations_and_images_are_read_again(root: Path) -> None:
     assert numbers(read(root))[0] == 6
 
 
+def test_a_store_with_the_columns_of_another_version_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedistill.data.sources.photo_source._STORE_FORMAT", 1)
+    read(root)
+    monkeypatch.undo()
+    read(root)
+    assert len(list((root.parent / "cache").glob("*.npz"))) == 2
+
+
 def test_the_real_images(tmp_path: Path, real_faces: Path) -> None:
     real = real_faces / "mtfl"
     assert source(real).identity()["images"] == 15_022
@@ -340,12 +348,14 @@ def test_the_real_images(tmp_path: Path, real_faces: Path) -> None:
     }
     (tmp_path / "mtfl").mkdir()
     (tmp_path / "mtfl" / "images").symlink_to(real / "images")
-    (tmp_path / "mtfl" / "annotations.csv").write_text(header + "".join(rows[::4]))  # all of them take half a minute
+    (tmp_path / "mtfl" / "annotations.csv").write_text(
+        header + "".join(rows[::16])
+    )  # all of them would take half a minute
     faces = read(tmp_path / "mtfl")
-    assert faces.counts == {"images": 3756, "identities": 0, "skipped": 0}
-    assert len(faces.train) == splits[::4].count("train")
+    assert faces.counts == {"images": 939, "identities": 0, "skipped": 0}
+    assert len(faces.train) == splits[::16].count("train")
     assert {name: len(part) for name, part in faces.subsets.items()} == {
-        name: splits[::4].count(name) for name in ("test_sun", "test_aflw")
+        name: splits[::16].count(name) for name in ("test_sun", "test_aflw")
     }
     assert faces.landmarks is not None
     assert faces.landmarks.min() > -0.5

@@ -1,4 +1,4 @@
-"""The packed form: the same faces elsewhere, no second copy of the pixels, and what of a pack is not believed."""
+"""Packed faces: the same faces elsewhere, without a second copy of the pixels, and packs that are refused."""
 
 import hashlib
 import json
@@ -34,13 +34,13 @@ def stored(images: Any, path: Path) -> Mapped:
 
 
 def face_set(folder: Path) -> FaceSet:
-    """Everything that a FaceSet may have, its pixels in stores."""
+    """A FaceSet with all fields, its pixels in stores."""
     index = np.arange(N)
     return FaceSet(
         stored(IMAGES, folder / "faces-1"),
         labels=index % 3,
         is_test=index >= 8,
-        identities=["ann", "Zoë", "\udcff"],  # the last as of a file name of another coding
+        identities=["ann", "Zoë", "\udcff"],  # the last like a file name in another encoding
         pairs=Pairs(
             stored(COMPARED, folder / "pairs-1"),
             left=np.array([0, 1, 4, 4]),
@@ -57,13 +57,13 @@ def face_set(folder: Path) -> FaceSet:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> FaceSet:
+def faces_to_pack(tmp_path: Path) -> FaceSet:
     return face_set(tmp_path / "cache")
 
 
 @pytest.fixture
-def pack(tmp_path: Path, whole: FaceSet) -> Path:
-    write_pack(whole, OF, tmp_path / "pack")
+def pack(tmp_path: Path, faces_to_pack: FaceSet) -> Path:
+    write_pack(faces_to_pack, OF, tmp_path / "pack")
     return tmp_path / "pack"
 
 
@@ -88,17 +88,16 @@ def assert_same(found: Any, expected: Any) -> None:
             assert have == want
 
 
-def test_a_pack_is_the_faces_that_were_packed(pack: Path, whole: FaceSet) -> None:
+def test_a_pack_is_the_faces_that_were_packed(pack: Path, faces_to_pack: FaceSet) -> None:
     assert {path.name for path in pack.iterdir()} == set(FILES)
     found = read(pack)
-    assert_same(found, whole)
+    assert_same(found, faces_to_pack)
     for images in (found.images, found.pairs.images if found.pairs else None):
         assert isinstance(images, Mapped)
         verify(images)
 
 
-def test_the_files_are_what_is_said_of_them(pack: Path) -> None:
-    """Read with NumPy and json alone."""
+def test_numpy_and_json_read_the_files(pack: Path) -> None:
     np.testing.assert_array_equal(np.load(pack / "images.npy", allow_pickle=False), IMAGES)
     np.testing.assert_array_equal(np.load(pack / "pairs.npy", allow_pickle=False), COMPARED)
     with np.load(pack / "faces.npz", allow_pickle=False) as arrays:
@@ -113,7 +112,7 @@ def test_the_files_are_what_is_said_of_them(pack: Path) -> None:
     assert said["sha256"] == hashlib.sha256((pack / "faces.npz").read_bytes()).hexdigest()
 
 
-def test_no_pixel_is_kept_twice_on_one_disk(pack: Path, tmp_path: Path) -> None:
+def test_pixels_are_not_stored_twice_on_one_disk(pack: Path, tmp_path: Path) -> None:
     assert (pack / "images.npy").samefile(tmp_path / "cache" / "faces-1.npy")
     shutil.rmtree(tmp_path / "cache")
     np.testing.assert_array_equal(read(pack).images, IMAGES)
@@ -126,15 +125,15 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facedistill.data.sources.packed.os.link", refuse)
 
 
-def test_to_another_disk_it_is_copied(tmp_path: Path, whole: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_another_disk_it_is_copied(tmp_path: Path, faces_to_pack: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
     no_links(monkeypatch)
-    write_pack(whole, OF, tmp_path / "pack")
+    write_pack(faces_to_pack, OF, tmp_path / "pack")
     assert {path.name for path in (tmp_path / "pack").iterdir()} == set(FILES)
     assert not (tmp_path / "pack" / "images.npy").samefile(tmp_path / "cache" / "faces-1.npy")
-    assert_same(read(tmp_path / "pack"), whole)
+    assert_same(read(tmp_path / "pack"), faces_to_pack)
 
 
-def test_a_copy_that_was_cut_goes_on(tmp_path: Path, whole: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_resumes(tmp_path: Path, faces_to_pack: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
     class Cut(Exception):
         pass
 
@@ -150,17 +149,17 @@ def test_a_copy_that_was_cut_goes_on(tmp_path: Path, whole: FaceSet, monkeypatch
     reads: list[int] = []
     cut = True
     with pytest.raises(Cut):
-        write_pack(whole, OF, tmp_path / "pack")
+        write_pack(faces_to_pack, OF, tmp_path / "pack")
     with pytest.raises(DataError, match=r"pack\.json: No such file"):
         read(tmp_path / "pack")
     cut = False
-    write_pack(whole, OF, tmp_path / "pack")
+    write_pack(faces_to_pack, OF, tmp_path / "pack")
     assert reads == [0, 5, 10, 10, 0, 5]  # of 12 images, then of the 6 of pairs
     assert {path.name for path in (tmp_path / "pack").iterdir()} == set(FILES)
-    assert_same(read(tmp_path / "pack"), whole)
+    assert_same(read(tmp_path / "pack"), faces_to_pack)
 
 
-def test_a_copy_that_was_cut_does_not_go_on_with_other_images(
+def test_an_interrupted_copy_does_not_resume_with_other_images(
     tmp_path: Path, faces: FaceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first_of(batches: Iterator[Any]) -> Iterator[Any]:
@@ -180,23 +179,23 @@ def test_a_copy_that_was_cut_does_not_go_on_with_other_images(
     assert {path.name for path in tmp_path.iterdir()} == {"images.npy", "faces.npz", "pack.json"}
 
 
-def test_images_that_are_in_no_file_are_packed(tmp_path: Path, faces: FaceSet) -> None:
+def test_images_in_memory_are_packed(tmp_path: Path, faces: FaceSet) -> None:
     write_pack(faces, OF, tmp_path)
     assert_same(read(tmp_path, 24), faces)
 
 
 def test_packing_again_copies_nothing_and_gives_the_same_bytes(
-    pack: Path, whole: FaceSet, monkeypatch: pytest.MonkeyPatch
+    pack: Path, faces_to_pack: FaceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {name: (pack / name).read_bytes() for name in FILES}
     monkeypatch.setattr("facedistill.data.sources.packed.open_or_make", None)
-    write_pack(whole, OF, pack)
+    write_pack(faces_to_pack, OF, pack)
     write_pack(read(pack), OF, pack)
     assert {name: (pack / name).read_bytes() for name in FILES} == before
 
 
-def test_another_set_in_the_same_folder_replaces_it(pack: Path, whole: FaceSet, tmp_path: Path) -> None:
-    other = replace(whole, images=IMAGES[::-1].copy(), pairs=None, landmarks=None, crop_boxes=None, subsets={})
+def test_another_set_in_the_same_folder_replaces_it(pack: Path, faces_to_pack: FaceSet, tmp_path: Path) -> None:
+    other = replace(faces_to_pack, images=IMAGES[::-1].copy(), pairs=None, landmarks=None, crop_boxes=None, subsets={})
     write_pack(other, OF, pack)
     assert_same(read(pack), other)
     np.testing.assert_array_equal(np.load(tmp_path / "cache" / "faces-1.npy"), IMAGES)  # the store was only unlinked
@@ -204,7 +203,7 @@ def test_another_set_in_the_same_folder_replaces_it(pack: Path, whole: FaceSet, 
 
 @pytest.mark.parametrize("links", [True, False])
 def test_a_broken_store_makes_no_pack(
-    tmp_path: Path, whole: FaceSet, monkeypatch: pytest.MonkeyPatch, links: bool
+    tmp_path: Path, faces_to_pack: FaceSet, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if links:
         monkeypatch.setattr("facedistill.data.sources.packed.open_or_make", None)  # no copy is tried of what is broken
@@ -214,18 +213,18 @@ def test_a_broken_store_makes_no_pack(
         file.seek(128 + 7 * IMAGES[0].nbytes)
         file.write(bytes([255 - IMAGES[7, 0, 0, 0]]))
     with pytest.raises(DataError, match=r"\.npy: image 7 .*Delete the file"):
-        write_pack(whole, OF, tmp_path / "pack")
+        write_pack(faces_to_pack, OF, tmp_path / "pack")
     assert not (tmp_path / "pack" / "pack.json").exists()
 
 
-def test_faces_that_could_not_be_read_again_are_not_written(tmp_path: Path, whole: FaceSet) -> None:
-    write_pack(whole, OF, tmp_path / "pack")
+def test_faces_that_could_not_be_read_again_are_not_written(tmp_path: Path, faces_to_pack: FaceSet) -> None:
+    write_pack(faces_to_pack, OF, tmp_path / "pack")
     with pytest.raises(DataError, match="labels are not all below 3"):
-        write_pack(replace(whole, labels=whole.labels + 1), OF, tmp_path / "pack")
-    assert not (tmp_path / "pack" / "pack.json").exists()  # nor is the old one believed of the new arrays
+        write_pack(replace(faces_to_pack, labels=faces_to_pack.labels + 1), OF, tmp_path / "pack")
+    assert not (tmp_path / "pack" / "pack.json").exists()  # nor does the old one describe the new arrays
 
 
-def test_as_a_source_it_says_what_it_was_and_refuses_another_size(pack: Path) -> None:
+def test_a_source_identifies_what_was_packed_and_refuses_another_size(pack: Path) -> None:
     config = compose_config(["data=packed", f"data.root={pack}", "task=align", "image.resize=8", "image.crop=8"])
     source = build_source(config.data)
     digest = hashlib.sha256((pack / "faces.npz").read_bytes()).hexdigest()
@@ -239,7 +238,7 @@ def test_a_moved_copy_has_the_same_identity(pack: Path, tmp_path: Path) -> None:
     assert Packed("a", str(pack)).identity() == Packed("b", str(tmp_path / "elsewhere")).identity()
 
 
-def test_packs_of_other_sources_and_sizes_lie_in_other_folders(pack: Path, tmp_path: Path) -> None:
+def test_packs_of_other_sources_and_sizes_have_other_folders(pack: Path, tmp_path: Path) -> None:
     source = Packed("packed", str(pack))
     folders = {pack_folder(source, size, tmp_path) for size in (8, 8, 9)}
     (pack / "pack.json").write_text((pack / "pack.json").read_text().replace("0123", "4567"))
@@ -258,7 +257,7 @@ def test_pairs_of_people_trained_on(pack: Path, faces: FaceSet, tmp_path: Path) 
 
 
 def rewrite(pack: Path, **changes: Any) -> None:
-    """Change arrays of faces.npz, and make the rest of the pack fit."""
+    """Change arrays of faces.npz and make pack.json fit."""
     with np.load(pack / "faces.npz") as file:
         arrays = {name: file[name] for name in file.files} | changes
     np.savez(pack / "faces.npz", **{name: array for name, array in arrays.items() if array is not None})
@@ -266,7 +265,7 @@ def rewrite(pack: Path, **changes: Any) -> None:
 
 
 def seal(pack: Path, **changes: Any) -> None:
-    """Have pack.json say of the files what they are now, and more."""
+    """Make pack.json fit the files, with some changes."""
     said = json.loads((pack / "pack.json").read_text())
     said["bytes"] = {name: (pack / name).stat().st_size for name in said["bytes"]}
     said["sha256"] = hashlib.sha256((pack / "faces.npz").read_bytes()).hexdigest()
@@ -352,7 +351,7 @@ def test_a_pack_json_that_does_not_fit_is_refused(pack: Path, changes: dict[str,
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 10**5, "1" * 5000, "\xff", '{"size": 1e999}'], ids=repr)
-def test_a_pack_json_that_is_none(pack: Path, text: str) -> None:
+def test_a_pack_json_that_is_not_one(pack: Path, text: str) -> None:
     (pack / "pack.json").write_text(text, "latin-1")
     with pytest.raises(DataError, match=r"pack\.json"):
         Packed("packed", str(pack)).identity()
@@ -369,7 +368,7 @@ def test_a_file_that_is_missing_or_cut_is_named_by_the_identity_too(pack: Path, 
         source.identity()
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         Packed("packed", str(tmp_path / "nowhere")).identity()
 
@@ -392,20 +391,24 @@ def mutated(content: bytes, draw: np.random.Generator) -> bytes:
 
 
 def leave(pack: Path) -> None:
-    """A pack as it was mutated."""
+    """Leave a pack as it was mutated."""
 
 
+COUNTS = [50, pytest.param(200, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("then", [leave, seal])
 @pytest.mark.parametrize("name", FILES)
 def test_a_mutated_pack_is_right_or_refused(
-    pack: Path, whole: FaceSet, tmp_path: Path, name: str, then: Callable[[Path], None]
+    pack: Path, faces_to_pack: FaceSet, tmp_path: Path, name: str, then: Callable[[Path], None], count: int
 ) -> None:
-    """As it arrived; or with a pack.json that fits it, as somebody with bad intentions would send it."""
-    shutil.copytree(pack, tmp_path / "copy")  # the pack's pixels are the store's
+    """As it arrived, or with a pack.json that was made to fit."""
+    shutil.copytree(pack, tmp_path / "copy")  # pixels of the pack are linked to the store
     pack, refusals = tmp_path / "copy", []
     original, about = (pack / name).read_bytes(), (pack / "pack.json").read_bytes()
     draw = np.random.default_rng(FILES.index(name))
-    for _ in range(200):
+    for _ in range(count):
         (pack / "pack.json").write_bytes(about)
         (pack / name).write_bytes(mutated(original, draw))
         try:
@@ -422,20 +425,21 @@ def test_a_mutated_pack_is_right_or_refused(
         assert len(found.images) == len(found.labels) == N
         assert found.labels.max() < len(found.identities) == 3
         if name != "pack.json":
-            assert_same(found, whole)
-    assert len(refusals) > (100 if name == "pack.json" else 180)
+            assert_same(found, faces_to_pack)
+    assert len(refusals) > count * (0.5 if name == "pack.json" else 0.9)
     assert all(str(pack) in refusal for refusal in refusals)
 
 
-def test_a_mutated_array_is_refused_or_fits(pack: Path) -> None:
-    """The zip around it, and pack.json, are made to fit: what is read may be another set, never a broken one."""
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_mutated_array_is_refused_or_fits(pack: Path, count: int) -> None:
+    """With a zip and a pack.json that are made to fit: the faces may be others, but never inconsistent."""
     with ZipFile(pack / "faces.npz") as file:
         members = {name: file.read(name) for name in file.namelist()}
     draw, refused = np.random.default_rng(0), 0
-    for number in range(400):
+    for number in range(count):
         with ZipFile(pack / "faces.npz", "w") as file:
-            for place, (name, content) in enumerate(members.items()):
-                file.writestr(name, mutated(content, draw) if place == number % len(members) else content)
+            for i, (name, content) in enumerate(members.items()):
+                file.writestr(name, mutated(content, draw) if i == number % len(members) else content)
         seal(pack)
         try:
             found = read(pack)
@@ -450,4 +454,4 @@ def test_a_mutated_array_is_refused_or_fits(pack: Path) -> None:
         assert set(np.concatenate([pairs.left, pairs.right]).tolist()) <= set(range(M))
         assert set(found.is_test.view(np.uint8).tolist()) <= {0, 1}
         json.dumps(found.identities)
-    assert 200 < refused < 400
+    assert count / 2 < refused < count

@@ -1,17 +1,22 @@
-"""The embedded faces as a source: labels, split, pairs of strangers, rendered once."""
+"""Rendered faces as a source: labels, split, pairs of strangers, rendered once."""
 
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from facedistill.data.faces import FaceSet
+from facedistill.data.files.store import Batches
 from facedistill.data.sources import synthetic
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.data.synthetic import render_faces
@@ -89,7 +94,7 @@ def test_more_people_do_not_change_those_who_were_there(made: FaceSet, cache: Pa
 )
 def test_the_identity_changes_with_what_changes_the_faces(change: dict[str, int]) -> None:
     assert replace(SOURCE, **change).identity() != SOURCE.identity()  # type: ignore[arg-type]
-    assert replace(SOURCE).identity() == SOURCE.identity()
+    assert replace(SOURCE, name="shown by another name").identity() == SOURCE.identity()
 
 
 def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,14 +103,54 @@ def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest
     assert SOURCE.identity() != before
 
 
+class Inline:
+    """A pool without processes."""
+
+    def __init__(self, workers: int, **_: Any) -> None:
+        pass
+
+    def __enter__(self) -> "Inline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Callable[..., Any], *values: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*values))
+        return future
+
+
+@pytest.mark.parametrize("start", [0, 1, 63, 64, 70, 79, 80])
+def test_rendering_resumes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
+    def keep(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> None:
+        makers.append(make)
+
+    def render(seed: int, people: NDArray[np.int64], samples: NDArray[np.int64], size: int) -> Any:
+        images = np.stack([people, samples], 1).astype(np.uint8)
+        return SimpleNamespace(images=images, landmarks=people * 2)
+
+    makers: list[Callable[[int], Batches]] = []
+    monkeypatch.setattr(synthetic, "open_or_make", keep)
+    monkeypatch.setattr(synthetic, "render_faces", render)
+    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Inline)
+    people, samples = np.arange(80), np.arange(80)[::-1].copy()
+    SyntheticFaces("synthetic", 2, 2, 2, 0)._stored(people, samples, 8, tmp_path, "faces")
+    ends, images, columns = zip(*makers[0](start), strict=True)
+    assert ends[-1] == 80
+    assert np.diff([start, *ends]).tolist() == [len(batch) for batch in images]
+    assert np.concatenate(images).tolist() == np.stack([people, samples], 1)[start:].tolist()
+    assert np.concatenate([batch["landmarks"] for batch in columns]).tolist() == (people[start:] * 2).tolist()
+
+
 def test_renderers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
-    """They have its output: it ends when the last of them does."""
+    """They share its output, which ends when the last of them does."""
     path = tmp_path / "render.py"
     path.write_text(
         "from pathlib import Path\n"
         "from facedistill.data.sources.synthetic import SyntheticFaces\n"
         "if __name__ == '__main__':\n"
-        f"    SyntheticFaces('synthetic', 500, 100, 8, 0).faces(200, Path({str(tmp_path)!r}))\n"
+        f"    SyntheticFaces('synthetic', 500, 100, 8, 0).faces(48, Path({str(tmp_path)!r}))\n"
     )
     with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         end = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""InsightFace's verification sets as protocols: what their pairs are, and files that are none."""
+"""InsightFace's verification sets as protocols, intact and damaged."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_pairs_are_two_neighbours_pixel_for_pixel_at_their_own_size(tmp_path: Pa
     for number in range(10):
         np.testing.assert_array_equal(pairs.images[pairs.left[number]], images[2 * number])
         np.testing.assert_array_equal(pairs.images[pairs.right[number]], images[2 * number + 1])
-    for place, jpeg in zip((pairs.left[10], pairs.right[10]), jpegs, strict=True):
-        np.testing.assert_array_equal(pairs.images[place], np.asarray(Image.open(io.BytesIO(jpeg))))
+    for index, jpeg in zip((pairs.left[10], pairs.right[10]), jpegs, strict=True):
+        np.testing.assert_array_equal(pairs.images[index], np.asarray(Image.open(io.BytesIO(jpeg))))
     assert pairs.same.tolist() == same
     assert pairs.trained_on.tolist() == [False] * 11  # whoever was: the file has no names
 
@@ -80,7 +80,7 @@ def test_folds_are_those_of_kfold(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("size", [8, 48, 80])
 def test_another_size_shows_all_of_the_square(tmp_path: Path, size: int) -> None:
-    """A slope stays one, from edge to edge: the value at a place does not depend on the number of pixels."""
+    """A gradient from edge to edge has the same values at every size."""
     centres = (np.arange(SIDE) + 0.5) / SIDE
     slope = np.stack(np.broadcast_arrays(20 + 200 * centres[:, None], 220 - 200 * centres[None], 128), 2)
     pairs = read(write(tmp_path / "cfp_fp.bin", [encoded(slope.round().astype(np.uint8))] * 20), size)
@@ -112,7 +112,7 @@ def test_images_are_decoded_once_and_again_when_the_file_changes(
     decoded = []
     decode = verification_set.decode_photo
     monkeypatch.setattr(
-        verification_set, "decode_photo", lambda data, place: (decoded.append(place), decode(data, place))[1]
+        verification_set, "decode_photo", lambda data, where: (decoded.append(where), decode(data, where))[1]
     )
     first = read(file)
     assert len(decoded) == 20
@@ -124,7 +124,7 @@ def test_images_are_decoded_once_and_again_when_the_file_changes(
     np.testing.assert_array_equal(read(file).images, 255 - np.asarray(first.images))
 
 
-def test_the_identity_is_that_of_the_bytes_wherever_they_lie(tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_bytes_on_any_path(tmp_path: Path) -> None:
     first, copy = write_random(tmp_path / "cfp_fp.bin"), tmp_path / "copy.bin"
     copy.write_bytes(first.read_bytes())
     identities = [VerificationSet("cfp_fp", str(root)).identity() for root in (first, tmp_path, copy)]
@@ -147,7 +147,7 @@ def test_every_set_has_a_name_to_type(tmp_path: Path, name: str) -> None:
     assert len(build_source({**node, "root": str(tmp_path)}).protocol(SIDE, tmp_path / "cache", set()).same) == 10
 
 
-def test_no_file_of_pairs(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     refused(tmp_path / "gone.bin", f"data.root={tmp_path / 'gone.bin'} does not exist")
     refused(tmp_path / "gone", f"data.root={tmp_path / 'gone'} does not exist")
     (tmp_path / "lfw.bin").write_bytes(b"")
@@ -208,5 +208,5 @@ def test_a_broken_image_is_named_and_never_skipped(tmp_path: Path, image: bytes,
     images = [encoded(image) for image in pictures(20)]
     images[13] = image
     file = write(tmp_path / "cfp_fp.bin", images)
-    for _ in range(2):  # nothing of the first attempt is taken for a store
+    for _ in range(2):  # a failed attempt leaves no store
         assert "on_error" not in refused(file, str(file), "image 13 (from 0)", said)

@@ -120,7 +120,7 @@ def test_seed_identity_and_sample_each_change_the_picture() -> None:
         assert (other != base).mean() > 0.5
 
 
-def test_identity_vectors_are_rich_and_know_no_sample() -> None:
+def test_identity_vectors_vary_and_do_not_depend_on_samples() -> None:
     assert len(IDENTITY_RANGES) >= 30
     vectors = identity_vectors(SEED, ids(1, 2, 1))
     assert vectors.shape == (3, len(IDENTITY_RANGES))
@@ -220,7 +220,7 @@ def test_a_spot_painted_on_the_skin_is_seen_at_the_landmark(which: int, monkeypa
     assert np.abs(errors).max() < 3.5
 
 
-def test_landmarks_turn_with_roll() -> None:
+def test_landmarks_rotate_with_roll() -> None:
     t = 0.1
     size = 64
     upright = render_faces(SEED, *batch(5), size, NEUTRAL).landmarks

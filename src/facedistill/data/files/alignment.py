@@ -37,8 +37,7 @@ class Alignment:
     ``none``: the whole image, padded with black. ``centre``: its centre square. ``similarity``: landmarks moved to
     ArcFace's template. ``box``: the square around a box, 1 + ``margin`` times as long as the box's longer side.
 
-    Raises:
-        DataError: there is no such alignment, or the margin is not a number from 0 to 4.
+    Raises ``DataError`` if there is no such alignment, or the margin is not a number from 0 to 4.
     """
 
     name: str
@@ -97,11 +96,7 @@ def enclosing_square(width: int, height: int) -> tuple[float, float, float]:
 
 
 def square_around(box: Sequence[float], margin: float, image: Image.Image) -> tuple[float, float, float]:
-    """(left, top, side) of the square around a box (left, top, width, height); see ``Alignment``.
-
-    Raises:
-        DataError: the box is too small or too large for a face, or its centre is outside of the image.
-    """
+    """(left, top, side) around a box (left, top, width, height). Raises ``DataError`` unless a face may be in it."""
     left, top, width, height = box
     x, y, longer = left + width / 2, top + height / 2, max(width, height)
     inside = 0 <= x <= image.width and 0 <= y <= image.height
@@ -142,7 +137,7 @@ def likeness(points: NDArray[np.floating], template: NDArray[np.floating] = ARCF
 
 
 def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """Rotate, scale and shift a face so that its landmarks fall on ArcFace's template, scaled to ``size``.
+    """Move a face by the ``similarity`` of its landmarks to ArcFace's template, scaled to ``size``.
 
     Args:
         image: RGB.
@@ -150,9 +145,6 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
 
     Returns:
         uint8 [size, size, 3]; black beyond the image.
-
-    Raises:
-        DataError: see ``similarity``.
     """
     # Pillow measures from the edge of the first pixel
     m = similarity(points + 0.5, (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))

@@ -37,8 +37,7 @@ def read_annotations(
         on_error: with ``skip``, the value for an image with a bad line is the message about it, and lines of unknown
             images are ignored.
 
-    Raises:
-        DataError: names file and line.
+    Raises ``DataError`` with file and line.
     """
     annotations: dict[str, Annotation | str] = {}
     for number, line in lines_of(path):

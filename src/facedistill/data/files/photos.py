@@ -32,11 +32,7 @@ _READ_AT_ONCE = 256
 
 
 def data_folder(root: str, inside: str = "") -> Path:
-    """The folder ``inside`` of data.root, or data.root itself.
-
-    Raises:
-        DataError: there is no such folder. If there is an archive instead, says how to unpack it.
-    """
+    """``root/inside``. Raises ``DataError`` if it does not exist, saying how to unpack an archive in its place."""
     top = Path(root).expanduser()
     folder = top / inside
     if folder.is_dir():
@@ -67,11 +63,7 @@ def _unpack(path: Path) -> str:
 
 
 def open_photo(path: Path) -> Image.Image:
-    """The image in a file, turned upright and converted to RGB.
-
-    Raises:
-        DataError: names the file and what is wrong with it.
-    """
+    """The image in a file, upright and RGB. Raises ``DataError``, with the file and what is wrong with it."""
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     return _upright(path, str(path))
@@ -151,11 +143,7 @@ def store_photos(
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file, with any line endings, and their numbers from 1; read one at a time.
-
-    Raises:
-        DataError: the file can't be read, or has a line of more than ``MAX_LINE`` characters.
-    """
+    """The lines of a text file and their numbers from 1, read one by one. Raises ``DataError`` if one is too long."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
@@ -178,11 +166,7 @@ def finite(words: Sequence[str]) -> list[float]:
 
 
 def five_points(words: Sequence[str]) -> NDArray[np.float64]:
-    """``LANDMARKS`` as float64 [5, 2] from ten words, x y of each.
-
-    Raises:
-        DataError: there are not ten, one is not a number, or both eyes are at one point.
-    """
+    """``LANDMARKS``, float64 [5, 2], from ten words. Raises ``DataError`` unless these are numbers, with two eyes."""
     if len(words) != 2 * len(LANDMARKS):
         raise DataError(f"{len(words)} values, expected x y of {', '.join(LANDMARKS)}")
     points = np.array(finite(words)).reshape(-1, 2)

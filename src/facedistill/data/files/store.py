@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import write_aside
@@ -70,8 +70,7 @@ class Mapped:
     Attributes:
         checksums: uint32 [N], the CRC-32 of every item; None after pickling.
 
-    Raises:
-        DataError: there is no such file, or it is not an npy file of exactly ``count`` items.
+    Raises ``DataError`` unless the file is an npy of exactly ``count`` items.
     """
 
     def __init__(self, path: Path, count: int, item: Item, checksums: NDArray[np.uint32] | None = None) -> None:
@@ -137,7 +136,14 @@ def open_or_make(
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(_beside(path, ".lock"), timeout=-1 if wait else 0):
-            stored = _opened(path, count, item, make, description)
+            try:
+                stored = _open(path, item)
+            except DataError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
+                    raise  # the disk fails, but the store may be intact; EINVAL is a bad offset in a broken zip
+                _fill(path, count, item, make, description)
+                stored = _open(path, item)
             for suffix in (".part", ".journal"):
                 _beside(path, suffix).unlink(missing_ok=True)
     except Timeout as error:
@@ -145,23 +151,8 @@ def open_or_make(
     return stored
 
 
-def _opened(path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str) -> Stored:
-    try:
-        return _open(path, item)
-    except DataError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
-            raise  # the disk fails, the store may be intact; EINVAL is from seeking to a bad offset of a broken zip
-        _fill(path, count, item, make, description)
-        return _open(path, item)
-
-
 def verify(items: Mapped) -> None:
-    """Read every item from the disk and compare its checksum.
-
-    Raises:
-        DataError: names the file, the first item that differs from what was written, and its first byte.
-    """
+    """Compare every item with its checksum. Raises ``DataError`` with the first that differs, and its first byte."""
     assert items.checksums is not None
     try:
         with items.path.open("rb") as file, progress_bar() as progress:
@@ -182,10 +173,10 @@ def verify(items: Mapped) -> None:
         raise DataError(f"{items.path}: {error.strerror}") from error
 
 
-def progress_bar() -> Progress:
-    """A bar with counts and the remaining time, on stderr; hidden where that is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def progress_bar(amount: ProgressColumn | None = None) -> Progress:
+    """A bar with counts (or another ``amount``) and the remaining time, on stderr; hidden if that is not a terminal."""
     console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), amount or MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

@@ -52,11 +52,7 @@ class FaceData(pl.LightningDataModule):
 
     @classmethod
     def of(cls, config: Config) -> FaceData:
-        """Prepare the data that a configuration names; the first time, it is rendered or decoded.
-
-        Raises:
-            DataError: it can't be used, or lacks what the task needs.
-        """
+        """Prepare the data of a configuration. Raises ``DataError`` if the task can't use it."""
         faces, needs = read_faces(config, config.data), config.task.needs
         if faces.landmarks is None if needs == "landmarks" else not faces.identities:
             raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")

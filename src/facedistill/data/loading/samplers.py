@@ -29,8 +29,7 @@ class TrainBatches(Sampler[Keys]):
     All samples are used, and batch sizes differ by one at most, so that BatchNorm never sees a batch of one. Every
     batch is split between the processes. Each epoch has a view of its own, or epochs cycle through ``views``.
 
-    Raises:
-        DataError: on iteration in several processes, a batch has fewer than two samples for each of them.
+    Iteration raises ``DataError`` if a batch has fewer than two samples for each of several processes.
     """
 
     def __init__(
@@ -81,8 +80,7 @@ class IdentityBatches(TrainBatches):
     groups left, until fewer than P identities have any. Where identities are unbalanced, some images of the largest
     have to wait for another epoch. The identities of every batch are split between the processes.
 
-    Raises:
-        DataError: an identity has only one training image, or there are fewer than P identities.
+    Raises ``DataError`` if an identity has only one training image, or there are fewer than P identities.
     """
 
     def __init__(

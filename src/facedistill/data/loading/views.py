@@ -69,9 +69,7 @@ class Views(Dataset[FaceBatch]):
     def __init__(
         self, faces: FaceSet, augmentation: Augmentation, banks: Mapping[str, BankReader] = MappingProxyType({})
     ) -> None:
-        self._faces = faces
-        self._augmentation = augmentation
-        self._banks = banks
+        self._faces, self._augmentation, self._banks = faces, augmentation, banks
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ from facedistill.system.files import hash_of_lines, sha256
 SPLITS = ("random", "official")
 
 
-@dataclass(frozen=True)
-class _Photo:
+class _Photo(NamedTuple):
     """An image by its name in the lists; ``identity`` is a number, or empty without a list of identities."""
 
     image: str

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
 
 
-@dataclass(frozen=True)
-class _Pair:
+class _Pair(NamedTuple):
     """Two images by their numbers in the layout."""
 
     left: int
@@ -89,16 +88,10 @@ class Lfw(IdentityImages):
             key = hash_of([size, layout.stamp(np.array(numbers)), self._square_stamp])
             path = cache_dir / f"{self.name}-pairs-{key}"
             stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {layout.path}")
-        index = {number: i for i, number in enumerate(numbers)}
-        people = [layout.identities[label] for label in layout.labels]
-        return Pairs(
-            stored.items,
-            np.array([index[pair.left] for pair in self._protocol]),
-            np.array([index[pair.right] for pair in self._protocol]),
-            np.array([pair.same for pair in self._protocol]),
-            np.array([pair.fold for pair in self._protocol]),
-            np.array([not trained_on.isdisjoint((people[pair.left], people[pair.right])) for pair in self._protocol]),
-        )
+        left, right, same, fold = (np.array(column) for column in zip(*self._protocol, strict=True))
+        trained = np.array([name in trained_on for name in layout.identities])[layout.labels]
+        left_index, right_index = np.searchsorted(numbers, left), np.searchsorted(numbers, right)
+        return Pairs(stored.items, left_index, right_index, same, fold, trained[left] | trained[right])
 
     @cached_property
     def _protocol(self) -> list[_Pair]:
@@ -126,8 +119,8 @@ class Lfw(IdentityImages):
 
     def _two_photos(self, words: list[str], same: bool) -> tuple[int, int]:
         if len(words) != (3 if same else 4) or (not same and words[0] == words[2]):
-            expected = "`name i j`, two images of one person," if same else "`name i other j`, images of two people,"
-            raise DataError(f"{expected} is expected in place of '{' '.join(words)}'")
+            expected = "`name i j`, two images of one person" if same else "`name i other j`, images of two people"
+            raise DataError(f"expected {expected}, not '{' '.join(words)}'")
         name, first, *others, second = words
         return self._photo(name, first), self._photo(others[0] if others else name, second)
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ _POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmou
 _COLUMNS = ["split", "file", "width", "height", *_POINTS]
 
 
-@dataclass(frozen=True)
-class _Face:
+class _Face(NamedTuple):
     """A row of the annotations; ``points``: float64 [5, 2]."""
 
     location: str

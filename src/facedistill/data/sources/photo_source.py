@@ -75,11 +75,7 @@ class PhotoSource(Source):
 
     @abc.abstractmethod
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Its square, uint8 [size, size, 3], with ``landmarks`` and ``crop_boxes`` if they are known.
-
-        Raises:
-            DataError: with its location.
-        """
+        """Its square, uint8 [size, size, 3], with ``landmarks`` and ``crop_boxes`` if known; raises as ``open``."""
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         inventory = self.inventory(cache_dir)

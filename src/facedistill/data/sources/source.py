@@ -1,4 +1,4 @@
-"""What a data source is, and what it gives: faces with identities, split into train and test."""
+"""The interface of data sources: faces with identities or landmarks, split into train and test."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from facedistill.config.build import build
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.errors import DataError
 
-TEST_FRACTION = 0.2  # the paper splits every set 80 / 20 at random over samples
+TEST_FRACTION = 0.2  # the paper splits every data set 80/20, at random over samples
 
 
 class Source(abc.ABC):
-    """Where faces come from. A new source is a subclass in one file and a yaml in conf/data."""
+    """A data source. A new one is a subclass in its own module and a yaml in conf/data."""
 
     name: str
 
     @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What decides the pixels and labels (not where they lie); part of the identity of a run.
+        """What decides pixels and labels, wherever they are stored; part of the identity of a run.
 
-        Cheap: called to plan a sweep. Raises ``DataError`` where the data is missing.
+        Cheap, as it is called to plan a sweep. Raises ``DataError`` if the data is missing.
         """
 
     @abc.abstractmethod
@@ -31,11 +31,7 @@ class Source(abc.ABC):
         """All faces at ``size`` × ``size`` pixels, prepared on the first call and kept in ``cache_dir``."""
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        """The source's pairs alone, where it has a verification protocol; ``trained_on``: names of identities.
-
-        Raises:
-            DataError: it has none.
-        """
+        """The pairs alone; ``trained_on``: names of identities. Raises ``DataError`` if the source has no pairs."""
         raise DataError(f"data={self.name} has no pairs to verify: protocol=lfw has")
 
 
@@ -46,6 +42,6 @@ def build_source(data: dict[str, Any]) -> Source:
 
 
 def is_test_sample(name: str) -> bool:
-    """The side of the split on which a sample falls, by its name alone: adding others never moves it."""
+    """Whether a sample belongs to the test split, by its name alone: adding others never moves it."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < TEST_FRACTION * 2**64

@@ -33,8 +33,7 @@ _RENDER_AT_ONCE = 64
 class SyntheticFaces(Source):
     """``num_identities`` people with ``images_per_identity`` rendered images each; see ``data.synthetic``.
 
-    Raises:
-        DataError: there are fewer than two people or images, or an odd number of pairs per fold.
+    Raises ``DataError`` if there are fewer than two people or images, or an odd number of pairs per fold.
     """
 
     name: str

@@ -66,11 +66,7 @@ class VerificationSet(Source):
         )
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        """The pairs; ``trained_on`` is ignored, as the file has no names.
-
-        Raises:
-            DataError: names the file, and the image that can't be used: the protocol needs all of them.
-        """
+        """The pairs; ``trained_on`` is ignored, as there are no names. Raises ``DataError`` if any image is broken."""
         file = self.file
         images, same = read_verification_bin(file)
         if len(same) < FOLDS:

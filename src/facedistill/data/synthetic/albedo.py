@@ -36,7 +36,6 @@ class Paint:
             part += (value - part) * alpha
 
     def scale(self, window: Window, red: Array, green: Array, blue: Array) -> None:
-        """Multiply by factors."""
         for plane, factor in zip(self.planes, (red, green, blue), strict=True):
             plane[:, window.rows, window.columns] *= factor
 

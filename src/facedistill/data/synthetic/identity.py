@@ -5,9 +5,8 @@ the eyes inside the head, x to image right, y down, z towards the viewer of a fr
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facedistill.data.synthetic.kernels import Array, Params, clip01, mix
+from facedistill.data.synthetic.kernels import Array, Integers, Params, clip01, mix
 from facedistill.data.synthetic.randomness import Stream, uniforms
 
 # name: (low, high), uniform in between.
@@ -85,7 +84,7 @@ IDENTITY_RANGES: dict[str, tuple[float, float]] = {
 """The identity vector, one line per value."""
 
 
-def identity_vectors(seed: int, identities: NDArray[np.int64]) -> Array:
+def identity_vectors(seed: int, identities: Integers) -> Array:
     """Identity vectors [N, len(IDENTITY_RANGES)] in the units of IDENTITY_RANGES; no sample is involved."""
     count = len(IDENTITY_RANGES)
     raw = np.stack([uniforms(seed, Stream.IDENTITY, int(i), 0, count) for i in identities])
@@ -141,27 +140,9 @@ def _ramp(t: Array, stops: list[tuple[float, float, float]]) -> list[Array]:
     return out
 
 
-SKIN_STOPS = [
-    (0.88, 0.71, 0.62),
-    (0.85, 0.66, 0.55),
-    (0.80, 0.60, 0.47),
-    (0.64, 0.44, 0.33),
-    (0.45, 0.29, 0.22),
-]
-HAIR_STOPS = [
-    (0.86, 0.72, 0.48),
-    (0.58, 0.42, 0.26),
-    (0.36, 0.25, 0.17),
-    (0.20, 0.15, 0.12),
-    (0.11, 0.10, 0.10),
-]
-IRIS_STOPS = [
-    (0.42, 0.58, 0.70),
-    (0.40, 0.52, 0.42),
-    (0.48, 0.36, 0.20),
-    (0.32, 0.20, 0.12),
-    (0.20, 0.12, 0.08),
-]
+SKIN_STOPS = [(0.88, 0.71, 0.62), (0.85, 0.66, 0.55), (0.80, 0.60, 0.47), (0.64, 0.44, 0.33), (0.45, 0.29, 0.22)]
+HAIR_STOPS = [(0.86, 0.72, 0.48), (0.58, 0.42, 0.26), (0.36, 0.25, 0.17), (0.20, 0.15, 0.12), (0.11, 0.10, 0.10)]
+IRIS_STOPS = [(0.42, 0.58, 0.70), (0.40, 0.52, 0.42), (0.48, 0.36, 0.20), (0.32, 0.20, 0.12), (0.20, 0.12, 0.08)]
 LIP_STOPS = [(0.93, 0.66, 0.62), (0.80, 0.40, 0.40)]
 
 

@@ -1,7 +1,6 @@
-"""Elementwise building blocks shared by all parts of the renderer; in-place steps are for speed only.
+"""Elementwise functions of all parts of the renderer; steps are in place for speed only.
 
-Everything here uses only operations that IEEE 754 defines to the last bit (+, -, *, /, sqrt, comparisons),
-so that a face has the same pixels on every machine.
+They use only operations that IEEE 754 defines to the last bit: see the package.
 """
 
 from typing import Any
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 """A float32 array; the stubs of numpy do not know that float32 * 0.5 is float32, so any float is allowed."""
+Integers = NDArray[np.int64]
 Params = dict[str, Array]
-"""Named values of a batch of images; each is shaped (N, 1, 1) to broadcast against (N, H, W) maps."""
+"""Named values of a batch of images, each (N, 1, 1) to broadcast against maps (N, H, W)."""
 
 
 def bump(t: Array) -> Array:
@@ -26,7 +26,6 @@ def bump(t: Array) -> Array:
 
 
 def clip01(a: Array) -> Array:
-    """Clamp to [0, 1]."""
     out = np.maximum(a, np.float32(0.0))
     return np.minimum(out, np.float32(1.0), out=out)
 

@@ -6,15 +6,7 @@ import numpy as np
 
 from facedistill.data.synthetic.albedo import colour_of
 from facedistill.data.synthetic.kernels import Array, Params, bump, clip01, inside, smooth
-from facedistill.data.synthetic.surface import (
-    Camera,
-    HeadHit,
-    Rays,
-    Vec,
-    dot,
-    ellipsoid_normal,
-    hit_ellipsoid,
-)
+from facedistill.data.synthetic.surface import Camera, HeadHit, Rays, Vec, dot, ellipsoid_normal, hit_ellipsoid
 
 
 class Light(NamedTuple):
@@ -49,7 +41,7 @@ def ellipsoid_layer(rays: Rays, light: Light, camera: Camera, centre: Vec, inver
 
 
 def vector(like: Array, x: Array | float, y: Array | float, z: Array | float) -> Vec:
-    """Components shaped as `like`."""
+    """A vector whose components have the shape of `like`."""
     return Vec(*(np.zeros_like(like) + np.float32(1.0) * v for v in (x, y, z)))
 
 

@@ -11,7 +11,7 @@ from facedistill.data.synthetic import layers as parts
 from facedistill.data.synthetic.albedo import face_albedo
 from facedistill.data.synthetic.hair import back_hair, forehead_shade, hair
 from facedistill.data.synthetic.identity import identity_traits, identity_vectors
-from facedistill.data.synthetic.kernels import Array, Params, mix
+from facedistill.data.synthetic.kernels import Array, Integers, Params, mix
 from facedistill.data.synthetic.randomness import Stream, normals
 from facedistill.data.synthetic.scene import background, glasses, occluder, strand_noise, table_noise
 from facedistill.data.synthetic.shape import Grid, displacement, face_features, make_grid
@@ -29,7 +29,7 @@ from facedistill.data.synthetic.surface import (
 from facedistill.data.synthetic.variation import DEFAULT_VARIATION, Variation, scene_values
 
 RENDERER_VERSION = 1
-"""Bumped whenever any pixel of any face changes."""
+"""Raised whenever any pixel of any face changes."""
 
 MINIMUM_SIZE = 16
 MAXIMUM_BLUR_PASSES = 24
@@ -39,9 +39,10 @@ _PIXELS_PER_CHUNK = 12 * 64 * 64  # keeps the planes of a chunk in the CPU cache
 class Faces(NamedTuple):
     """Rendered faces.
 
-    images: uint8 [N, size, size, 3], RGB. landmarks: float32 [N, 5, 2], (x, y) in pixels of that image, where
-    the centre of the top left pixel is (0, 0); left eye, right eye, nose tip, left and right mouth corner
-    (left = image left of a frontal face).
+    Attributes:
+        images: uint8 [N, size, size, 3], RGB.
+        landmarks: float32 [N, 5, 2], (x, y) in pixels of the image, the centre of the top left one at (0, 0); left eye,
+            right eye, nose tip, left and right mouth corner (left in the image of a frontal face).
     """
 
     images: NDArray[np.uint8]
@@ -49,15 +50,14 @@ class Faces(NamedTuple):
 
 
 def render_faces(
-    seed: int,
-    identities: NDArray[np.int64],
-    samples: NDArray[np.int64],
-    size: int,
-    variation: Variation = DEFAULT_VARIATION,
+    seed: int, identities: Integers, samples: Integers, size: int, variation: Variation = DEFAULT_VARIATION
 ) -> Faces:
-    """Render one face per (identity, sample) pair, as size x size images.
+    """Render a face of size x size pixels for each pair of identity and sample.
 
     Each image is a function of (seed, identity, sample, size, variation) alone, to the last bit.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type or range.
     """
     identities, samples = _checked(seed, identities, samples, size)
     _keep_freed_memory()
@@ -71,9 +71,7 @@ def render_faces(
     return Faces(images, landmarks)
 
 
-def _checked(
-    seed: int, identities: NDArray[np.int64], samples: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _checked(seed: int, identities: Integers, samples: Integers, size: int) -> tuple[Integers, Integers]:
     identities, samples = np.asarray(identities), np.asarray(samples)
     for name, values in (("identities", identities), ("samples", samples)):
         if values.ndim != 1:
@@ -95,8 +93,8 @@ def _checked(
 def _keep_freed_memory() -> None:
     """Allocate and free one large block.
 
-    The C library then keeps blocks up to that size instead of returning each freed plane to the system, whose
-    page faults would cost as much time as the rendering itself. It has no effect on pixels.
+    The C library then keeps blocks up to that size, instead of returning each freed plane to the system: the page
+    faults would take as long as the rendering itself. Pixels are not affected.
     """
     np.empty(30 * 2**20, dtype=np.uint8)
 
@@ -120,7 +118,7 @@ def _make_light(s: Params, camera: Camera) -> parts.Light:
 
 
 def _render_chunk(
-    seed: int, identities: NDArray[np.int64], samples: NDArray[np.int64], size: int, variation: Variation
+    seed: int, identities: Integers, samples: Integers, size: int, variation: Variation
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     p = identity_traits(identity_vectors(seed, identities))
     s = scene_values(seed, identities, samples, variation)
@@ -135,15 +133,7 @@ def _render_chunk(
 
 
 def _draw_person(
-    planes: list[Array],
-    p: Params,
-    s: Params,
-    f: Params,
-    camera: Camera,
-    grid: Grid,
-    mottle: Array,
-    d: Array,
-    size: int,
+    planes: list[Array], p: Params, s: Params, f: Params, camera: Camera, grid: Grid, mottle: Array, d: Array, size: int
 ) -> list[Array]:
     """Composite the person over the background, from back to front."""
     rays, a, b = camera_rays(camera, size)
@@ -165,10 +155,7 @@ def _draw_person(
 
 
 def _over_some(
-    planes: list[Array],
-    chosen: Array,
-    values: Params,
-    draw: Callable[[Params, NDArray[np.intp]], list[parts.Layer]],
+    planes: list[Array], chosen: Array, values: Params, draw: Callable[[Params, NDArray[np.intp]], list[parts.Layer]]
 ) -> None:
     """Composite layers in place over those images of the batch that have them."""
     index = np.nonzero(chosen[:, 0, 0])[0]
@@ -192,13 +179,7 @@ def _blur(plane: Array, weight: Array, passes: int) -> Array:
 
 
 def _develop(
-    seed: int,
-    identities: NDArray[np.int64],
-    samples: NDArray[np.int64],
-    planes: list[Array],
-    s: Params,
-    size: int,
-    variation: Variation,
+    seed: int, identities: Integers, samples: Integers, planes: list[Array], s: Params, size: int, variation: Variation
 ) -> NDArray[np.uint8]:
     """Camera: white balance, gain, tone curve, blur, noise, 8 bits."""
     n = len(identities)

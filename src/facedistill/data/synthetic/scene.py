@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.synthetic.kernels import Array, Params, band, bump, choose, inside, mix
+from facedistill.data.synthetic.kernels import Array, Integers, Params, band, bump, choose, inside, mix
 from facedistill.data.synthetic.layers import Layer
 from facedistill.data.synthetic.randomness import Stream, uniforms
 from facedistill.data.synthetic.surface import Rays
@@ -26,9 +26,7 @@ def _upsample(lattice: Array, size: int) -> Array:
     return mix(rows[:, :, index], rows[:, :, index + 1], t[None, None, :])
 
 
-def background(
-    seed: int, identities: NDArray[np.int64], samples: NDArray[np.int64], s: Params, size: int
-) -> list[Array]:
+def background(seed: int, identities: Integers, samples: Integers, s: Params, size: int) -> list[Array]:
     """Out-of-focus surroundings: a random colour lattice and one or two soft-edged bars and discs."""
     count = LATTICE * LATTICE * 3 + 15
     pairs = zip(identities.tolist(), samples.tolist(), strict=True)
@@ -124,10 +122,8 @@ def occluder(s: Params, size: int) -> Layer:
     y = 0.35 + 0.35 * s["occluder_height"] + 0.0 * u
     r = s["occluder_size"]
     tilt = s["occluder_tilt"] - 0.5
-    dx, dy = (
-        (u - x + tilt * (v - y)) / (r * 1.2),
-        (v - y - tilt * (u - x)) / (r * (0.7 + 0.8 * s["occluder_length"])),
-    )
+    dx = (u - x + tilt * (v - y)) / (r * 1.2)
+    dy = (v - y - tilt * (u - x)) / (r * (0.7 + 0.8 * s["occluder_length"]))
     boxy = s["occluder_boxy"]
     rr = dx * dx + dy * dy - boxy * 0.7 * np.minimum(dx * dx, np.float32(1.4)) * np.minimum(dy * dy, np.float32(1.4))
     shade = 0.55 + 0.45 * np.sqrt(np.maximum(1.0 - 0.8 * rr, np.float32(0.0)))

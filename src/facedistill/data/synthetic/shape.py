@@ -10,6 +10,7 @@ import numpy as np
 
 from facedistill.data.synthetic.kernels import Array, Params, bump, clip01, mix, smooth
 
+Number = Array | float
 HEAD_DEPTH = 1.12  # half axis along z, head units
 GRID_X = 1.30  # the grid covers |x| <= GRID_X
 GRID_TOP, GRID_BOTTOM = -1.70, 1.80
@@ -58,28 +59,12 @@ def face_features(p: Params, s: Params) -> Params:
     return f
 
 
-def _add(
-    d: Array,
-    grid: Grid,
-    amp: Array | float,
-    x: Array | float,
-    sx: Array | float,
-    y: Array | float,
-    sy: Array | float,
-) -> None:
+def _add(d: Array, grid: Grid, amp: Number, x: Number, sx: Number, y: Number, sy: Number) -> None:
     """Add a bump centred on (x, y) with supports sx, sy, in place."""
     d += (bump((grid.x - x) / sx)) * (bump((grid.y - y) / sy) * amp)
 
 
-def _add_pair(
-    d: Array,
-    grid: Grid,
-    amp: Array | float,
-    x: Array | float,
-    sx: Array | float,
-    y: Array | float,
-    sy: Array | float,
-) -> None:
+def _add_pair(d: Array, grid: Grid, amp: Number, x: Number, sx: Number, y: Number, sy: Number) -> None:
     """Add a bump and its mirror image, in place."""
     d += (bump((grid.x - x) / sx) + bump((grid.x + x) / sx)) * (bump((grid.y - y) / sy) * amp)
 

@@ -30,15 +30,15 @@ class Camera(NamedTuple):
     shift_y: Array
 
 
-def _turn(t: Array) -> tuple[Array, Array]:
+def _cos_sin(t: Array) -> tuple[Array, Array]:
     """Cosine and sine of the angle whose half has tangent t, without trigonometric functions."""
     q = 1.0 + t * t
     return (1.0 - t * t) / q, 2.0 * t / q
 
 
 def make_camera(s: Params) -> Camera:
-    """Camera of a scene: the head is turned by yaw about y, then pitch about x, then roll about z."""
-    (cy, sy), (cp, sp), (cr, sr) = _turn(s["yaw"]), _turn(s["pitch"]), _turn(s["roll"])
+    """Camera of a scene: the head is rotated by yaw about y, then pitch about x, then roll about z."""
+    (cy, sy), (cp, sp), (cr, sr) = (_cos_sin(s[angle]) for angle in ("yaw", "pitch", "roll"))
     zero = np.zeros_like(cy)
     # Rows of pitch . yaw; a positive pitch moves the front of the face downwards.
     row_x = Vec(cy, zero, sy)
@@ -62,7 +62,6 @@ def dot(a: Vec, b: Vec) -> Array:
 
 
 def normalized(a: Vec) -> Vec:
-    """Unit vector."""
     scale = 1.0 / np.sqrt(dot(a, a) + np.float32(1e-12))
     return Vec(a.x * scale, a.y * scale, a.z * scale)
 
@@ -75,7 +74,6 @@ class Rays(NamedTuple):
     footprint: Array  # head units per pixel
 
     def at(self, length: Array) -> Vec:
-        """Points at the given lengths."""
         o, d = self.origin, self.direction
         return Vec(o.x + length * d.x, o.y + length * d.y, o.z + length * d.z)
 
@@ -144,7 +142,6 @@ class Lookup:
         self.columns = columns
 
     def __call__(self, plane: Array) -> Array:
-        """Sample one map."""
         flat, index = plane.reshape(-1), self.index
         a = flat.take(index)
         c = flat[self.columns :].take(index)

@@ -1,11 +1,10 @@
-"""What changes between two photographs of the same person. THE place to tune the difficulty."""
+"""What changes between two photographs of the same person: here the difficulty is tuned."""
 
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facedistill.data.synthetic.kernels import Array, Params
+from facedistill.data.synthetic.kernels import Array, Integers, Params
 from facedistill.data.synthetic.randomness import Stream, uniforms
 
 Range = tuple[float, float]
@@ -13,9 +12,9 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variation:
-    """Ranges (low, high) that one value per image is drawn from, uniformly; `*_chance` are probabilities.
+    """Ranges (low, high) of values that are drawn uniformly per image; `*_chance` are probabilities.
 
-    Turns are tangents of half the angle (0.09 = 10 degrees, 0.18 = 20, 0.27 = 30).
+    Rotations are tangents of half the angle (0.09 = 10 degrees, 0.18 = 20, 0.27 = 30).
     `*_peaked` values are averages of two uniform numbers, so that extremes are rarer.
     """
 
@@ -65,40 +64,16 @@ class Variation:
 
 DEFAULT_VARIATION = Variation()
 DETAILS = (
-    "clothes_r",
-    "clothes_g",
-    "clothes_b",
-    "neck_line",
-    "stripes",
-    "background_brightness",
-    "lens_width",
-    "lens_height",
-    "lens_square",
-    "frame_thickness",
-    "frame_tone",
-    "glare_place",
-    "occluder_side",
-    "occluder_height",
-    "occluder_tilt",
-    "occluder_length",
-    "occluder_boxy",
-    "occluder_r",
-    "occluder_g",
-    "occluder_b",
-    "occluder_tone",
-    "cap_line",
-    "cap_r",
-    "cap_g",
-    "cap_b",
+    *("clothes_r", "clothes_g", "clothes_b", "neck_line", "stripes", "background_brightness"),
+    *("lens_width", "lens_height", "lens_square", "frame_thickness", "frame_tone", "glare_place"),
+    *("occluder_side", "occluder_height", "occluder_tilt", "occluder_length", "occluder_boxy"),
+    *("occluder_r", "occluder_g", "occluder_b", "occluder_tone", "cap_line", "cap_r", "cap_g", "cap_b"),
 )
-"""Colours and shapes of things that are not the face: one uniform number in [0, 1) each, per image."""
+"""Colours and shapes of everything but the face: one uniform number in [0, 1) each, per image."""
 
 
 def scene_values(
-    seed: int,
-    identities: NDArray[np.int64],
-    samples: NDArray[np.int64],
-    variation: Variation = DEFAULT_VARIATION,
+    seed: int, identities: Integers, samples: Integers, variation: Variation = DEFAULT_VARIATION
 ) -> Params:
     """Named scene values (N, 1, 1) of the images; a `*_chance` becomes 1 or 0."""
     names = variation.names()

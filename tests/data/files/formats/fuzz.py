@@ -1,4 +1,4 @@
-"""Files with damage of every kind. A reader finds in them what they say, or says what is wrong with them."""
+"""Damages files in many ways. A reader must return what they contain, or say what is wrong with them."""
 
 import random
 import resource
@@ -16,16 +16,16 @@ from facedistill.errors import DataError
 
 FEW = 2000
 RUNS = [(FEW, 0), *(pytest.param(10 * FEW, seed, marks=pytest.mark.slow) for seed in range(1, 6))]  # files, seed
-MEMORY = 200 * 2**20  # bytes, that all the files of a run may take
-SECONDS = 5  # of processor time, a file
-LONGEST = 600  # characters of a complaint
+MEMORY = 200 * 2**20  # bytes for all files of a run
+SECONDS = 5  # of processor time per file
+LONGEST = 600  # characters of a message
 
 
 def damaged(data: bytes, draw: random.Random, words: Sequence[bytes] = (), places: Sequence[int] = ()) -> bytes:
     """A copy after one to four accidents.
 
     Args:
-        words: of the format, which get where they do not belong.
+        words: of the format, which are inserted where they do not belong.
         places: bytes, from the end if negative, at which half of the accidents happen.
     """
     changed = bytearray(data)
@@ -49,11 +49,11 @@ def damaged(data: bytes, draw: random.Random, words: Sequence[bytes] = (), place
                 changed[at : at + width] = value.to_bytes(width, draw.choice(["little", "big"]))
             case 4:  # lost
                 del changed[at : at + few]
-            case 5:  # there twice
+            case 5:  # repeated
                 changed[at:at] = changed[other : other + few]
             case 6:  # in the place of something else
                 changed[at : at + few] = changed[other : other + few]
-            case 7:  # a line twice, or in another place
+            case 7:  # a line repeated, or moved
                 lines = changed.splitlines(keepends=True)
                 if lines:
                     line = draw.choice(lines) if draw.random() < 0.5 else lines.pop(draw.randrange(len(lines)))
@@ -74,42 +74,42 @@ def fuzz(
     read: Callable[[Path], Any],
     judge: Callable[[dict[str, bytes], Any], str],
 ) -> Counter[str]:
-    """Read ``count`` damaged files, in bounded time and memory. A file is a function of its number and the seed.
+    """Read ``count`` damaged files in bounded time and memory. Each is a function of its number and the seed.
 
     Args:
         damage: the files of one data set by suffix; ``read`` gets the path of the first.
-        judge: asserts that of these files ``read`` may return this, or may raise it if it is a ``DataError``, and says
-            what kind of outcome it was.
+        judge: asserts that ``read`` may return this for these files, or raise it if it is a ``DataError``, and returns
+            the kind of the result.
 
     Returns:
-        How often each kind of outcome came.
+        How often each kind of result occurred.
     """
-    sample_scores: Counter[str] = Counter()
+    tally: Counter[str] = Counter()
     with _limits():
         for number in range(count):
             files = damage(random.Random(f"{seed} {number}"))
-            paths = [folder / f"{number}{suffix}" for suffix in files]  # many disks are slow to write to a file again
+            paths = [folder / f"{number}{suffix}" for suffix in files]  # overwriting is slow on many disks
             for path, data in zip(paths, files.values(), strict=True):
                 path.write_bytes(data)
             try:
-                sample_scores[judge(files, _outcome(read, paths[0]))] += 1
+                tally[judge(files, _result(read, paths[0]))] += 1
             except BaseException as error:
                 error.add_note(f"file {number} of seed {seed}: {str(files)[:3000]}")
                 raise
             for path in paths:
                 path.unlink()
-    return sample_scores
+    return tally
 
 
 def said(error: DataError, path: Path) -> DataError:
-    """A complaint, if it names a file of the data set and is short."""
+    """The error, if its message is short and names a file of the data set."""
     message = str(error)
     assert str(path.with_suffix("")) in message, message
     assert len(message) < LONGEST, message
     return error
 
 
-def _outcome(read: Callable[[Path], Any], path: Path) -> Any:
+def _result(read: Callable[[Path], Any], path: Path) -> Any:
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         return read(path)
@@ -121,7 +121,7 @@ def _outcome(read: Callable[[Path], Any], path: Path) -> Any:
 
 @contextmanager
 def _limits() -> Iterator[None]:
-    """Beyond them ``MemoryError`` and ``TimeoutError`` are raised; and so are NumPy's warnings of bad numbers."""
+    """Raises ``MemoryError`` and ``TimeoutError`` beyond the limits, and NumPy's warnings about bad numbers."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"a file took {SECONDS} seconds")

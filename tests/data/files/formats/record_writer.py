@@ -1,4 +1,4 @@
-"""RecordIO, written by what its documents say, as InsightFace's tools arrange it."""
+"""Writes RecordIO from its documentation, arranged as by InsightFace's tools."""
 
 import random
 import struct
@@ -12,7 +12,7 @@ LABELS = [7, 0, 12]
 
 
 def parts_of(data: bytes) -> list[bytes]:
-    """Cut where a word of the data is the magic number, which is left out."""
+    """Split where a word of the data is the magic number, which is omitted."""
     cuts = [at for at in range(0, len(data) - 3, 4) if data[at : at + 4] == MAGIC]
     return [data[start:end] for start, end in zip([0, *(cut + 4 for cut in cuts)], [*cuts, len(data)], strict=True)]
 
@@ -27,14 +27,14 @@ def packed(data: bytes) -> bytes:
 
 
 def payload(content: bytes, number: int, *labels: float) -> bytes:
-    """One label is the header's own, of several the header has the count."""
+    """A single label is in the header itself; of several, the header has the number."""
     if len(labels) == 1:
         return struct.pack("<IfQQ", 0, labels[0], number, 0) + content
     return struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0, number, 0, *labels) + content
 
 
 def write(path: Path, records: list[tuple[int, bytes]], index: bool = True) -> dict[int, int]:
-    """RecordIOLayout (key, data) in this order; where each begins."""
+    """Write records of (key, data) in this order; returns the offset of each."""
     offsets = {}
     with path.open("wb") as file:
         for key, data in records:
@@ -51,7 +51,7 @@ def write_index(path: Path, offsets: dict[int, int], ending: str = "\n") -> None
 
 
 def photo(number: int) -> bytes:
-    """Bytes that begin as a JPEG does; of 20 to 300, one in three with the magic number at some place."""
+    """20 to 300 bytes that begin like a JPEG; every third contains the magic number."""
     draw = random.Random(number)
     content = b"\xff\xd8\xff\xe0" + draw.randbytes(draw.randrange(20, 300))
     at = draw.randrange(4, len(content))

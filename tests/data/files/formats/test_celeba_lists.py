@@ -1,4 +1,4 @@
-"""CelebA's lists, written here in every form in which they circulate, and broken in every way."""
+"""CelebA's lists, written here in all their forms, and damaged in many ways."""
 
 import math
 import random
@@ -70,17 +70,17 @@ def holds(found: CelebaList, rows: Rows) -> None:
         assert found.of(name).tolist() == values
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_every_list_in_every_form(tmp_path: Path, kind: str, form: str) -> None:
-    text = text_of(kind, form)
-    found = read(tmp_path / "list.txt", text, len(COLUMNS[kind]))
-    holds(found, rows_of(kind))
-    lines = text.splitlines()
-    for name in rows_of(kind):
-        number = int(found.lines[found.rows[name]])
-        assert lines[number - 1].startswith(f"{name}.jpg")
-        assert found.location(name) == f"{tmp_path / 'list.txt'}, line {number}"
+def test_every_list_in_every_layout(tmp_path: Path, kind: str) -> None:
+    for form in FORMS:
+        text = text_of(kind, form)
+        found = read(tmp_path / "list.txt", text, len(COLUMNS[kind]))
+        holds(found, rows_of(kind))
+        lines = text.splitlines()
+        for name in rows_of(kind):
+            number = int(found.lines[found.rows[name]])
+            assert lines[number - 1].startswith(f"{name}.jpg")
+            assert found.location(name) == f"{tmp_path / 'list.txt'}, line {number}"
 
 
 @pytest.mark.parametrize("kind", ["landmarks", "attr"])
@@ -164,7 +164,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_fault_is_named_with_its_line(tmp_path: Path, kind: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, kind: str) -> None:
     lines, number, said = BAD[kind]
     with pytest.raises(DataError) as refusal:
         read(tmp_path / "list_bbox_celeba.txt", "\n".join(lines), 4)
@@ -185,20 +185,20 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, kind: str) -> None:
     ],
     ids=["a long row", "a long gap", "an image", "UTF-16", "an archive"],
 )
-def test_a_file_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_list(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=said) as refusal:
         read(tmp_path / "identity_CelebA.txt", content, 1)
     assert str(refusal.value).startswith(str(tmp_path / "identity_CelebA.txt"))
 
 
-def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.txt: No such file"):
         read_list(tmp_path / "nowhere.txt", 1)
     with pytest.raises(DataError, match=re.escape(str(tmp_path))):
         read_list(tmp_path, 1)
 
 
-def test_what_a_source_finds_wrong_is_named_with_its_line(tmp_path: Path) -> None:
+def test_what_a_source_checks_is_named_with_its_line(tmp_path: Path) -> None:
     found = read(tmp_path / "list.txt", text_of("identity", "number and names"), 1)
     found.check(found.values[:, 0] > -1000, "too small")
     with pytest.raises(DataError, match=r"list\.txt, line 6: too small"):
@@ -267,7 +267,7 @@ def judge(files: dict[str, bytes], found: CelebaList | DataError) -> str:
 
 
 @pytest.mark.parametrize(("count", "seed"), RUNS)
-def test_whatever_is_changed_in_a_list_it_is_read_right_or_named(tmp_path: Path, count: int, seed: int) -> None:
+def test_a_damaged_list_is_read_as_it_says_or_refused(tmp_path: Path, count: int, seed: int) -> None:
     originals = [(text_of(kind, form).encode(), len(COLUMNS[kind])) for kind in COLUMNS for form in FORMS]
 
     def damage(draw: random.Random) -> dict[str, bytes]:
@@ -277,5 +277,5 @@ def test_whatever_is_changed_in_a_list_it_is_read_right_or_named(tmp_path: Path,
     def read(path: Path) -> CelebaList:
         return read_list(path, int(path.suffixes[0][1:]))
 
-    sample_scores = fuzz(tmp_path, count, seed, damage, read, judge)
-    assert min(sample_scores["read"], sample_scores["refused"]) > count / 20  # or nothing was tested
+    tally = fuzz(tmp_path, count, seed, damage, read, judge)
+    assert min(tally["read"], tally["refused"]) > count / 20  # or nothing was tested

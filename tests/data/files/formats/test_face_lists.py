@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_named_with_its_line(path: Path, kind: str) -> None:
+def test_a_bad_line_is_named(path: Path, kind: str) -> None:
     lines, number, said = FAULTS[kind]
     with pytest.raises(DataError) as refusal:
         names_of(path, "\n".join(lines))
@@ -123,7 +123,7 @@ def test_property(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "1,2", "1,2,3,4", "1,2,x", "0,112,112", "9,-1,1", "1,2,3\n1,2,3", "9" * 20])
-def test_a_property_that_is_none(tmp_path: Path, text: str) -> None:
+def test_an_invalid_property(tmp_path: Path, text: str) -> None:
     (tmp_path / "property").write_text(text)
     with pytest.raises(DataError, match=r"property, line \d: expected one line, `classes,height,width`"):
         read_property(tmp_path / "property")
@@ -151,7 +151,5 @@ def test_a_damaged_list_is_refused_or_read_as_it_says(tmp_path: Path, count: int
         assert [row[1].replace("\\", "/").split("/")[-2:] for row in rows] == [name.split("/") for name in found]
         return "read"
 
-    sample_scores = fuzz(
-        tmp_path, count, seed, lambda draw: {".lst": damaged(draw.choice(whole), draw, words)}, read, judge
-    )
-    assert min(sample_scores["read"], sample_scores["refused"]) > count / 20, sample_scores
+    tally = fuzz(tmp_path, count, seed, lambda draw: {".lst": damaged(draw.choice(whole), draw, words)}, read, judge)
+    assert min(tally["read"], tally["refused"]) > count / 20, tally

@@ -101,7 +101,7 @@ def test_a_scan_in_blocks_and_one_record_a_read(path: Path, block: int, monkeypa
 
 
 @pytest.mark.parametrize("guess", [8, 33, 2**15])
-def test_a_guess_that_is_too_short(path: Path, guess: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guessed_length_that_is_too_short(path: Path, guess: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordio, "_GUESS", guess)
     for records in (faces(), faces()[::-1]):
         write(path, records)
@@ -122,7 +122,7 @@ def test_an_image_is_one_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert max(sizes) < 9999 + 50
 
 
-def test_the_fingerprint_is_that_of_the_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_identifies_the_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offsets = write(path, images_only())
     file = RecordFile(path)
     whole = file.fingerprint()
@@ -192,7 +192,7 @@ def test_more_identities_than_a_block_of_heads(path: Path, monkeypatch: pytest.M
     assert read_all(opened(path)) == expected(first=1)
 
 
-def test_numbers_that_float32_rounds_are_not_believed(path: Path) -> None:
+def test_numbers_that_float32_rounds_are_not_used(path: Path) -> None:
     """The header of Glint360K says 17,091,658 or so: beyond 2^24 that may be another image's key."""
     records = [(0, payload(b"", 0, 2**24 + 2, 2**24 + 4)), *images_only()[1:], (9999, payload(b"", 9999, 1, 2**24 + 2))]
     write(path, records)
@@ -515,7 +515,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_an_index_that_is_none_is_named(path: Path, kind: str) -> None:
+def test_an_invalid_index_is_named(path: Path, kind: str) -> None:
     text, said = TEXTS[kind]
     write(path, faces())
     path.with_suffix(".idx").write_bytes(text)
@@ -543,7 +543,7 @@ def test_an_image_that_loses_its_content(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
 @pytest.mark.parametrize("name", ["train.rec", "train.idx"])
-def test_what_is_no_file(path: Path, name: str, make: Callable[[Path], None]) -> None:
+def test_a_folder_or_pipe_instead_of_a_file(path: Path, name: str, make: Callable[[Path], None]) -> None:
     write(path, faces())
     (path.parent / name).unlink()
     make(path.parent / name)
@@ -560,13 +560,13 @@ def test_files_that_are_missing(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["by the index", "by a scan"])
-def test_more_records_than_memory_is_for(path: Path, index: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_records(path: Path, index: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordio, "MAX_RECORDS", 5)
     write(path, faces(), index)
     refused(path, "more than 5 records")
 
 
-def test_a_record_that_is_no_image(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_too_large(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, [(0, payload(MAGIC * 1000, 0, 1))])
     refused(path, "byte 0: a record of at least", "bytes in 1001 parts is not an image")
     monkeypatch.setattr(recordio, "MAX_BYTES", 1000)
@@ -690,5 +690,5 @@ def test_damage_is_refused_or_read_as_it_says(path: Path, count: int, seed: int)
             return "image refused"
         return "read"
 
-    sample_scores = fuzz(path.parent, count, seed, damage, read, judge)
-    assert min(sample_scores[kind] for kind in ("read", "refused", "image refused")) > count / 20, sample_scores
+    tally = fuzz(path.parent, count, seed, damage, read, judge)
+    assert min(tally[kind] for kind in ("read", "refused", "image refused")) > count / 20, tally

@@ -1,4 +1,4 @@
-"""The same images in every form in which sets of identities circulate."""
+"""The same images in every layout in which data sets of identities are published."""
 
 import io
 import shutil
@@ -71,16 +71,14 @@ def test_record_io_has_the_images_names_and_split_of_folders(
     np.testing.assert_array_equal(found.is_test, folders.is_test)
 
 
-def test_without_their_names_records_are_known_by_their_keys(
-    tmp_path: Path, faces: list[Face], folders: FaceSet
-) -> None:
+def test_without_a_list_records_are_named_by_their_keys(tmp_path: Path, faces: list[Face], folders: FaceSet) -> None:
     found = read(write_records(tmp_path / "as records", faces, names=False))
     equal(folders, found)
     assert found.identities == ["0", "1", "2", "3"]
     assert 0 < found.is_test.sum() < PEOPLE * SHOTS / 2
 
 
-def test_names_that_two_labels_share_are_not_taken_for_one_identity(tmp_path: Path) -> None:
+def test_labels_with_the_same_name_stay_two_identities(tmp_path: Path) -> None:
     faces = encoded_faces()
     root = write_records(tmp_path / "as records", faces)
     (root / "train.lst").write_text((root / "train.lst").read_text().replace("person 1/", "person 0/1"))
@@ -102,7 +100,7 @@ def test_tsv_has_the_images_names_and_split_of_the_jpegs_unpacked_from_it(tmp_pa
 
 
 @pytest.mark.parametrize("form", ["records", "tsv"])
-def test_images_are_pixel_for_pixel_those_that_were_written(tmp_path: Path, faces: list[Face], form: str) -> None:
+def test_pixels_are_those_that_were_written(tmp_path: Path, faces: list[Face], form: str) -> None:
     root = write_records(tmp_path / form, faces) if form == "records" else write_tsv(tmp_path / form / "a.tsv", faces)
     size = decode_photo(faces[0].content, "").width
     found = read(root, size=size, alignment="none")
@@ -112,7 +110,7 @@ def test_images_are_pixel_for_pixel_those_that_were_written(tmp_path: Path, face
         np.testing.assert_array_equal(found.images[number], np.asarray(image))
 
 
-def test_the_identity_is_that_of_the_contents_wherever_they_lie(tmp_path: Path) -> None:
+def test_the_identity_is_that_of_the_contents_on_any_path(tmp_path: Path) -> None:
     faces = encoded_faces()
     records = write_records(tmp_path / "records", faces)
     lines = write_tsv(tmp_path / "lines" / "a.tsv", faces)
@@ -131,7 +129,7 @@ def test_the_identity_is_that_of_the_contents_wherever_they_lie(tmp_path: Path) 
     assert source(lines).identity() != before
 
 
-def test_identities_with_few_images_are_left_out_in_every_form(tmp_path: Path) -> None:
+def test_identities_with_few_images_are_left_out_in_every_layout(tmp_path: Path) -> None:
     faces = encoded_faces()[:-3]
     for root in (
         write_folders(tmp_path / "folders", faces),
@@ -143,7 +141,7 @@ def test_identities_with_few_images_are_left_out_in_every_form(tmp_path: Path) -
         assert found.labels.tolist() == sorted([0, 1, 2] * SHOTS)
 
 
-def test_a_broken_image_is_named_or_skipped_in_every_form(tmp_path: Path) -> None:
+def test_a_broken_image_is_named_or_skipped_in_every_layout(tmp_path: Path) -> None:
     faces = encoded_faces()
     faces[5] = faces[5]._replace(content=faces[5].content[:50])
     for root, place in (
@@ -158,7 +156,7 @@ def test_a_broken_image_is_named_or_skipped_in_every_form(tmp_path: Path) -> Non
         assert found.counts["images"] == PEOPLE * SHOTS - 1
 
 
-def test_two_forms_in_one_folder_are_named(tmp_path: Path) -> None:
+def test_two_files_in_one_folder_are_named(tmp_path: Path) -> None:
     for name in ("one.rec", "other.tsv"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(DataError, match=r"one.rec, other.tsv.*data.root="):
@@ -182,7 +180,7 @@ def test_a_tar_is_to_be_unpacked(tmp_path: Path) -> None:
 
 
 def test_names_of_all_kinds(tmp_path: Path) -> None:
-    """Spaces, other letters, upper-case suffixes, links."""
+    """Spaces, non-ASCII letters, upper-case suffixes, links."""
     faces = encoded_faces()
     root = write_folders(tmp_path / "Ünï cödé", [face._replace(file=face.file.upper()) for face in faces])
     (tmp_path / "link").symlink_to(root)
@@ -209,7 +207,7 @@ def dotted(folder: Path) -> tuple[list[Face], dict[str, np.ndarray]]:
 
 
 def centres(image: np.ndarray, near: np.ndarray, reach: int) -> np.ndarray:
-    """Centres of mass of what is bright about each point."""
+    """Centres of mass of the bright pixels around each point."""
     down, across = np.mgrid[: image.shape[0], : image.shape[1]]
     found = []
     for x, y in near:
@@ -219,8 +217,8 @@ def centres(image: np.ndarray, near: np.ndarray, reach: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", ["folders", "records"])
-def test_landmarks_of_a_list_come_to_the_template_in_every_form(tmp_path: Path, form: str) -> None:
-    """The names have spaces, the list is one of Windows with a byte-order mark and blank lines."""
+def test_landmarks_are_moved_to_the_template_in_every_layout(tmp_path: Path, form: str) -> None:
+    """With spaces in names, and a file from Windows with a byte-order mark and blank lines."""
     faces, points = dotted(tmp_path)
     root = {"folders": write_folders, "records": write_records}[form](tmp_path / form, faces)
     lines = [f"{name} {' '.join(map(str, at.ravel()))}" for name, at in points.items()]
@@ -235,7 +233,7 @@ def test_landmarks_of_a_list_come_to_the_template_in_every_form(tmp_path: Path, 
         read(root, size=112, alignment="similarity", landmarks="five.txt")
 
 
-def test_boxes_of_a_list_are_cut_with_their_margin(tmp_path: Path) -> None:
+def test_boxes_are_cropped_with_their_margin(tmp_path: Path) -> None:
     faces, _ = dotted(tmp_path)
     root = write_folders(tmp_path / "faces", faces)
     names = [f"{face.identity}/{face.file}" for face in faces]
@@ -252,7 +250,7 @@ def test_boxes_of_a_list_are_cut_with_their_margin(tmp_path: Path) -> None:
     assert identities[0] != identities[1]
 
 
-def test_the_whole_image_is_black_where_it_is_no_square(tmp_path: Path) -> None:
+def test_the_whole_image_is_padded_with_black(tmp_path: Path) -> None:
     faces, _ = dotted(tmp_path)
     found = read(write_folders(tmp_path / "faces", faces), size=60, alignment="none")
     np.testing.assert_array_equal(found.images[0][10:50], np.asarray(decode_photo(faces[0].content, "")))
@@ -260,7 +258,7 @@ def test_the_whole_image_is_black_where_it_is_no_square(tmp_path: Path) -> None:
     assert not found.images[0][50:].any()
 
 
-def test_an_alignment_says_which_list_it_takes(tmp_path: Path) -> None:
+def test_an_alignment_names_the_file_that_it_needs(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "faces", encoded_faces())
     for alignment, key in (("similarity", "landmarks"), ("box", "boxes")):
         with pytest.raises(DataError, match=rf"data.alignment={alignment} needs data.{key}=FILE"):

@@ -23,9 +23,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn
 
+from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, write_aside
 
@@ -35,7 +35,6 @@ _COLUMNS = 7
 _ROW = np.dtype([("start", "<i8"), ("length", "<i4"), ("label", "<i4"), ("name", f"S{MAX_NAME}")])
 _PACK = struct.Struct(f"<qii{MAX_NAME}s")  # a row of the index
 _BOM = b"\xef\xbb\xbf"
-_BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 _MEND = "Is it FaceImageCroppedWithAlignment.tsv, unpacked and complete? If so, get it again"
 
 
@@ -49,8 +48,7 @@ class Base64Tsv:
         labels: int64 [N], of identities.
         names: ASCII [N], mapped: ``MID/rank-FaceID`` as in ``m.0107_f/1-FaceId-0``, the names of unpacked JPEGs.
 
-    Raises:
-        DataError: names the file, the line from 1 and its first byte, and what is wrong.
+    Raises ``DataError`` with the file, the line from 1 and its first byte, and what is wrong.
     """
 
     def __init__(self, path: Path, cache_dir: Path) -> None:
@@ -81,11 +79,7 @@ class Base64Tsv:
         return type(self), (self.path, self.cache_dir)
 
     def image(self, number: int) -> bytes:
-        """The encoded image of a line.
-
-        Raises:
-            DataError: it is not base64, or the file was cut off. Names the file, the line and the byte of the image.
-        """
+        """The encoded image of a line. Raises ``DataError``, with its byte, if it is not base64, or was cut off."""
         start, length = int(self._rows["start"][number]), int(self._rows["length"][number])
         try:
             text = os.pread(self._file, length, start)
@@ -133,10 +127,7 @@ def _write_header(file: BinaryIO, count: int) -> int:
 def _samples(path: Path, size: int) -> Iterator[tuple[int, int, bytes, bytes]]:
     """Start and length of the FaceData, MID and name of every line."""
     blank = ""
-    with (
-        path.open("rb", buffering=2**20) as file,
-        Progress(*_BAR, console=Console(stderr=True), transient=True) as progress,
-    ):
+    with path.open("rb", buffering=2**20) as file, progress_bar(DownloadColumn()) as progress:
         bar = progress.add_task(f"reading through {path.name}", total=size)
         offset = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
         file.seek(offset)

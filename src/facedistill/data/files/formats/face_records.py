@@ -34,8 +34,7 @@ class FaceRecords:
         labels: int64 [N], as in the file.
         names: ``identity/file``, from the ``.lst`` of the same name beside the file; None without one.
 
-    Raises:
-        DataError: header, identities, images and names contradict each other.
+    Raises ``DataError`` if header, identities, images and names contradict each other.
     """
 
     keys: NDArray[np.int64]
@@ -68,11 +67,7 @@ class FaceRecords:
         return len(self.keys)
 
     def image(self, number: int) -> bytes:
-        """The bytes of an image file (as a rule JPEG).
-
-        Raises:
-            DataError: the record is damaged, or its label is not that of its identity.
-        """
+        """An image file, as a rule JPEG. Raises ``DataError`` if the record is damaged, or of another identity."""
         record = self.records.read_at(int(self._positions[number]))
         label = record.labels[0].item()
         if label != self.labels[number] or not record.content:

@@ -138,8 +138,7 @@ class RecordFile:
             [N] with the fields ``labels`` float32 [2], the first two (if there is one, the second is arbitrary), their
             ``count``, and the ``size`` of the content in bytes.
 
-        Raises:
-            DataError: one is missing or damaged. Names the key or the byte.
+        Raises ``DataError``, with the key or the byte, if one is missing or damaged.
         """
         offsets = self.offsets[self.positions_of(keys)]
         heads = np.empty(len(offsets), _HEADS)

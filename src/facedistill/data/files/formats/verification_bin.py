@@ -40,8 +40,7 @@ class VerificationPairs(NamedTuple):
 def read_verification_bin(path: Path) -> VerificationPairs:
     """The pairs of a file. Nothing in it is executed; the worst file takes seconds and less than 1 GB.
 
-    Raises:
-        DataError: names the file, the byte or the image, and what is wrong.
+    Raises ``DataError`` with the file, the byte or the image, and what is wrong.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

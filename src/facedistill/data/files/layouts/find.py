@@ -18,8 +18,7 @@ _LAYOUTS = {".rec": RecordIOLayout, ".tsv": TsvLayout}
 def find_layout(root: str, faults: Faults) -> Layout:
     """The images of ``data.root``: a .rec or .tsv file, a folder that holds one, or a folder of folders.
 
-    Raises:
-        DataError: it is none of these, or holds several files.
+    Raises ``DataError`` if it is none of these, or holds several files.
     """
     path = Path(root).expanduser()
     if path.is_file() and path.suffix.lower() in _LAYOUTS:
