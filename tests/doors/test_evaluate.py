@@ -20,12 +20,14 @@ from facedistill.data.faces import Pairs
 from facedistill.data.loading.datamodule import pair_batches
 from facedistill.data.sources.lfw import Lfw
 from facedistill.data.sources.source import build_source
-from facedistill.data.sources.verification_set import VerificationSet
-from facedistill.evaluate import embeddings, evaluate_protocol, main, pair_similarity, protocol_source
+from facedistill.data.sources.verification_set import VerificationSet, protocol_source
+from facedistill.evaluate import main
+from facedistill.evaluation.scoring import embeddings, pair_similarity, protocol_scores
 from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights, save_weights
-from facedistill.runs.plan import ensure, plan
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
 
@@ -63,20 +65,20 @@ def test_a_run_scores_again_what_it_recorded(
 ) -> None:
     assert main([f"run={runs[name].directory}"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(runs[name].record["metrics"]) > 1
+    assert len(lines) == len(runs[name].record.metrics) > 1
     for line in lines:
         found, recorded = re.split(r" +recorded +", line.split(maxsplit=1)[1])
         assert found.strip() == recorded.strip(), line
 
 
 def test_the_records_hold_the_metrics_of_their_tasks(runs: dict[str, Run]) -> None:
-    metrics = {name: set(run.record["metrics"]) for name, run in runs.items()}
+    metrics = {name: set(run.record.metrics) for name, run in runs.items()}
     verification = {"pairs", "pairs_auc", "pairs_eer", "pairs_se", *(f"tar_at_far_1e-{k}" for k in (1, 2, 3, 4))}
     assert metrics["classify"] == {"top1", "test_samples"} | verification
     assert metrics["verify"] == {"top1", "rank5", "rank10", "map", "unmatched", "test_samples"} | verification
     assert {"nrmse", "nrmse_left_eye", "auc_8", "failure_10", "test_samples"} <= metrics["align"]
     assert not metrics["align"] & verification
-    assert runs["verify"].record["metrics"]["tar_at_far_1e-4"] is None  # 20 negative pairs
+    assert runs["verify"].record.metrics["tar_at_far_1e-4"] is None  # 20 negative pairs
 
 
 def test_every_task_leaves_its_pictures(runs: dict[str, Run]) -> None:
@@ -105,7 +107,7 @@ def test_a_protocol_scores_the_pairs_of_a_run_as_its_record_has_them(
     assert main([*words, f"run={run.directory}"]) == 0
     said = capsys.readouterr().out
     (pairs,) = re.findall(r"^  pairs +(\S+)$", said, re.MULTILINE)
-    assert float(pairs) == pytest.approx(run.record["metrics"]["pairs"], abs=1e-3)
+    assert float(pairs) == pytest.approx(run.record.metrics["pairs"], abs=1e-3)
     assert "40 pairs" in said
     assert "not enough pairs" in said
 
@@ -140,7 +142,7 @@ def test_pairs_of_people_who_were_trained_on_are_scored_apart(monkeypatch: pytes
     marked = Pairs(pairs.images, pairs.left, pairs.right, pairs.same, pairs.fold, seen)
     monkeypatch.setattr(type(source), "protocol", lambda *_: marked)
     backbone = build_network(config.model, rate=1).backbone
-    scores = evaluate_protocol(config, backbone, "none", {"someone"})
+    scores = protocol_scores(config, backbone, "none", {"someone"})
     assert list(scores) == ["40 pairs", "30 pairs of people who were not trained on"]
     similarity = protocol("none", backbone.eval())
     for title, kept in zip(scores, (seen | ~seen, ~seen), strict=True):
@@ -175,7 +177,11 @@ def test_any_timm_network_with_a_file_of_weights_is_scored(tmp_path: Path, capsy
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_it_refuses(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_it_refuses(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"fc.weight": torch.zeros(1)}, "w.pt")
     assert main(words) == 2
     assert said in capsys.readouterr().err
 
@@ -210,13 +216,13 @@ def test_a_verification_set_scores_as_the_pairs_it_was_made_of(tmp_path: Path, f
     config = compose_config(TINY)
     backbone = build_network(config.model, rate=1).backbone.eval()
     node = {
-        "_target_": "facedistill.data.sources.verification_set.VerificationSet",
+        "type": "verification_set",
         "name": "cfp_fp",
         "gives": [],
         "root": str(write_bin(tmp_path / "cfp_fp.bin")),
     }
-    scores = evaluate_protocol(replace(config, data=node), backbone, flip, {"person-00000"})
-    assert scores == evaluate_protocol(config, backbone, flip, set())
+    scores = protocol_scores(replace(config, data=node), backbone, flip, {"person-00000"})
+    assert scores == protocol_scores(config, backbone, flip, set())
     pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
     assert scores == {"40 pairs": verification_metrics(protocol(flip, backbone), pairs.same, pairs.fold)}
 
@@ -240,7 +246,7 @@ def test_the_command_takes_a_bin_file_or_its_folder(
     said = capsys.readouterr().out
     assert said.startswith(f"{name}: aligned as in {bin_file}, 24 px, crop 20, flip=none\n40 pairs\n")
     (pairs,) = re.findall(r"^  pairs +(\S+)$", said, re.MULTILINE)
-    assert float(pairs) == pytest.approx(run.record["metrics"]["pairs"], abs=1e-3)
+    assert float(pairs) == pytest.approx(run.record.metrics["pairs"], abs=1e-3)
 
 
 def test_the_images_of_lfw_come_before_a_bin_file_beside_them(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from filelock import FileLock
 
 from facedistill.models.weights import read_weights
 from facedistill.runs.plan import plan
-from facedistill.runs.run import Run, all_records
+from facedistill.runs.record import all_records
+from facedistill.runs.run import Run
 
 TINY = [
     *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
@@ -74,9 +75,9 @@ def outcome(runs: Path) -> dict[str, tuple[Any, ...]]:
     """What every complete run found: metrics, history without its clock, weights."""
     found = {}
     for record in all_records(runs):
-        history = [{name: value for name, value in row.items() if name not in TIMED} for row in record["history"]]
-        weights = read_weights(runs / record["name"] / "weights.safetensors").tensors
-        found[record["name"]] = (record["metrics"], history, weights)
+        history = [{name: value for name, value in row.items() if name not in TIMED} for row in record.history]
+        weights = read_weights(runs / record.name / "weights.safetensors").tensors
+        found[record.name] = (record.metrics, history, weights)
     return found
 
 
@@ -281,4 +282,4 @@ def test_the_record_of_every_cell_is_that_of_its_plan(undisturbed: Path) -> None
     words = [*TINY, f"runs_dir={undisturbed}", "rate=8", "init=full", "target=soft"]
     run = plan(words)
     assert isinstance(run, Run)
-    assert run.record["recipe"] == run.recipe
+    assert run.record.recipe == run.recipe

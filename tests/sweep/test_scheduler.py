@@ -1,4 +1,4 @@
-"""Which run a sweep makes when, what it does about those that fail or are made elsewhere, and where its jobs run."""
+"""Which run a sweep trains when, what it does about those that fail or run elsewhere, and where its jobs run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from filelock import FileLock
 from conftest import Planner
 from facedistill.errors import ConfigError
 from facedistill.runs.run import Run
-from facedistill.sweep import scheduler as sweep
+from facedistill.sweep import scheduler
 from facedistill.sweep.jobs import BUSY, available_gpus
 from facedistill.sweep.progress_table import Forecast, ProgressTable, progress_of
 from facedistill.sweep.scheduler import Sweep, run_all
+from made_records import complete
 
 METRICS = {"top1": 1.0, "nrmse": 1.0}
 
 
 class FakeJob:
-    """Takes a few looks, then completes its run, or ends as ``fates`` says."""
+    """Is polled a few times, then completes its run, or ends as ``fates`` says."""
 
-    made: list[str]
+    trained: list[str]
     at_once: list[int]
     working: list[FakeJob]
     fates: dict[str, int]
@@ -34,26 +35,26 @@ class FakeJob:
     def __init__(self, run: Run, gpus: list[str]) -> None:
         for parent in run.parents.values():
             assert parent.is_complete
-        self.run, self.gpus, self._looks = run, gpus, 3
+        self.run, self.gpus, self._polls = run, gpus, 3
         self.started = time.monotonic()
         self._fate: int | None = None
         run.directory.mkdir(parents=True, exist_ok=True)
-        self.made.append(run.name)
+        self.trained.append(run.name)
         self.working.append(self)
         self.at_once.append(len(self.working))
         assert len({gpu for job in self.working for gpu in job.gpus}) == sum(len(job.gpus) for job in self.working)
 
     @property
     def status(self) -> int | None:
-        self._looks -= 1
-        if self._looks > 0:
+        self._polls -= 1
+        if self._polls > 0:
             return None
         if self in self.working:
             self.working.remove(self)
         if self._fate is None:
             self._fate = self.fates.pop(self.run.name, 0)
             if self._fate == 0:
-                self.run.complete({"metrics": METRICS})
+                complete(self.run, metrics=METRICS)
         return self._fate
 
     def last_lines(self) -> list[str]:
@@ -68,10 +69,10 @@ class FakeJob:
 
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeJob.made, FakeJob.at_once, FakeJob.working, FakeJob.fates, FakeJob.stopped = [], [], [], {}, []
-    monkeypatch.setattr(sweep, "Job", FakeJob)
-    monkeypatch.setattr(sweep, "LOOK_EVERY", 0.001)
-    monkeypatch.setattr(sweep, "ELSEWHERE_EVERY", 0.02)
+    FakeJob.trained, FakeJob.at_once, FakeJob.working, FakeJob.fates, FakeJob.stopped = [], [], [], {}, []
+    monkeypatch.setattr(scheduler, "Job", FakeJob)
+    monkeypatch.setattr(scheduler, "POLL_EVERY", 0.001)
+    monkeypatch.setattr(scheduler, "POLL_OTHERS_EVERY", 0.02)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -94,22 +95,22 @@ def names(runs: list[Run]) -> set[str]:
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 5])
-def test_everything_is_made_once_ancestors_first_and_so_many_at_a_time(cells: list[Run], n_jobs: int) -> None:
+def test_everything_is_trained_once_ancestors_first_and_n_jobs_at_a_time(cells: list[Run], n_jobs: int) -> None:
     assert run_all(cells, n_jobs) == {}
-    assert sorted(FakeJob.made) == sorted(set(FakeJob.made))
-    assert len(FakeJob.made) == 6
+    assert sorted(FakeJob.trained) == sorted(set(FakeJob.trained))
+    assert len(FakeJob.trained) == 6
     assert all(cell.is_complete for cell in cells)
     assert max(FakeJob.at_once) == min(n_jobs, 3)  # teacher, W_S0 and rate 2 stand on nothing
-    FakeJob.made.clear()
+    FakeJob.trained.clear()
     assert run_all(cells, n_jobs) == {}
-    assert FakeJob.made == []
+    assert FakeJob.trained == []
 
 
 def test_what_is_complete_brings_no_ancestors(cells: list[Run]) -> None:
     cells[0].directory.mkdir(parents=True)
-    cells[0].complete({"metrics": METRICS})
+    complete(cells[0], metrics=METRICS)
     run_all(cells[:1], 1)
-    assert FakeJob.made == []
+    assert FakeJob.trained == []
 
 
 def test_a_failure_stops_only_what_stands_on_it(cells: list[Run]) -> None:
@@ -118,7 +119,7 @@ def test_a_failure_stops_only_what_stands_on_it(cells: list[Run]) -> None:
     failed = run_all(cells, 2)
     assert failed[teacher.name] == ["one", "two"]
     assert names(cells) - failed.keys() == names([cells[1], cells[3]])
-    assert failed[cells[2].name] == [f"not made: it stands on {teacher.name}"]
+    assert failed[cells[2].name] == [f"not trained: it stands on {teacher.name}"]
     assert cells[1].is_complete
     assert cells[3].is_complete
     assert run_all(cells, 2) == {}  # the same command goes on
@@ -128,10 +129,10 @@ def test_a_failure_stops_only_what_stands_on_it(cells: list[Run]) -> None:
 def test_a_run_that_another_process_took_first_is_tried_again(cells: list[Run]) -> None:
     FakeJob.fates = {cells[3].name: BUSY}
     assert run_all(cells[3:], 1) == {}
-    assert FakeJob.made == [cells[3].name] * 2
+    assert FakeJob.trained == [cells[3].name] * 2
 
 
-def test_what_is_made_elsewhere_is_waited_for_or_taken_over(cells: list[Run]) -> None:
+def test_what_another_process_trains_is_waited_for_or_taken_over(cells: list[Run]) -> None:
     teacher, alone = cells[2].parents["teacher"], cells[3]
     assert isinstance(teacher, Run)
     locks = []
@@ -141,7 +142,7 @@ def test_what_is_made_elsewhere_is_waited_for_or_taken_over(cells: list[Run]) ->
         locks[-1].acquire()
 
     def other_process() -> None:
-        teacher.complete({"metrics": METRICS})
+        complete(teacher, metrics=METRICS)
         for lock in locks:  # it completed the teacher, and dies over the other
             lock.release()
 
@@ -149,7 +150,7 @@ def test_what_is_made_elsewhere_is_waited_for_or_taken_over(cells: list[Run]) ->
     timer.start()
     assert run_all(cells[2:], 2) == {}
     timer.join()
-    assert sorted(FakeJob.made) == sorted([cells[2].name, alone.name])
+    assert sorted(FakeJob.trained) == sorted([cells[2].name, alone.name])
 
 
 def test_jobs_get_gpus_of_their_own(cells: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,8 +187,8 @@ def test_whatever_ends_a_sweep_ends_its_jobs(cells: list[Run], monkeypatch: pyte
     monkeypatch.setattr(ProgressTable, "show", stopped)
     with pytest.raises(SystemExit):
         run_all(cells, 2)
-    assert FakeJob.stopped == FakeJob.made
-    assert len(FakeJob.made) == 2
+    assert FakeJob.stopped == FakeJob.trained
+    assert len(FakeJob.trained) == 2
 
 
 def test_the_table_says_how_far_a_run_is(cells: list[Run]) -> None:
@@ -202,12 +203,12 @@ def test_the_table_says_how_far_a_run_is(cells: list[Run]) -> None:
     job = FakeJob(run, ["1"])
     waiting = [one for one in queue.to_come if one is not run]
     table = ProgressTable(cells, queue.runs).table([job], waiting, {waiting[0].name}, 0)  # type: ignore[list-item]
-    told = [list(column.cells) for column in table.columns]
-    assert told[0][:2] == [run.title, waiting[0].title]
-    assert told[1][:3] == ["made here, GPU 1", "made elsewhere", "to come"]
-    assert told[2][0] == f"2/{epochs}"
-    assert told[3][0] == "top1 12.50"
-    assert table.caption == "0 of 6 runs complete · 1 being made · 1 by other processes · 4 to come"
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[0][:2] == [run.title, waiting[0].title]
+    assert columns[1][:3] == ["running here, GPU 1", "running elsewhere", "to come"]
+    assert columns[2][0] == f"2/{epochs}"
+    assert columns[3][0] == "top1 12.50"
+    assert table.caption == "0 of 6 runs complete · 1 running · 1 by other processes · 4 to come"
 
 
 class Working(NamedTuple):
@@ -215,15 +216,15 @@ class Working(NamedTuple):
     started: float
 
 
-def test_the_time_left_is_foretold_by_runs_of_the_same_kind(cells: list[Run]) -> None:
+def test_the_time_left_is_forecast_by_runs_of_the_same_kind(cells: list[Run]) -> None:
     small = cells[0]
     large = next(run for run in cells if run.config.rate != small.config.rate)
     forecast = Forecast()
     assert forecast.left([], cells) is None
-    forecast.made(small, 10.0)
-    forecast.made(small, 20.0)
+    forecast.add(small, 10.0)
+    forecast.add(small, 20.0)
     assert forecast.left([], [small, large]) == pytest.approx(15 + 15)  # of its kind nothing is known
-    forecast.made(large, 100.0)
+    forecast.add(large, 100.0)
     assert forecast.left([], [small, large, large]) == pytest.approx(15 + 200)
     now = time.monotonic()
     jobs = [Working(large, now - 40), Working(small, now - 60)]
@@ -231,14 +232,14 @@ def test_the_time_left_is_foretold_by_runs_of_the_same_kind(cells: list[Run]) ->
 
 
 def test_lines_of_a_log_say_how_far_a_sweep_is(cells: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
-    table_of_progress = ProgressTable(cells, Sweep.of(cells).runs)
+    progress = ProgressTable(cells, Sweep.of(cells).runs)
     run = cells[3]
     run.directory.mkdir(parents=True)
-    run.complete({"metrics": METRICS})
-    table_of_progress.ended(run)
-    table_of_progress.ended(run, 10.0)
-    table_of_progress.show([], cells[:2], set(), 0)
-    table_of_progress.ended(run, 10.0)
+    complete(run, metrics=METRICS)
+    progress.ended(run)
+    progress.ended(run, 10.0)
+    progress.show([], cells[:2], set(), 0)
+    progress.ended(run, 10.0)
     plain, first, second = capsys.readouterr().out.splitlines()
     assert plain.endswith("top1 1.00")
     assert first.endswith("top1 1.00 (2 of 6 runs)")

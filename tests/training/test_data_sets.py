@@ -16,7 +16,8 @@ from facedistill.data.__main__ import main as doctor
 from facedistill.data.files.photos import decode_photo
 from facedistill.evaluate import main as evaluate
 from facedistill.models.weights import read_weights
-from facedistill.runs.plan import ensure, plan
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
 from writers import Face, encoded_faces, write_folders, write_records, write_tsv
@@ -44,8 +45,8 @@ def made(folder: Path, *words: str) -> Run:
 
 def said(run: Run) -> tuple[Any, ...]:
     """Everything that a run found, but the clock."""
-    history = [{name: value for name, value in row.items() if name not in TIMED} for row in run.record["history"]]
-    return run.record["metrics"], history
+    history = [{name: value for name, value in row.items() if name not in TIMED} for row in run.record.history]
+    return run.record.metrics, history
 
 
 FORMS: dict[str, tuple[str, Callable[[Path, list[Face]], Path]]] = {
@@ -71,8 +72,8 @@ def test_every_form_trains_to_the_same_bits(tmp_path: Path, faces: list[Face], r
     assert said(run) == said(reference)
     ours, theirs = (read_weights(one.weights).tensors for one in (run, reference))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert run.record["data"]["images"] == len(faces)
-    assert run.record["recipe"]["data"]["alignment"] == ["centre"]
+    assert run.record.data["images"] == len(faces)
+    assert run.record.recipe["data"]["alignment"] == ["centre"]
 
 
 def test_the_packed_form_trains_to_the_same_bits(
@@ -120,8 +121,8 @@ def test_celeba_trains_from_each_of_its_forms(tmp_path: Path, form: str, task: s
     (root / names["where"] / names["points"]).write_text("\n".join([*opening, *rows]) + "\n")
     (root / names["where"] / "identity_CelebA.txt").write_text("\r\n".join(people) + "\r\n\r\n")
     run = made(tmp_path, "data=celeba", f"data.root={root}", f"task={task}")
-    assert run.record["data"]["images"] == len(rendered)
-    assert np.isfinite(run.record["metrics"][run.config.task.metric])
+    assert run.record.data["images"] == len(rendered)
+    assert np.isfinite(run.record.metrics[run.config.task.metric])
 
 
 def test_lfw_trains_from_its_tree_and_scores_on_its_bin(
@@ -140,7 +141,7 @@ def test_lfw_trains_from_its_tree_and_scores_on_its_bin(
         lines += [f"{one}\t{fold + 1}\t{fold + 2}", f"{one}\t{fold + 1}\t{other}\t{fold + 1}"]
     (root / "pairs.txt").write_text("10\t1\n" + "\n".join(lines) + "\n")
     run = made(tmp_path, "data=lfw", f"data.root={root}", "data.alignment=centre")
-    assert run.record["data"]["pairs"] == 20
+    assert run.record.data["pairs"] == 20
     content = {(face.identity, i): face.content for i, face in enumerate(faces)}
     images = list(content.values())[:40]
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps((images, [True, False] * 10)))

@@ -25,14 +25,16 @@ from facedistill.data.loading.samplers import IdentityBatches, TrainBatches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import ConfigError, DataError, RunError
-from facedistill.evaluate import device_for, evaluate_run
+from facedistill.evaluate import evaluate_run
+from facedistill.evaluation.scoring import device_for
 from facedistill.models.weights import read_weights
 from facedistill.runs.plan import plan
-from facedistill.runs.run import Run, all_records
+from facedistill.runs.record import all_records
+from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE
 from facedistill.system.files import is_held
 from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
-from facedistill.training.fit import build_trainer
+from facedistill.training.trainer import build_trainer
 from facedistill.worker import is_first
 from facedistill.worker import main as worker
 
@@ -172,8 +174,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def found(runs: Path) -> tuple[Any, ...]:
     [record] = all_records(runs)
-    history = [{name: value for name, value in row.items() if name not in TIMED} for row in record["history"]]
-    return record["metrics"], history, read_weights(runs / record["name"] / "weights.safetensors").tensors
+    history = [{name: value for name, value in row.items() if name not in TIMED} for row in record.history]
+    return record.metrics, history, read_weights(runs / record.name / "weights.safetensors").tensors
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +193,8 @@ def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None
     assert isinstance(run, Run)
     assert directory == run.directory
     assert run.is_complete
-    assert run.record["config"]["trainer"]["devices"] == 2
-    assert len(run.record["history"]) == len(run.config.epoch_rates)
+    assert run.record.config["trainer"]["devices"] == 2
+    assert len(run.record.history) == len(run.config.epoch_rates)
     assert {"metrics.csv", "curves.png", "samples.png", "roc.png", "weights.safetensors"} <= {
         p.name for p in directory.iterdir()
     }
@@ -202,9 +204,9 @@ def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None
 def test_equal_weights_have_equal_metrics(made: Path) -> None:
     """Two processes scored the last epoch, one the published weights, another scores them now."""
     [record] = all_records(made)
-    metrics = record["metrics"]
-    assert record["history"][-1]["test/top1"] == np.float32(metrics["top1"])  # Lightning's log is of float32
-    assert evaluate_run(made / record["name"], [f"cache_dir={made.parent}/cache"]) == metrics
+    metrics = record.metrics
+    assert record.history[-1]["test/top1"] == np.float32(metrics["top1"])  # Lightning's log is of float32
+    assert evaluate_run(made / record.name, [f"cache_dir={made.parent}/cache"]) == metrics
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_two_ranks_make_a_bank_together_and_learn_from_it(tmp_path: Path) -> Non
         (folder / "cache").symlink_to(tmp_path / "cache")
         status, said = finish(start(folder / "runs", "target=soft", f"target.views={views}"))
         assert status == 0, said
-        [runs[views]] = [record for record in all_records(folder / "runs") if record["name"].startswith("classify")]
+        [runs[views]] = [record for record in all_records(folder / "runs") if record.name.startswith("classify")]
     banked, live = (runs[views]["history"][0]["train/soft"] for views in ("all", "live"))
     assert banked == pytest.approx(live, rel=1e-3)
     epochs = len(runs["all"]["history"])
@@ -310,7 +312,7 @@ def test_a_sweep_of_two_jobs_of_two_ranks(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stdout
     assert "the loss is not finite" in done.stdout
     [record] = all_records(tmp_path / "runs")
-    assert record["recipe"]["learning_rates"][0] == 0.1
+    assert record.recipe["learning_rates"][0] == 0.1
     assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2
 
 

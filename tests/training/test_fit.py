@@ -20,13 +20,15 @@ from PIL import Image
 from facedistill.data.sources.source import build_source
 from facedistill.errors import RunError, WeightsError
 from facedistill.evaluate import evaluate_run
-from facedistill.models.backbone import resnet
+from facedistill.models.families.resnet import ResNetBackbone
 from facedistill.models.network import Network, build_network
-from facedistill.models.weights import read_weights, save_weights
-from facedistill.runs.plan import ensure, plan
-from facedistill.runs.run import Run, all_records
+from facedistill.models.weights import Reference, read_weights, save_weights
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
+from facedistill.runs.record import all_records
+from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
-from facedistill.training import fit
+from facedistill.training import fit, publish, trainer
 
 TINY = [
     "data.num_identities=4",
@@ -64,7 +66,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def curve(run: Run) -> list[dict[str, float]]:
     """The history without what a clock says."""
     timed = ("seconds", "images_per_second")
-    return [{name: value for name, value in row.items() if name not in timed} for row in run.record["history"]]
+    return [{name: value for name, value in row.items() if name not in timed} for row in run.record.history]
 
 
 def command(*line: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -80,24 +82,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_cell_brings_what_it_stands_on(made: Run) -> None:
-    found = {record["name"]: record for record in all_records(made.directory.parent)}
-    assert sorted(record["role"] for record in found.values()) == ["alone", "student", "teacher"]
-    assert set(found[made.name]["parents"].values()) == found.keys() - {made.name}
+    found = {record.name: record for record in all_records(made.directory.parent)}
+    assert sorted(record.role for record in found.values()) == ["alone", "student", "teacher"]
+    assert set(found[made.name].parents.values()) == found.keys() - {made.name}
 
 
 def test_the_record_holds_what_a_table_asks(made: Run) -> None:
     record = made.record
-    assert record["identity"] == made.identity
-    assert record["data"]["train"] + record["data"]["test"] == record["data"]["images"] == 48
-    assert record["data"]["skipped"] == 0
-    assert len(record["history"]) == 1
-    assert {"train/loss", "train/task", "train/soft", "test/top1", "lr"} <= record["history"][0].keys()
+    assert record.identity == made.identity
+    assert record.data["train"] + record.data["test"] == record.data["images"] == 48
+    assert record.data["skipped"] == 0
+    assert len(record.history) == 1
+    assert {"train/loss", "train/task", "train/soft", "test/top1", "lr"} <= record.history[0].keys()
     network = build_network(made.config.network, 8, 4)
-    assert record["params"] == sum(p.numel() for p in network.backbone.parameters())
-    assert record["weights_bytes"] == made.weights.stat().st_size
-    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert 0 <= record["metrics"]["top1"] <= 100
-    assert record["teacher_score"] == made.parents["teacher"].record["metrics"]["top1"]  # type: ignore[union-attr]
+    assert record.params == sum(p.numel() for p in network.backbone.parameters())
+    assert record.weights_bytes == made.weights.stat().st_size
+    assert record.versions["torch"] == torch.__version__.split("+")[0]
+    assert 0 <= record.metrics["top1"] <= 100
+    assert record.teacher_score == made.parents["teacher"].record.metrics["top1"]  # type: ignore[union-attr]
     assert not made.checkpoint.exists()
     assert {"curves.png", "samples.png", "metrics.csv"} <= {path.name for path in made.directory.iterdir()}
 
@@ -107,15 +109,15 @@ def test_the_record_names_the_processor(made: Run, tmp_path: Path) -> None:
     told.write_text(
         "processor\t: 0\nmodel name\t: Some CPU 3000\nflags\t: a b\nprocessor\t: 1\nmodel name\t: another\n"
     )
-    assert fit.processor(told) == f"Some CPU 3000, {os.cpu_count()} cores"
+    assert publish.processor(told) == f"Some CPU 3000, {os.cpu_count()} cores"
     told.write_text("nothing\n")
     for file in (told, tmp_path / "none"):
-        assert fit.processor(file).partition(",")[0] in (platform.processor(), platform.machine())
-    assert made.record["device"]["name"] == fit.processor() or torch.cuda.is_available()
+        assert publish.processor(file).partition(",")[0] in (platform.processor(), platform.machine())
+    assert made.record.device["name"] == publish.processor() or torch.cuda.is_available()
 
 
 def test_multiply_adds_are_those_of_the_convolutions(made: Run) -> None:
-    backbone = resnet("basic", [1, 1, 1, 1], 16, rate=8)
+    backbone = ResNetBackbone("basic", [1, 1, 1, 1], 16, rate=8)
     macs = 0
 
     def count(layer: torch.nn.Module, _: object, out: torch.Tensor) -> None:
@@ -126,7 +128,7 @@ def test_multiply_adds_are_those_of_the_convolutions(made: Run) -> None:
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(count)
     backbone.eval()(torch.zeros(1, 3, 20, 20))
-    assert made.record["macs"] == macs
+    assert made.record.macs == macs
 
 
 def test_asking_again_trains_nothing_and_changes_nothing(made: Run) -> None:
@@ -145,7 +147,7 @@ def test_the_same_cell_elsewhere_is_bit_equal_and_other_cells_differ(made: Run, 
     assert again.directory != made.directory
     assert same(tensors(again), tensors(made))
     assert curve(again) == curve(made)
-    assert again.record["metrics"] == made.record["metrics"]
+    assert again.record.metrics == made.record.metrics
     others = [make(tmp_path, "rate=8", "init=full", f"target={target}") for target in ("none", "hidden", "logits")]
     others += [
         make(tmp_path, "rate=8", f"init={init}", "target=soft") for init in ("scratch", "scratch_whole", "fitnet")
@@ -200,7 +202,7 @@ def test_hints_for_people_who_write_training_loops_are_not_shown(
     """Where there is a Slurm, Lightning would say to prepend srun; here cells are submitted by the launcher."""
     (tmp_path / "srun").touch(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    fit.build_trainer(plan(words(tmp_path / "runs", "target=none")), [], "")
+    trainer.build_trainer(plan(words(tmp_path / "runs", "target=none")), [], "")
     assert [str(warning.message) for warning in recwarn] == []
 
 
@@ -219,17 +221,17 @@ def test_a_run_keeps_what_its_score_is_the_mean_of(tmp_path: Path) -> None:
         run = make(tmp_path, f"task={task}", "rate=8", "init=scratch", "target=none")
         kept = SampleScores.read(run.directory)
         assert kept is not None
-        assert len(kept.score) == run.record["data"]["test"]
-        assert kept.score.mean(dtype=float) == pytest.approx(run.record["metrics"][metric], rel=1e-6)
+        assert len(kept.score) == run.record.data["test"]
+        assert kept.score.mean(dtype=float) == pytest.approx(run.record.metrics[metric], rel=1e-6)
         assert len(kept.same) == (0 if task == "align" else 20)
-        assert run.record["latency_ms"] > 0
+        assert run.record.latency_ms > 0
 
 
 def test_evaluate_gives_the_recorded_numbers(made: Run) -> None:
-    assert evaluate_run(made.directory, []) == pytest.approx(made.record["metrics"])
+    assert evaluate_run(made.directory, []) == pytest.approx(made.record.metrics)
     done = command("facedistill.evaluate", f"run={made.directory}")
     assert done.returncode == 0, done.stderr
-    shown = f"{made.record['metrics']['top1']:.3f}"
+    shown = f"{made.record.metrics['top1']:.3f}"
     assert done.stdout.count(shown) >= 2
 
 
@@ -250,7 +252,7 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path)
     ensure(cut, fit.train_run)
     assert same(tensors(cut), tensors(whole))
     assert curve(cut) == curve(whole)
-    assert cut.record["metrics"] == whole.record["metrics"]
+    assert cut.record.metrics == whole.record.metrics
     assert (cut.directory / "metrics.csv").read_text().count("\n") == 17
 
 
@@ -258,7 +260,7 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
     tmp_path: Path, made: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "save_weights", _no_room_for_a_student)
+        patch.setattr(publish, "save_weights", _no_room_for_a_student)
         with pytest.raises(RunError, match="No space left"):
             make(tmp_path, "rate=8", "init=scratch", "target=hidden")
     run = plan(words(tmp_path, "rate=8", "init=scratch", "target=hidden"))
@@ -273,10 +275,10 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
     assert same(tensors(run), tensors(make(tmp_path / "other", "rate=8", "init=scratch", "target=hidden")))
 
 
-def _no_room_for_a_student(path: Path, network: Network, about: dict[str, object]) -> None:
+def _no_room_for_a_student(path: Path, network: Network, about: dict[str, object], reference: Reference) -> None:
     if about["rate"] != 1:
         raise OSError(28, "No space left on device")
-    save_weights(path, network, about)
+    save_weights(path, network, about, reference)
 
 
 def test_a_file_that_can_not_grow_leaves_no_half_record(tmp_path: Path) -> None:
@@ -324,8 +326,8 @@ def test_fitnet_starts_from_shallow_layers_only(tmp_path: Path) -> None:
     stages = {name.split(".")[2] for name in moved if name.startswith("backbone.net.")}
     assert stages == {"conv1", "bn1", "layer1", "layer2"}
     assert not [name for name in moved if name.startswith("classifier.")]
-    errors = [row["test/hint_error"] for row in run.parents["init"].record["history"]]  # type: ignore[union-attr]
-    assert run.parents["init"].record["metrics"]["hint_error"] == errors[-1]  # type: ignore[union-attr]
+    errors = [row["test/hint_error"] for row in run.parents["init"].record.history]  # type: ignore[union-attr]
+    assert run.parents["init"].record.metrics["hint_error"] == errors[-1]  # type: ignore[union-attr]
 
 
 def test_a_published_teacher_teaches_elsewhere_just_the_same(made: Run, tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_a_published_teacher_teaches_elsewhere_just_the_same(made: Run, tmp_path
 
 
 def test_a_teacher_that_is_worse_than_its_file_says_is_refused(made: Run, tmp_path: Path) -> None:
-    weights, about = read_weights(made.parents["teacher"].weights)
+    weights, about, _ = read_weights(made.parents["teacher"].weights)
     network = build_network(made.config.teacher.model, 1, 4)
     network.load_state_dict(weights)
     with torch.no_grad():
@@ -349,14 +351,14 @@ def test_a_teacher_that_is_worse_than_its_file_says_is_refused(made: Run, tmp_pa
 
 
 def test_pretraining_starts_from_a_recognizer_without_its_classifier(made: Run, tmp_path: Path) -> None:
-    network = Network(resnet("basic", [1, 1, 1, 1], 16), num_identities=99)
+    network = Network(ResNetBackbone("basic", [1, 1, 1, 1], 16), num_identities=99)
     save_weights(tmp_path / "recognizer.safetensors", network, {})
     run = plan(words(tmp_path, "task=teacher", f"teacher.backbone={tmp_path / 'recognizer.safetensors'}"))
     started = build_network(run.config.network, 1, 4)
     fit.initialize(started, run)
     assert same(dict(started.backbone.state_dict()), dict(network.backbone.state_dict()))
     ensure(run, fit.train_run)
-    assert run.record["history"][0]["lr"] == run.config.task.learning_rates.initialized[0]
+    assert run.record.history[0]["lr"] == run.config.task.learning_rates.initialized[0]
 
 
 @pytest.fixture
@@ -377,9 +379,9 @@ def test_peoples_own_folders_train_and_count_what_was_skipped(folders: Path, tmp
     mine = [word for word in words(tmp_path / "runs") if not word.startswith("data.")]
     run = plan([*mine, *own, "rate=4", "init=full", "target=soft"])
     ensure(run, fit.train_run)
-    assert run.record["data"]["skipped"] == 2
-    assert run.record["data"]["identities"] == 4
-    assert "pairs" not in run.record["metrics"]
+    assert run.record.data["skipped"] == 2
+    assert run.record.data["identities"] == 4
+    assert "pairs" not in run.record.metrics
 
 
 def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
@@ -427,7 +429,7 @@ def test_a_plan_is_printed_and_makes_nothing(tmp_path: Path) -> None:
         "hint",
         "teacher",
     ]
-    assert done.stdout.count("to be made") == 4
+    assert done.stdout.count("to be trained") == 4
     assert not list((tmp_path / "runs").glob("*"))
 
 
@@ -472,5 +474,5 @@ def test_two_processes_make_a_shared_ancestor_once(tmp_path: Path) -> None:
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     records = all_records(tmp_path)
-    assert sorted(record["role"] for record in records) == ["student", "student", "teacher"]
-    assert json.dumps(records[0]["parents"]) == json.dumps(records[1]["parents"])
+    assert sorted(record.role for record in records) == ["student", "student", "teacher"]
+    assert json.dumps(records[0].parents) == json.dumps(records[1].parents)

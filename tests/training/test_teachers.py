@@ -1,0 +1,197 @@
+"""The teachers of a run: they show their score before they teach, and are addressed by role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.distill.teacher import NetworkTeacher
+from facedistill.errors import ConfigError, WeightsError
+from facedistill.evaluation.scoring import Probe
+from facedistill.models.network import build_network
+from facedistill.models.weights import read_weights, save_weights
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import check_tree, plan
+from facedistill.runs.run import Run
+from facedistill.training import fit
+from facedistill.training.teachers import check_probe, load_teachers
+
+TINY = ["image.resize=24", "image.crop=16", "model.width=8", "teacher.model.width=16", "task.batch_size=8", "rate=2"]
+RUN = [
+    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
+    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
+    *("logger=csv", "trainer.progress=false", "rate=8"),
+]
+Compose = Callable[..., Config]
+
+
+def teacher_that_says(compose: Compose, about: dict[str, Any], identities: int = 4) -> NetworkTeacher:
+    return NetworkTeacher(build_network(compose(*TINY).teacher.model, 1, identities), about)
+
+
+def top1(correct: int, samples: int = 400) -> Probe:
+    return Probe("top1", 100 * correct / samples, samples, higher_is_better=True)
+
+
+def test_a_score_that_was_recorded_has_to_be_met(compose: Compose) -> None:
+    teacher, path = teacher_that_says(compose, {"probe": top1(300)._asdict()}), Path("w.safetensors")
+    for correct in (300, 301, 400, 298):  # half a percent of the samples may differ on another machine
+        check_probe(teacher, top1(correct), path)
+    for correct in (297, 100, 0):
+        with pytest.raises(WeightsError, match=rf"w\.safetensors has top1 {correct / 4:.2f} on 400.*75\.00 on 400"):
+            check_probe(teacher, top1(correct), path)
+    with pytest.raises(WeightsError, match=r"on 399 .*on 400"):  # other data, even where it scores better
+        check_probe(teacher, top1(399, 399), path)
+
+
+def test_an_error_that_was_recorded_must_not_grow(compose: Compose) -> None:
+    def nrmse(value: float) -> Probe:
+        return Probe("nrmse", value, 400, higher_is_better=False)
+
+    teacher, path = teacher_that_says(compose, {"probe": nrmse(3.0)._asdict()}), Path("w.safetensors")
+    for value in (1.0, 3.0, 3.4):
+        check_probe(teacher, nrmse(value), path)
+    for value in (3.6, 90.0, float("nan")):
+        with pytest.raises(WeightsError, match="nrmse"):
+            check_probe(teacher, nrmse(value), path)
+
+
+def test_a_foreign_teacher_has_to_beat_chance(compose: Compose) -> None:
+    path = Path("foreign.pt")
+    for identities, chance in ((4, 100), (100, 4)):
+        teacher = teacher_that_says(compose, {}, identities)
+        for correct in (0, chance, 2 * chance):
+            with pytest.raises(WeightsError, match=rf"foreign\.pt is right on .*chance among {identities} identities"):
+                check_probe(teacher, top1(correct), path)
+        check_probe(teacher, top1(2 * chance + 1), path)
+
+
+def test_a_perfect_foreign_teacher_of_two_identities_is_accepted(compose: Compose) -> None:
+    check_probe(teacher_that_says(compose, {}, 2), top1(400), Path("foreign.pt"))
+
+
+def trained(folder: Path, *words: str) -> Run:
+    run = plan([*RUN, f"runs_dir={folder}", *words])
+    ensure(run, fit.train_run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("teacher"), "task=teacher", "rate=1")
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished recognizer of timm's, without a classifier and under its own names."""
+    torch.manual_seed(3)
+    model = {"type": "timm", "architecture": "resnet18", "features": 24}
+    path = tmp_path_factory.mktemp("recognizer") / "recognizer.safetensors"
+    save_weights(path, build_network(model, 1).backbone.net, {})
+    return path
+
+
+def as_teacher(recognizer: Path) -> list[str]:
+    return [
+        *("model@teacher.model=timm", "teacher.model.name=resnet18", "teacher.model.features=24"),
+        *("teacher.model.mean=[127.5,127.5,127.5]", "teacher.model.std=[128,128,128]", f"teacher.weights={recognizer}"),
+    ]
+
+
+@pytest.mark.parametrize("cell", [["init=scratch"], ["init=full"], ["init=fitnet"], ["target.views=live"]], ids=str)
+def test_a_finished_recognizer_teaches_every_target_that_needs_no_logits(
+    recognizer: Path, tmp_path: Path, cell: list[str]
+) -> None:
+    words = [word for word in RUN if not word.startswith("teacher.model")]
+    run = plan([*words, f"runs_dir={tmp_path}", "target=hidden", *cell, *as_teacher(recognizer)])
+    check_tree(run)
+    before = recognizer.read_bytes()
+    ensure(run, fit.train_run)
+    assert {"train/hidden", "train/task"} <= run.record.history[-1].keys()
+    assert run.record.parents["teacher"] == str(recognizer)
+    assert run.record.teacher_score is None
+    assert recognizer.read_bytes() == before
+
+
+@pytest.mark.parametrize("target", ["soft", "logits"])
+def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
+    recognizer: Path, tmp_path: Path, target: str
+) -> None:
+    words = [word for word in RUN if not word.startswith("teacher.model")]
+    run = plan([*words, f"runs_dir={tmp_path}", "init=full", f"target={target}", *as_teacher(recognizer)])
+    with pytest.raises(ConfigError, match=rf"tells no identities apart.*target\.terms\.{target}.*target=hidden"):
+        check_tree(run)
+    assert not list(tmp_path.iterdir())
+
+
+def test_how_a_recognizer_normalizes_is_part_of_its_identity_and_of_its_bank(recognizer: Path, tmp_path: Path) -> None:
+    words = [*(word for word in RUN if not word.startswith("teacher.model")), f"runs_dir={tmp_path}/runs"]
+    words += ["target=hidden", f"cache_dir={tmp_path}/cache", *as_teacher(recognizer)]
+    first, other = trained_words(words), trained_words([*words, "teacher.model.std=[255,255,255]"])
+    assert first.identity != other.identity
+    assert len(list((tmp_path / "cache").glob("bank-*"))) == 2
+    assert first.record.history[0]["train/hidden"] != other.record.history[0]["train/hidden"]
+
+
+def trained_words(words: list[str]) -> Run:
+    run = plan(words)
+    ensure(run, fit.train_run)
+    return run
+
+
+@pytest.mark.parametrize("views", ["all", "live"])
+def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Path, views: str) -> None:
+    wide = trained(tmp_path / "wide", "task=teacher", "rate=1", "teacher.model.width=24", "seed=5")
+    words = ["target=soft", "target.beta=0.5", "target.terms.hidden.from=second", f"target.views={views}"]
+    run = plan([*RUN, f"runs_dir={tmp_path}/runs", *words, f"+teachers.second.weights={wide.weights}"])
+    assert list(run.parents) == ["teacher", "second"]
+    assert run.recipe["target"]["hidden"]["from"] == "second"
+    ensure(run, fit.train_run)
+    row = run.record.history[0]
+    assert row["train/loss"] == pytest.approx(
+        row["train/task"] + row["train/soft"] + 0.5 * row["train/hidden"], rel=1e-5
+    )
+    data = FaceData.of(run.config)
+    teachers = load_teachers(run, data)
+    assert {role: (found.width, found.num_identities) for role, found in teachers.items()} == {
+        "teacher": (128, 4),
+        "second": (192, 4),
+    }
+    batch = next(iter(data.train_dataloader()))
+    assert batch.teacher_embeddings.keys() == (set() if views == "live" else {"teacher", "second"})
+    for role, embedding in batch.teacher_embeddings.items():
+        expected = teachers[role](batch.images).embedding
+        torch.testing.assert_close(embedding.float(), expected, rtol=1e-2, atol=1e-2)
+    alone = plan([*RUN, f"runs_dir={tmp_path}/runs", *words[:2], f"target.views={views}"])
+    assert alone.identity != run.identity
+
+
+def test_another_number_of_identities_is_refused_only_where_logits_are_compared(teacher: Run, tmp_path: Path) -> None:
+    words = [f"runs_dir={tmp_path}", "data.num_identities=5", f"teacher.weights={teacher.weights}"]
+    with pytest.raises(WeightsError, match="tells 4 identities apart, this data has 5"):
+        trained(tmp_path, "target=soft", *words)
+    assert trained(tmp_path, "target=hidden", *words).is_complete
+
+
+def test_weights_that_do_not_do_what_they_did_are_refused(teacher: Run, tmp_path: Path) -> None:
+    tensors, about, reference = read_weights(teacher.weights)
+    assert reference is not None
+    network = build_network(teacher.config.network, 1, 4)
+    network.load_state_dict({**tensors, "backbone.net.conv1.weight": -tensors["backbone.net.conv1.weight"]})
+    save_weights(tmp_path / "other.safetensors", network, about, reference)
+    with pytest.raises(WeightsError, match=r"other\.safetensors says something else of the images"):
+        trained(tmp_path / "runs", "target=hidden", f"teacher.weights={tmp_path / 'other.safetensors'}")
+
+
+def test_a_file_needs_its_architecture_only_where_it_does_not_say_it(recognizer: Path, tmp_path: Path) -> None:
+    words = ["target=hidden", "target.terms.hidden.from=second", f"+teachers.second.weights={recognizer}"]
+    with pytest.raises(WeightsError, match="does not say what network it is of"):
+        trained(tmp_path, *words)
+    named = ["+model@teachers.second.model=timm", "teachers.second.model.name=resnet18"]
+    assert trained(tmp_path, *words, *named, "teachers.second.model.features=24").is_complete
