@@ -323,7 +323,7 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
     "weights of another run": (lambda run: relabelled(run, "0" * 12), "does not say that it is of this run"),
     "parameters": (in_record(params_with_classifier=7), "parameters, not 7"),
     "bytes": (in_record(weights_bytes=7), "bytes, not 7"),
-    "a number as text": (in_record(macs="7"), "macs is not int"),
+    "a number as text": (in_record(macs="7"), "macs: Input should be a valid integer"),
     "not a number": (
         lambda run: in_record(recipe={**run.record.recipe, "seed": float("nan")})(run),
         "NaN is not a",

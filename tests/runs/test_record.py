@@ -62,6 +62,8 @@ WRONG: list[tuple[str, Any]] = [
     ("config.data.name", 3),
     ("config.model.name", None),
     ("recipe.version", "3"),
+    ("recipe.parents", []),
+    ("config.teacher.model.name", 3),
     ("parents.teacher", 7),
 ]
 
@@ -84,7 +86,7 @@ def test_a_value_of_another_type_is_named(planned: Planner, path: str, value: An
     del node[last]
     file.write_text(json.dumps(document))
     if path not in ("metrics.top1", "parents.teacher"):
-        with pytest.raises(RunError, match=rf"{last}|name"):
+        with pytest.raises(RunError, match=rf"{last}|name|version"):
             Record.read(run.directory)
 
 

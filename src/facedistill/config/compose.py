@@ -56,7 +56,7 @@ def checked(node: DictConfig, trains: bool = True) -> Config:
         ConfigError: says which words don't fit, why, and which do.
     """
     values = OmegaConf.to_container(node)
-    for key in sorted(_missing(values)):
+    for key in sorted(missing_keys(values)):
         raise ConfigError(f"{key} has no value: add {key}=… to the command")
     # once more against the schema: Hydra lets `+key=value` past it
     typed = OmegaConf.merge(OmegaConf.structured(Config), values)
@@ -66,11 +66,11 @@ def checked(node: DictConfig, trains: bool = True) -> Config:
     return config
 
 
-def _missing(value: Any, path: str = "") -> Iterator[str]:
+def missing_keys(value: Any, path: str = "") -> Iterator[str]:
     """The keys without a value; not those that refer to them."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from _missing(part, f"{path}.{key}" if path else str(key))
+            yield from missing_keys(part, f"{path}.{key}" if path else str(key))
     elif value == MISSING:
         yield path
 

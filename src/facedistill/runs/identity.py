@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from facedistill.config.schema import Config
+from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
@@ -18,52 +18,28 @@ RESULTS_VERSION = 3
 
 # Of nodes whose keys are their type's own (data, model, terms): keys that are not in the identity.
 PRESENTATION = ("name", "rates", "gives", "published", "compares")
-# Paths of the configuration that change the result (``*``: any key), and the key of the recipe that has them, if another.
+# The paths of the configuration that change the result (``*``: any key): themselves, or through the learning rate of
+# every epoch, the bank, the identity of the data or those of the ancestors.
 INCLUDED = {
-    "task.name": "",
-    "task.type": "",
-    "task.batch_size": "",
-    "task.softmax": "",
-    "task.images_per_identity": "",
-    "task.options.*": "",
-    "task.learning_rates.*": "learning_rates",
-    "data.*": "data: what the source says that it holds",
-    "model.*": "",
-    "teacher.model.*": "model of the teacher's own run, or of its file",
-    "teacher.seed": "parents",
-    "teacher.weights": "parents: the bytes of the file",
-    "teacher.backbone": "parents: the bytes of the file",
-    "teachers.*": "parents: the bytes of the file, and its model",
-    "recognition.*": "parents: data of the classification runs",
-    "init.name": "",
-    "init.parent.*": "parents",
-    "init.rates": "learning_rates",
-    "init.makes_teacher": "model",
-    "target.terms.*": "target",
-    "target.views": "bank",
-    "target.bank": "bank",
-    "image.resize": "",
-    "image.crop": "",
-    "schedule.epochs": "learning_rates",
-    "schedule.momentum": "",
-    "schedule.weight_decay": "",
-    "trainer.precision": "",
-    "trainer.threads": "",
-    "trainer.compile": "",
-    "trainer.sync_batchnorm": "",
-    "rate": "",
-    "seed": "",
+    *("task.name", "task.type", "task.batch_size", "task.softmax", "task.images_per_identity", "task.options.*"),
+    *("task.learning_rates.*", "schedule.epochs", "schedule.momentum", "schedule.weight_decay"),
+    *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
+    *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
+    *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
+    *("target.terms.*", "target.views", "target.bank"),
+    *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
 }
-# Paths that do not, with the reason.
 EXCLUDED = {
-    **dict.fromkeys(("task.rate", "task.alpha"), "a default of another key, which is in it"),
-    **dict.fromkeys(("batch_sizes.*", "learning_rates.*", "target.alpha", "target.beta", "target.tau"), "as above"),
-    **dict.fromkeys(("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name"), "presentation"),
-    **dict.fromkeys(("task.classifies", "task.own_teacher", "task.is_teacher"), "follows from the task"),
-    **dict.fromkeys(("task.distils", "task.needs_teacher", "task.intermediate", "init.tasks"), "what is allowed"),
-    **dict.fromkeys(("trainer.accelerator", "trainer.num_workers", "trainer.devices"), "how it is executed"),
-    **dict.fromkeys(("trainer.num_nodes", "trainer.progress", "logger.*"), "how it is executed"),
-    **dict.fromkeys(("runs_dir", "cache_dir", "plan", "group", "cells"), "where it is executed, and in which sweep"),
+    # defaults of other keys, which are in it
+    *("task.rate", "task.alpha", "batch_sizes.*", "learning_rates.*", "target.alpha", "target.beta", "target.tau"),
+    # presentation
+    *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name"),
+    # what follows from the task, and what is allowed
+    *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
+    *("task.distils", "task.needs_teacher", "init.tasks"),
+    # where and how it is executed, and in which sweep
+    *("trainer.accelerator", "trainer.num_workers", "trainer.devices", "trainer.num_nodes", "trainer.progress"),
+    *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),
 }
 
 
@@ -89,6 +65,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "image": asdict(config.image),
         "model": numbers_of(config.network),
         "rate": config.rate,
+        "teacher_model": numbers_of(config.teacher.model) if parents.keys() & {TEACHER, RECOGNIZER} else None,
         "init": config.init.name,
         "target": terms,
         # a number where every epoch has a view of its own

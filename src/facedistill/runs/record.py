@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from facedistill.config.schema import RECOGNIZER, TEACHER, Cell, Config
-from facedistill.config.typed import typed
+from pydantic import TypeAdapter, ValidationError
+
+from facedistill.config.compose import missing_keys
+from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
 from facedistill.system.files import hash_of, write_json
 
@@ -76,13 +78,13 @@ class Record:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} can't be read ({error})") from error
         try:
-            record: Record = typed(cls, json.loads(text, parse_constant=_finite, parse_float=_finite))
-            config = record.config
-            nodes = {"data": config.data, "model": config.model, "teacher.model": config.teacher.model}
-            for place, node in nodes.items():
-                typed(str, node.get("name"), f"config.{place}.name")
-            typed(int, record.recipe.get("version"), "recipe.version")
-            typed(dict[str, str], record.recipe.get("parents"), "recipe.parents")
+            json.loads(text, parse_constant=_finite, parse_float=_finite)
+            record: Record = _reader().validate_json(text, strict=True)
+            _check_open_parts(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise RunError(f"{path} is not a record as this version writes it: {fault}") from error
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {error}") from error
         return record
@@ -134,9 +136,7 @@ class Record:
     @cached_property
     def cell_key(self) -> str:
         """What runs have in common that differ in nothing but their seed."""
-        recipe = {key: value for key, value in self.recipe.items() if key not in ("seed", "parents")}
-        has_teacher = bool(self.parents.keys() & {TEACHER, RECOGNIZER})
-        return hash_of([recipe, self.config.teacher.model if has_teacher else None])
+        return hash_of({key: value for key, value in self.recipe.items() if key not in ("seed", "parents")})
 
     @cached_property
     def cell_options(self) -> str:
@@ -167,6 +167,23 @@ class Record:
     def own_words(self) -> list[str]:
         """Its words without those that say in which sweep it was made."""
         return [word for word in self.overrides if not word.startswith(OF_A_SWEEP)]
+
+
+@cache
+def _reader() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def _check_open_parts(record: Record) -> None:
+    """Raise ``ValueError`` where a part that may hold anything lacks what every record has."""
+    config, recipe = record.config, record.recipe
+    for key in missing_keys(asdict(config)):
+        raise ValueError(f"config.{key} is missing")
+    for node in (config.data, config.model, config.teacher.model):
+        if not isinstance(node.get("name"), str):
+            raise ValueError("config.data, config.model or config.teacher.model has no name")
+    if type(recipe.get("version")) is not int or not isinstance(recipe.get("parents"), dict):
+        raise ValueError("recipe has no version, or no parents")
 
 
 def _finite(text: str) -> float:
