@@ -49,8 +49,8 @@ from facedistill.data.loading.samplers import TrainBatches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.packed import write_pack
 from facedistill.distill.bank import Bank
-from facedistill.distill.soft import SoftTarget
-from facedistill.distill.target import TeacherOutput
+from facedistill.distill.targets.soft import SoftTarget
+from facedistill.distill.teacher import TeacherOutput
 from facedistill.models.network import Answer
 from facedistill.tasks.base import identity_loss
 

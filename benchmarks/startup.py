@@ -4,8 +4,8 @@
 
 Whole processes, from their start to their end: the median of five, and the ways take turns. The plan is that of a
 verification student from a distilled one: four runs, none of them made. The training step is the first one of a student
-alone, on embedded faces that are rendered already; the process ends with it. A command imports `facedistill.training.fit` with
-garbage collection off, which is why its first step can come sooner than the import by itself. The system has the files
+alone, on embedded faces that are rendered already; the process ends with it. A command imports
+`facedistill.training.fit` with garbage collection off, which is why its first step can come sooner than the import by itself. The system has the files
 in memory, and runs and faces are in a temporary folder. Two minutes on two cores.
 """
 
@@ -22,19 +22,19 @@ from measure import alternating, print_table, seconds_of
 REPETITIONS = 5
 # The command as it is, but for a hook: what it imports late is still imported late.
 UP_TO_THE_FIRST_STEP = """
-import os
+import os, sys
 from facedistill import train
 
 import_train_run = train.import_train_run
 
 def import_and_end_early():
-    make = import_train_run()
+    train_run = import_train_run()
     from facedistill.tasks.base import ScheduledModule
     ScheduledModule.on_train_batch_end = lambda *_: os._exit(0)
-    return make
+    return train_run
 
 train.import_train_run = import_and_end_early
-train.main()
+train.main(sys.argv[1:])
 """
 
 

@@ -28,14 +28,17 @@ from torch import Tensor
 
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.views import FaceBatch
-from facedistill.runs.plan import ensure, plan
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tasks.base import ScheduledModule
 from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
-from facedistill.training.fit import build_trainer, count_identities, load_teachers, quiet, train_run
+from facedistill.training.fit import train_run
+from facedistill.training.teachers import count_identities, load_teachers
+from facedistill.training.trainer import build_trainer, quiet
 
 RATES = (2, 4, 8)
 REPETITIONS = 5

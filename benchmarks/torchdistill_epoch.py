@@ -6,10 +6,10 @@ It needs `pip install torchdistill`. The embedded faces (40 identities, 48 → 4
 students of resnet_small at rates 1, 8 and 4, cross-entropy and τ² times the soft one, τ = 3, Nesterov SGD. Both
 libraries train equal networks from equal weights on the same batches; first the losses of the first steps must agree.
 
-Ours is what `facedistill.training.fit` builds: its Trainer, module, callbacks and data. torchdistill's is what its examples do:
-DistillationBox with KDLoss, and their loop with its MetricLogger. In its favour, it gets whole batches instead of
-collating images, the fused SGD that ours has, networks in the memory format that is faster here, and none of torch's
-deterministic algorithms. Its box leaves a teacher in the mode in which it comes, and the examples never change it: here
+Ours is what `facedistill.training.fit` builds: its Trainer, module, callbacks and data. torchdistill's is what its
+examples do: DistillationBox with KDLoss, and their loop with its MetricLogger. In its favour, it gets whole batches
+instead of collating images, the fused SGD that ours has, networks in the memory format that is faster here, and none of
+torch's deterministic algorithms. Its box leaves a teacher in the mode in which it comes, and the examples never change it: here
 it comes in eval mode, as ours is.
 
 Images/s are those of one epoch from the end of its first batch to the end of its last: start-up, evaluation and
@@ -44,13 +44,16 @@ from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import Network
-from facedistill.runs.plan import ensure, plan
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
-from facedistill.training.fit import build_trainer, load_teachers, quiet, train_run
+from facedistill.training.fit import train_run
+from facedistill.training.teachers import load_teachers
+from facedistill.training.trainer import build_trainer, quiet
 
 RATES = (8, 4)
 REPETITIONS = 5
