@@ -9,8 +9,8 @@ libraries train equal networks from equal weights on the same batches; first the
 Ours is what `facedistill.training.fit` builds: its Trainer, module, callbacks and data. torchdistill's is what its
 examples do: DistillationBox with KDLoss, and their loop with its MetricLogger. In its favour, it gets whole batches
 instead of collating images, the fused SGD that ours has, networks in the memory format that is faster here, and none of
-torch's deterministic algorithms. Its box leaves a teacher in the mode in which it comes, and the examples never change it: here
-it comes in eval mode, as ours is.
+torch's deterministic algorithms. Its box leaves a teacher in the mode in which it comes, and the examples never change
+it: here it comes in eval mode, as ours is.
 
 Images/s are those of one epoch from the end of its first batch to the end of its last: start-up, evaluation and
 checkpoint are in neither. The three ways take turns; the table has medians of five repetitions, and the median of the
