@@ -5,8 +5,9 @@
 Whole processes, from their start to their end: the median of five, and the ways take turns. The plan is that of a
 verification student from a distilled one: four runs, none of them made. The training step is the first one of a student
 alone, on embedded faces that are rendered already; the process ends with it. A command imports
-`facedistill.training.fit` with garbage collection off, which is why its first step can come sooner than the import by itself. The system has the files
-in memory, and runs and faces are in a temporary folder. Two minutes on two cores.
+`facedistill.training.fit` with garbage collection off, which is why its first step can come sooner than the
+import by itself. The system has the files in memory, and runs and faces are in a temporary folder. Two minutes on two
+cores.
 """
 
 from __future__ import annotations
