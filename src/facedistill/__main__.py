@@ -10,8 +10,6 @@
 facedistill COMMAND --help says more. `python -m facedistill.COMMAND` is the same.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 

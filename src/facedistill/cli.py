@@ -1,7 +1,5 @@
 """What the commands share: words of the form key=value, help, and errors as one line."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Collection, Sequence
 

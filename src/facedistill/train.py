@@ -1,7 +1,5 @@
 """Train one cell of the sweep, or with -m a sweep, and whatever it stands on."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import shlex

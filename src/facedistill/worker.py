@@ -8,8 +8,6 @@ NODE_RANK (0 … M − 1) set. The first rank alone holds the run's lock.
 Exit status 0: it is complete; 75: another process is training it; 2: it can't be trained, as the last line says.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

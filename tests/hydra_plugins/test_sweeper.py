@@ -92,7 +92,7 @@ def test_it_is_the_sweeper_of_a_multirun_and_no_other_program_is_disturbed(tmp_p
     assert done.returncode == 0, done.stderr
     assert "cell 1/8" in done.stdout
     assert "cell 8/8" in done.stdout
-    assert done.stdout.count("to be made") == 8 + 6  # six have a teacher
+    assert done.stdout.count("to be trained") == 8 + 6  # six have a teacher
     words = ["-m", "experiments=[table1,demo]", "plan=true", "logger=csv"]
     both = subprocess.run(
         [sys.executable, "-m", "facedistill.train", *words], capture_output=True, text=True, cwd=tmp_path, timeout=100

@@ -91,10 +91,10 @@ def outcome(runs: Path) -> dict[str, tuple[Any, ...]]:
     """What every complete run found: metrics, history without its clock, weights as bytes."""
     found = {}
     for record in all_records(runs):
-        history = [{name: value for name, value in row.items() if name not in TIMED} for row in record["history"]]
-        tensors = read_weights(runs / record["name"] / "weights.safetensors").tensors
+        history = [{name: value for name, value in row.items() if name not in TIMED} for row in record.history]
+        tensors = read_weights(runs / record.name / "weights.safetensors").tensors
         weights = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
-        found[record["name"]] = (record["metrics"], history, weights)
+        found[record.name] = (record.metrics, history, weights)
     return found
 
 
@@ -152,7 +152,7 @@ def test_a_cell_that_fails_is_told_and_the_other_is_made(tmp_path: Path) -> None
     [log] = (tmp_path / "runs/.submitit" / told).glob("*.out")
     assert "the loss is not finite" in log.read_text()
     [record] = all_records(tmp_path / "runs")
-    assert record["recipe"]["learning_rates"][0] == 0.1
+    assert record.recipe["learning_rates"][0] == 0.1
 
 
 def test_a_job_trains_one_run_by_two_processes(tmp_path: Path) -> None:
@@ -160,13 +160,13 @@ def test_a_job_trains_one_run_by_two_processes(tmp_path: Path) -> None:
     status, said = finish(start(tmp_path / "runs", *words))
     assert status == 0, said
     [record] = all_records(tmp_path / "runs")
-    assert "MEMBER: 2/2" in (tmp_path / "runs" / record["name"] / "log.txt").read_text()
+    assert "MEMBER: 2/2" in (tmp_path / "runs" / record.name / "log.txt").read_text()
 
 
 def test_a_plan_takes_no_job(tmp_path: Path) -> None:
     status, said = finish(start(tmp_path / "runs", *GRID, "plan=true"))
     assert status == 0, said
-    assert said.count("to be made") == 6
+    assert said.count("to be trained") == 6
     assert not (tmp_path / "runs/.submitit").exists()
 
 
@@ -212,6 +212,6 @@ def test_a_job_that_is_queued_again_goes_on_from_the_last_whole_epoch(
     status, said = finish(command)
     assert status == 0, said
     [record] = all_records(tmp_path / "runs")
-    kept = [str(row["seconds"]) for row in record["history"][: len(seconds)]]
+    kept = [str(row["seconds"]) for row in record.history[: len(seconds)]]
     assert kept[:-1] == seconds[:-1]
-    assert outcome(tmp_path / "runs") == {record["name"]: here[record["name"]]}
+    assert outcome(tmp_path / "runs") == {record.name: here[record.name]}

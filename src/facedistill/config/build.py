@@ -5,8 +5,6 @@ The types of this package are found by their file: a target with ``type: soft`` 
 ``facedistill.KIND`` (docs/extending.md). Nothing else that a configuration names is ever imported or called.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Mapping

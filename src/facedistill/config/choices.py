@@ -1,7 +1,5 @@
 """The choices of every configuration group: the yaml files of this project and of packages that extend it."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec

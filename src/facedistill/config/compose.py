@@ -3,8 +3,6 @@
 Nothing here imports torch: ``plan=true`` and every refusal come at once.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext

@@ -3,8 +3,6 @@
 Each dataclass has the rules about its own keys in ``complaints``; those about several of them are ``Config``'s.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field

@@ -5,8 +5,6 @@ processes, each making a view that nobody has, share the work. Logits are not ke
 makes them from K_T.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

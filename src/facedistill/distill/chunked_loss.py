@@ -1,7 +1,5 @@
 """Losses of logits a few rows at a time: of 100,000 identities a matrix is large, and a loss makes several of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

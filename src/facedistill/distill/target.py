@@ -1,7 +1,5 @@
 """A target: one term of the student's loss, and its weight. A new one is a file in ``targets/``, a yaml and a test."""
 
-from __future__ import annotations
-
 import abc
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Alignment: the normalized error of five landmarks."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure

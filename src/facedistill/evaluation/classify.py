@@ -1,7 +1,5 @@
 """Classification: top-1 on the test split."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """What a task measures of a network on test samples. Plain: it knows no Lightning and no training."""
 
-from __future__ import annotations
-
 import abc
 
 import numpy as np

@@ -1,7 +1,5 @@
 """First stage of FitNet: how far the student's middle layer is from the teacher's."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torchmetrics import MeanMetric
 

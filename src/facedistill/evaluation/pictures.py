@@ -1,7 +1,5 @@
 """Pictures of one run, drawn from arrays: learning curves, test faces with predictions, ROC, error curve."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

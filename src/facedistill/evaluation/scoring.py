@@ -1,7 +1,5 @@
 """Exact scores on one device: every sample counts once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path

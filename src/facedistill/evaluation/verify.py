@@ -1,7 +1,5 @@
 """Verification: is the nearest other test sample of the same person?"""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

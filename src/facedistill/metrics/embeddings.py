@@ -1,7 +1,5 @@
 """Base of metrics over all pairs of samples: it collects every embedding of the split, once and in order."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat

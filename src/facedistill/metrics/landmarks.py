@@ -1,7 +1,5 @@
 """Face alignment: the normalized error of five landmarks and its distribution."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Pair verification: LFW's protocol of ten folds, each with the threshold best on the other nine, and the ROC."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Face retrieval: the ranks of a person's other images among all other images."""
 
-from __future__ import annotations
-
 import math
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """Backbones: an image to the embedding K that feeds the output layer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a backbone costs: multiply-adds, and milliseconds on the processor at hand."""
 
-from __future__ import annotations
-
 import time
 from statistics import median
 

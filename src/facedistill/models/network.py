@@ -1,7 +1,5 @@
 """A backbone and the output layers of its task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Weights as files. Ours are safetensors; a .pt from elsewhere is read without running what it may contain."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from pathlib import Path

@@ -8,8 +8,6 @@ It writes out/index.html (one file, to be opened from disk), README.md, tables/*
 workspace of these runs in Weights & Biases, and logs the tables there.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -14,8 +14,6 @@ interval (see ``statistics.difference``), with the sign of errors reversed, so t
 A claim holds where all of its comparisons do, does not hold where one does not, and is undecided otherwise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

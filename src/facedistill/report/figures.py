@@ -1,7 +1,5 @@
 """The figures of the report, each a function of the study or of the assessed claims."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median

@@ -1,7 +1,5 @@
 """The report as files: a page that is one file, a README for GitHub, tables as CSV, figures as SVG and PNG."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

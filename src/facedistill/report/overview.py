@@ -1,7 +1,5 @@
 """What was run, in words, and what a reader must know about the runs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

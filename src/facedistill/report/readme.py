@@ -1,7 +1,5 @@
 """The report as Markdown, for GitHub: verdicts, tables, figures."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Uncertainty of a number: spread over seeds, paired differences and their intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist, mean, stdev
 from typing import NamedTuple

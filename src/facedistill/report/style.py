@@ -1,7 +1,5 @@
 """The style of all figures of the report: colours, markers and lines of cells, layouts, and export as SVG and PNG."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any

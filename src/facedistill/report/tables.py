@@ -1,7 +1,5 @@
 """The paper's tables: their cells, the numbers that the paper prints, and which of our runs may stand in one."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

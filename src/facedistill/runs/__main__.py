@@ -10,8 +10,6 @@ A NAME is that of a folder in runs/, or a pattern in quotes: 'classify-r8-*'. ru
 Exit status 0: as it should be; 1: verify found a fault; 2: the command was not understood, or refused.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

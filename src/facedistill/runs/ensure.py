@@ -1,7 +1,5 @@
 """Having runs trained, each once and after what it stands on."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Callable
 

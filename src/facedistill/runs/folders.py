@@ -1,7 +1,5 @@
 """The directories of runs: what each one tells, which stand on which, and removing them."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

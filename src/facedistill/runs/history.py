@@ -1,7 +1,5 @@
 """The history of a run as a file: a row an epoch, rewritten whole at each epoch's end."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The identity hashes what changes the result, by short registered names and their
 are only displayed, lists of choices, nor where and how a run is executed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any

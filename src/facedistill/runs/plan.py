@@ -1,7 +1,5 @@
 """Which runs a run stands on."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache

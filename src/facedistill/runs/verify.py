@@ -1,7 +1,5 @@
 """Whether a complete run is sound: its record, its weights and its ancestors fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import isclose
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run trained in a process of its own: forked from a server that has imported torch, or a fresh interpreter."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """What ends a process: SIGINT (Ctrl-C) and SIGTERM, in order; the end of the process that started it, at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Alignment: five landmarks by regression on K."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

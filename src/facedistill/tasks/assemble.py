@@ -1,7 +1,5 @@
 """From a configuration to its network and its LightningModule."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from facedistill.config.build import build, find_type

@@ -1,7 +1,5 @@
 """The shared base of the tasks: Φ(task) + Σ weight · target is written once, here."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping

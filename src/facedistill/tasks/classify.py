@@ -1,7 +1,5 @@
 """Classification of identities: the teacher's pretraining, the student alone (W_S0), the distilled student."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from facedistill.config.schema import Config

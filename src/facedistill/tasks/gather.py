@@ -1,7 +1,5 @@
 """The whole batch where several processes share it: a loss is then that of one process, whatever it compares."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import torch

@@ -1,7 +1,5 @@
 """First stage of FitNet (Romero et al. 2015): the student's shallow layers regress the teacher's middle layer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

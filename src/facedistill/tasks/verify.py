@@ -1,7 +1,5 @@
 """Verification: is it the same person? The triplet loss on K, alone or joined by H(P, y)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Train one run: data, network, teachers, fit, and what it publishes."""
 
-from __future__ import annotations
-
 import pytorch_lightning as pl
 import torch
 from torch import distributed

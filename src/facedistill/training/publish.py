@@ -1,7 +1,5 @@
 """What a trained run leaves: exact scores, published weights, pictures, its record."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Sequence

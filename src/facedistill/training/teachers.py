@@ -1,7 +1,5 @@
 """The teachers of a run, by role, each once it has shown that it does what its file says."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The Trainer of a run: it can be stopped at any moment."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

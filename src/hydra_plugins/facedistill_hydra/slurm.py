@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: see sweeper.py.
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn

@@ -1,7 +1,5 @@
 """The hidden layer: β ‖K_S − K_T‖²."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from facedistill.distill.target import Target, check_reduction, reduced

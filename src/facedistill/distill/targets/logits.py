@@ -1,7 +1,5 @@
 """The logits: ‖a_S − a_T‖² (table 1)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean

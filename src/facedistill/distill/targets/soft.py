@@ -1,7 +1,5 @@
 """The soft prediction: α H(P_S^τ, P_T^τ)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """ResNet at every compression rate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

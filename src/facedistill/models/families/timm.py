@@ -1,7 +1,5 @@
 """Any network of timm."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from difflib import get_close_matches
 

@@ -1,7 +1,5 @@
 """The checkpoint a run resumes from: the end of the last whole epoch, whole or the one before."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

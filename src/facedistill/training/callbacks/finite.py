@@ -1,7 +1,5 @@
 """A loss that is not a number stops the run and names the batch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytorch_lightning as pl

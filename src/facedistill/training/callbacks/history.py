@@ -1,7 +1,5 @@
 """Every metric of every epoch, in the checkpoint (so that a resumed run has them all) and in metrics.csv."""
 
-from __future__ import annotations
-
 import csv
 import time
 from pathlib import Path

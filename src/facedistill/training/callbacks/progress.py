@@ -1,7 +1,5 @@
 """One line for a person who waits: which cell, which epoch, the last metrics, time left."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytorch_lightning as pl
