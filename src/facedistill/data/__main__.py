@@ -9,8 +9,6 @@ a self-contained folder, which can be copied to another machine. Other settings 
 Exit status 0: it can be trained on; 1: it can't, for the reason in the last lines; 2: it can't be examined at all.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

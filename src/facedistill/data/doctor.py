@@ -1,7 +1,5 @@
 """What a data source has, what is broken in it, and whether it can be trained on."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """Prepared faces: images, labels, landmarks, and the pairs of a verification protocol."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """InsightFace's verification sets as protocols, intact and damaged."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

@@ -4,8 +4,6 @@ Points are in pixels with the centre of the first pixel at 0, as landmarks are a
 edges: the first pixel reaches from 0 to 1.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Text files of annotations: one line an image, ``identity/image`` and then numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass

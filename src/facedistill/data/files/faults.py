@@ -1,7 +1,5 @@
 """Unusable files: say where a fault is, and stop there or leave the image out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

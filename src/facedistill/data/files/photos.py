@@ -1,7 +1,5 @@
 """Photographs and landmarks in people's own files, and checks of both."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

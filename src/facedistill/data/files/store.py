@@ -5,8 +5,6 @@ The second is written last, by a rename: without it the store does not exist. Un
 ``….part``, and ``….journal`` lists them batch by batch, so that filling resumes where it was killed or stopped.
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import os

@@ -1,7 +1,5 @@
 """Random crops and flips. The only module that uses albumentations."""
 
-from __future__ import annotations
-
 import os
 import random
 

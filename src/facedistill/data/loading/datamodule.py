@@ -1,7 +1,5 @@
 """The DataModule that every task shares."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -51,7 +49,7 @@ class FaceData(pl.LightningDataModule):
         self._views = Views(self._used, self._augmentation)
 
     @classmethod
-    def of(cls, config: Config) -> FaceData:
+    def of(cls, config: Config) -> "FaceData":
         """Prepare the data of a configuration. Raises ``DataError`` if the task can't use it."""
         faces, needs = read_faces(config, config.data), config.task.needs
         if faces.landmarks is None if needs == "landmarks" else not faces.identities:

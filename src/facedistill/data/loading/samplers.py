@@ -1,7 +1,5 @@
 """Which samples, in which views, make up each batch: a pure function of (seed, epoch)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """How views are numbered, and which view each epoch sees. Free of torch, because plans import it."""
 
-from __future__ import annotations
-
 from facedistill.config.schema import Config
 
 EVAL_VIEW = -1  # the centre crop, not flipped; 0, 1, … are random draws

@@ -1,7 +1,5 @@
 """Batches of augmented faces; each item is a pure function of (index, view)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -40,12 +38,12 @@ class FaceBatch(NamedTuple):
     crop_boxes: torch.Tensor
     teacher_embeddings: Mapping[str, torch.Tensor]
 
-    def to(self, device: torch.device) -> FaceBatch:
+    def to(self, device: torch.device) -> "FaceBatch":
         *tensors, embeddings = self
         on_device = {role: embedding.to(device) for role, embedding in embeddings.items()}
         return FaceBatch._make([*(tensor.to(device) for tensor in tensors), on_device])
 
-    def without_images(self) -> FaceBatch:
+    def without_images(self) -> "FaceBatch":
         """The batch without images and teachers' embeddings: what a task's own loss needs."""
         return self._replace(images=self.images[:, :0], teacher_embeddings={})
 

@@ -1,7 +1,5 @@
 """CelebA (Liu et al. 2015): 202,599 photographs of 10,177 people, with five landmarks."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from dataclasses import dataclass

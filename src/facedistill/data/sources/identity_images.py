@@ -1,7 +1,5 @@
 """Images of identities, in any of the layouts of ``files.layouts``: CASIA-WebFace, MS-Celeb-1M, people's own."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labeled Faces in the Wild (Huang et al. 2007): folders of identities, five landmarks and the 6,000 pairs."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property

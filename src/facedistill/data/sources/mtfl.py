@@ -1,7 +1,5 @@
 """MTFL (Zhang et al. 2014): faces with five landmarks marked by hand, for alignment."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

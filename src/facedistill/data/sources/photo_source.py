@@ -1,7 +1,5 @@
 """Sources of photographs: they are listed, then each is decoded to a square once and kept in a store."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field

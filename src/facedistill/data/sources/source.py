@@ -1,7 +1,5 @@
 """The interface of data sources: faces with identities or landmarks, split into train and test."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rendered faces as a source; they are rendered on first use, then kept."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor

@@ -1,7 +1,5 @@
 """InsightFace's verification sets: pairs of aligned faces in one file, ``<name>.bin``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,6 @@ The file is read through once to make an index in the cache: a ``.npy`` of rows,
 the same file by one of the identities.
 """
 
-from __future__ import annotations
-
 import base64
 import os
 import struct

@@ -12,8 +12,6 @@ Left is left in the image, as in ``LANDMARKS``: in the aligned 000001.jpg, the l
 106. Mirrors drop the header or add one; Kaggle's are csv: commas, names of columns, no number of rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Finds CelebA's images and lists, as published (in Img, Anno, Eval) or in one folder (torchvision, Kaggle)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

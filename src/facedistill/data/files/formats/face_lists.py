@@ -8,8 +8,6 @@ Sources: InsightFace ``src/common/face_preprocess.py`` (``parse_lst_line``), ``s
 and ``src/common/face_image.py`` (``load_property``); MXNet ``tools/im2rec.py`` (``read_list``).
 """
 
-from __future__ import annotations
-
 import re
 from array import array
 from pathlib import Path

@@ -10,8 +10,6 @@ Sources, in InsightFace: ``src/data/face2rec2.py``, ``src/data/dataset_merge.py`
 ``recognition/ArcFace/image_iter.py`` and ``recognition/arcface_torch/dataset.py`` (readers).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

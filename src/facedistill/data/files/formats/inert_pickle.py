@@ -6,8 +6,6 @@ Operations that make bytes, whole numbers, tuples and lists are interpreted; cal
 the state that it gets for an array or a dtype.
 """
 
-from __future__ import annotations
-
 import io
 import pickletools
 from collections.abc import Collection

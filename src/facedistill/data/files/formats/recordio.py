@@ -15,8 +15,6 @@ Sources: dmlc-core ``include/dmlc/recordio.h`` and ``src/recordio.cc``; MXNet ``
 ``tools/im2rec.py``.
 """
 
-from __future__ import annotations
-
 import codecs
 import hashlib
 import os

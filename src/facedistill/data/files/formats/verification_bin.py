@@ -6,8 +6,6 @@ returns them, arrays [n, 1] or [n] by version (``src/data/cfp2pack.py``), from P
 ``pickle.load(f, encoding="bytes")`` (``recognition/arcface_torch/eval/verification.py``, ``load_bin``).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

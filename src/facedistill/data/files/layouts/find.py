@@ -1,7 +1,5 @@
 """Recognizes the layout of a folder or file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from facedistill.data.files.faults import Faults

@@ -1,7 +1,5 @@
 """One folder per identity, as in CASIA-WebFace and LFW: ``<folder>/<identity>/<image>``."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections.abc import Callable, Iterable

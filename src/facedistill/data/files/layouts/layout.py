@@ -1,7 +1,5 @@
 """Data sets of identities: what sources need from them, however their files are laid out."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """InsightFace's RecordIO: ``train.rec``, with ``train.idx``, ``train.lst`` and ``property`` if they exist."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Microsoft's own MS-Celeb-1M: a TSV file of base64 images."""
 
-from __future__ import annotations
-
 import hashlib
 from functools import cached_property
 from pathlib import Path
