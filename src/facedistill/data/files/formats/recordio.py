@@ -36,7 +36,7 @@ MAX_PARTS = 1000  # of a record; by chance, the magic number occurs once in 16 G
 _NUMBER = 0xCED7230A
 _MAGIC = _NUMBER.to_bytes(4, "little")
 _PART = struct.Struct("<4sI")
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_COMPLETE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
 _ID = struct.Struct("<4sI8xQ")  # of a record of one part: magic number, code and id
 _LABEL = np.dtype("<f4")
@@ -206,7 +206,7 @@ class RecordFile:
                 raise self.fault(end, "no record begins here")
             if length > self._size - end - _PART.size:
                 raise self.fault(end, f"a record of {length} bytes, but the file ends at byte {self._size}")
-            if which not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+            if which not in ((_MIDDLE, _LAST) if parts else (_COMPLETE, _FIRST)):
                 what = f"which can't continue the record at byte {offset}" if parts else "which can't begin a record"
                 raise self.fault(end, f"a part of kind {which}, {what}")
             total += len(_MAGIC) + length
