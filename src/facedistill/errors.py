@@ -22,4 +22,4 @@ class RunError(FacedistillError):
 
 
 class BusyError(RunError):
-    """A run that another process is making."""
+    """A run that another process is training."""

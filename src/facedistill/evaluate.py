@@ -36,7 +36,6 @@ _OWN = ("run", "protocol", "root", "weights", "flip")
 
 
 def main(words: Sequence[str]) -> int:
-    """The command."""
     return run_command(words, __doc__, _evaluate, bare=False)
 
 

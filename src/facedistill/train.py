@@ -45,7 +45,7 @@ def plan_cell(node: DictConfig) -> Run | None:
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN
             title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""
-            console.print(tree(run, title))
+            Console(width=10_000, highlight=False).print(tree(run, title))  # a name is not cut
             return None
         if not run.is_complete:
             if run.config.trainer.num_nodes > 1:

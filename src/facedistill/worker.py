@@ -25,7 +25,6 @@ from facedistill.system.signals import end_with_parent, stop_on_signals
 
 
 def main(words: Sequence[str]) -> int:
-    """The command."""
     return run_command(words, __doc__, _work, bare=False)
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config, InitConfig, TargetConfig
-from facedistill.config.typed import typed
 from facedistill.report.__main__ import main
 from facedistill.report.tables import Row, Table, tables
 from facedistill.runs.record import RECORD, Record
@@ -37,7 +36,7 @@ def _target(name: str) -> TargetConfig:
 def config_of(table: Table, row: Row, seed: int) -> Config:
     """The configuration of a cell, from the parts of composed ones."""
     base = _task((f"task={row.task}", *(["task.softmax=true"] if row.softmax else [])))
-    init: InitConfig = typed(InitConfig, nodes("init")[row.init])
+    init = InitConfig(**nodes("init")[row.init])
     data = {**base.data, "name": table.data}
     return replace(base, data=data, rate=row.rate, init=init, target=_target(row.target), seed=seed)
 

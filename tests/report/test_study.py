@@ -82,10 +82,16 @@ def without_metric(record: dict[str, Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a missing key": (without_metric, "config.task.metric is missing"),
     "text for a number": (lambda record: record.update(macs="many"), "macs: Input should be a valid integer"),
-    "text for a metric": (lambda record: record["metrics"].update(top1="good"), "metrics.top1: Input should be a valid number"),
+    "text for a metric": (
+        lambda record: record["metrics"].update(top1="good"),
+        "metrics.top1: Input should be a valid number",
+    ),
     "NaN": (lambda record: record["metrics"].update(top1=float("nan")), "NaN is not a finite number"),
     "infinity in the recipe": (lambda record: record["recipe"].update(rate=float("inf")), "Infinity is not a finite"),
-    "no parents in the recipe": (lambda record: record["recipe"].pop("parents"), "recipe has no version, or no parents"),
+    "no parents in the recipe": (
+        lambda record: record["recipe"].pop("parents"),
+        "recipe has no version, or no parents",
+    ),
     "a teacher without a name": (
         lambda record: record["config"]["teacher"].update(model={}),
         "config.teacher.model has no name",

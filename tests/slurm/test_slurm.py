@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from facedistill.models.weights import read_weights
-from facedistill.runs.run import all_records
+from facedistill.runs.record import all_records
 
 # A test submits jobs, so a Slurm must be meant for it: the one of cluster.sh is told by SLURM_CONF.
 reason = "SLURM_CONF names no Slurm: make test-slurm"
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not (shutil.which("sbatch") and "SLURM_CONF" in os.environ), reason=reason),
 ]
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "gpus-and-clusters.md").read_text()
 TINY = [
     *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
     *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=20"),
@@ -118,11 +118,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, ...]]
     return outcome(runs)
 
 
-def test_the_command_of_the_readme_makes_every_cell_by_a_job_and_has_the_bits_of_one_machine(
+def test_the_documented_command_trains_every_cell_by_a_job_and_has_the_bits_of_one_machine(
     here: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    [line] = re.findall(r"^python (-m facedistill\.train -m hydra/launcher=slurm .*)$", README, re.MULTILINE)
-    words = shlex.split(line)
+    [line] = re.findall(r"^(facedistill train -m hydra/launcher=slurm .*)$", PAGE, re.MULTILINE)
+    words = ["-m", *shlex.split(line)]
     assert words[-3:] == GRID
     paths = [f"runs_dir={tmp_path}/runs", f"cache_dir={tmp_path}/cache"]
     done = subprocess.run([sys.executable, *words, *TINY, *paths], capture_output=True, text=True, timeout=LIMIT)

@@ -14,9 +14,8 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
-from facedistill.evaluation.align import in_original
 from facedistill.models.network import build_network
-from facedistill.tasks.align import Align
+from facedistill.tasks.align import Align, in_original
 from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
 
 TINY = [

@@ -124,10 +124,15 @@ def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
     recognizer: Path, tmp_path: Path, target: str
 ) -> None:
     words = [word for word in RUN if not word.startswith("teacher.model")]
-    run = plan([*words, f"runs_dir={tmp_path}", "init=full", f"target={target}", *as_teacher(recognizer)])
-    with pytest.raises(ConfigError, match=rf"tells no identities apart.*target\.terms\.{target}.*target=hidden"):
+    words += [f"runs_dir={tmp_path}/runs", "init=full", f"target={target}"]
+    said = rf"tells no identities apart.*target\.terms\.{target}.*target=hidden"
+    with pytest.raises(ConfigError, match=said):
+        plan([*words, *as_teacher(recognizer)])
+    torch.save(read_weights(recognizer).tensors, tmp_path / "recognizer.pt")  # only torch can look into it
+    run = plan([*words, *as_teacher(tmp_path / "recognizer.pt")])
+    with pytest.raises(ConfigError, match=said):
         check_tree(run)
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_how_a_recognizer_normalizes_is_part_of_its_identity_and_of_its_bank(recognizer: Path, tmp_path: Path) -> None:

@@ -88,7 +88,6 @@ def _base(kind: str) -> type[Any]:
 
 
 def _of_package(kind: str, name: str) -> type[Any] | None:
-    """The class in the file of that name."""
     module_name = f"{KINDS[kind].package}.{name}"
     if find_spec(module_name) is None:
         return None

@@ -78,7 +78,6 @@ class BankMaker:
         return {**self.about, "version": VERSION, "kind": self.kind, "width": self.teacher.width, "samples": samples}
 
     def is_there(self, views: Sequence[int]) -> bool:
-        """Whether these views have been made."""
         return not self._missing(views)
 
     def open(self, views: Sequence[int]) -> Bank:

@@ -30,7 +30,6 @@ class Evaluation(nn.Module, abc.ABC):
         """Count a batch of centre crops."""
 
     def scores(self) -> Scores:
-        """By name."""
         return {name: float(value) for name, value in self.metric.compute().items()}
 
     def per_sample(self) -> NDArray[np.float32]:

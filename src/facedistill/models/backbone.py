@@ -71,5 +71,4 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pixels of zero mean and unit deviation, same shape."""
         return (images - self.mean) / self.std

@@ -22,7 +22,6 @@ DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_l
 
 
 def main(words: Sequence[str]) -> int:
-    """The command."""
     return run_command(words, __doc__, _report)
 
 

@@ -28,7 +28,6 @@ from facedistill.runs.verify import faults_of
 
 
 def main(words: Sequence[str]) -> int:
-    """The command."""
     return run_command(words, __doc__, _runs)
 
 

@@ -147,7 +147,7 @@ def remove(runs: Sequence[RunFolder], names: Sequence[str], with_dependents: boo
         RunError: one is running or is a link, or others stand on one.
     """
     if not names:
-        raise RunError("name the runs to remove: `python -m facedistill.runs` lists them")
+        raise RunError("name the runs to remove: `facedistill runs` lists them")
     named = {run.name for run in chosen(runs, names)}
     standing = dependents(runs, named)
     if standing and not with_dependents:

@@ -58,7 +58,19 @@ def _plan(
         parents[role] = WeightsFile(Path(config.teachers[role]["weights"]), config.teachers[role].get("model", {}))
     if config.task.is_teacher and config.teacher.backbone:
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
+    for name, term in config.target.active().items():
+        teacher = parents[config.role_of(name)]
+        if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
+            _check_logits(name, teacher, "classifier.weight" in (names := teacher.tensor_names) or not names)
     return planned.setdefault(words, Run(config, words, data[key], parents))
+
+
+def _check_logits(term: str, teacher: WeightsFile, has_classifier: bool) -> None:
+    if not has_classifier:
+        raise ConfigError(
+            f"{teacher.weights} tells no identities apart, so it has no logits for target.terms.{term}. Use a target "
+            "that compares embeddings, as target=hidden, or pretrain a classifier on it: teacher.backbone="
+        )
 
 
 @cache
@@ -134,10 +146,7 @@ def check_tree(run: Run | WeightsFile) -> None:
     for name, term in config.target.active().items():
         check_buildable("target", term, student_width=1, teacher_width=1)
         teacher = run.parents[config.role_of(name)]
-        if term["compares"] == "logits" and isinstance(teacher, WeightsFile) and not has_classifier(teacher.weights):
-            raise ConfigError(
-                f"{teacher.weights} tells no identities apart, so it has no logits for target.terms.{name}. Use a "
-                "target that compares embeddings, as target=hidden, or pretrain a classifier on it: teacher.backbone="
-            )
+        if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
+            _check_logits(name, teacher, has_classifier(teacher.weights))
     for parent in run.parents.values():
         check_tree(parent)

@@ -114,12 +114,10 @@ class Record:
 
     @property
     def metric(self) -> str:
-        """The name of the task's score."""
         return self.config.task.metric
 
     @property
     def score(self) -> float | None:
-        """The task's score, %."""
         return self.metrics.get(self.metric)
 
     @property

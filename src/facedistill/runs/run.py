@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.runs.identity import numbers_of, recipe_of
@@ -39,14 +41,18 @@ class WeightsFile:
 
     @cached_property
     def identity(self) -> str:
-        """The hash of its bytes and of its model's numbers.
-
-        Raises:
-            WeightsError: there is no such file.
-        """
         if not self.weights.is_file():
             raise WeightsError(f"{self.weights} does not exist")
         return hash_of([sha256(self.weights), numbers_of(self.model)])
+
+    @cached_property
+    def tensor_names(self) -> frozenset[str]:
+        """What the header of a safetensors file names; empty for other files, which only torch reads."""
+        try:
+            with safe_open(self.weights, framework="numpy") as file:
+                return frozenset(file.keys())
+        except (SafetensorError, OSError):
+            return frozenset()
 
     @property
     def name(self) -> str:
@@ -75,7 +81,6 @@ class Run:
 
     @cached_property
     def identity(self) -> str:
-        """Twelve hex digits."""
         return hash_of(self.recipe)
 
     @property
@@ -90,7 +95,6 @@ class Run:
 
     @property
     def directory(self) -> Path:
-        """Where everything of the run is kept."""
         return Path(self.config.runs_dir) / self.name
 
     @property
@@ -134,7 +138,6 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the record is there, and whole."""
         try:
             return Record.read(self.directory) is not None
         except RunError:
@@ -142,7 +145,6 @@ class Run:
 
     @property
     def record(self) -> Record:
-        """The record of a complete run."""
         record = Record.read(self.directory)
         assert record is not None, f"{self.name} is not complete"
         return record

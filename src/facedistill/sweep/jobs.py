@@ -65,7 +65,6 @@ class Job:
         return self._process.exitcode
 
     def stop(self) -> None:
-        """Ask it to end."""
         self._process.terminate()
 
     def join(self, seconds: float) -> None:

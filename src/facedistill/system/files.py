@@ -35,7 +35,7 @@ def write_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed amid ``write_aside`` left; for who alone writes in ``folder``."""
+    """Remove what a process left that was killed amid ``write_aside``; only for the one process that writes there."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 

@@ -29,7 +29,6 @@ def build_module(
     teachers: Mapping[str, Teacher] | None = None,
     targets: Mapping[str, Target] | None = None,
 ) -> ScheduledModule:
-    """The LightningModule of the configuration's task."""
     node = {"type": config.task.type}
     module: ScheduledModule = build("task", node, config=config, network=network, teachers=teachers, targets=targets)
     return module
@@ -42,7 +41,6 @@ def build_evaluation(config: Config, network: Network) -> Evaluation:
 
 
 def build_targets(config: Config, network: Network, teachers: Mapping[str, Teacher]) -> dict[str, Target]:
-    """The terms of the configured target."""
     return {
         name: build(
             "target",

@@ -6,12 +6,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from facedistill.config.schema import Config
 from facedistill.data.loading.views import FaceBatch
-from facedistill.evaluation.hint import HintEvaluation
+from facedistill.evaluation.evaluation import Evaluation, Scores
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import ScheduledModule
 from facedistill.tasks.gather import mean_over_ranks
+
+
+class HintEvaluation(Evaluation):
+    """``hint_error``, the mean over the test split; a network alone has none."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.metric = MeanMetric()
+
+    def update(self, output: NetworkOutput, batch: FaceBatch) -> None:
+        raise TypeError("a hint has no output to measure: Hint.measure updates the metric with its error")
+
+    def scores(self) -> Scores:
+        return {"hint_error": float(self.metric.compute())}
 
 
 class Hint(ScheduledModule):
@@ -21,7 +37,6 @@ class Hint(ScheduledModule):
     starts from here starts from pretrained shallow layers only.
     """
 
-    evaluation: HintEvaluation
     uses_all_parameters = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +61,7 @@ class Hint(ScheduledModule):
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:
-        self.evaluation.update_error(self._error(batch, self.network.backbone.middle), len(batch.labels))
+        self.evaluation.metric.update(self._error(batch, self.network.backbone.middle), len(batch.labels))
 
     def _error(self, batch: FaceBatch, student: Callable[[Tensor], Tensor]) -> Tensor:
         middle = self.regressor(student(batch.images))

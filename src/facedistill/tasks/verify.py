@@ -4,6 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
@@ -11,10 +16,13 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
 from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
 from facedistill.data.loading.views import FaceBatch
 from facedistill.errors import ConfigError
-from facedistill.evaluation.verify import VerifyEvaluation
-from facedistill.models.network import NetworkOutput
+from facedistill.evaluation.evaluation import Evaluation
+from facedistill.evaluation.pictures import COLUMNS, nearest, spread
+from facedistill.metrics.retrieval import NearestNeighbour
+from facedistill.models.network import Network, NetworkOutput
 from facedistill.tasks.base import TaskModule, identity_loss
 
 MINING = ("hard", "semihard", "all")
@@ -43,6 +51,38 @@ class VerifyOptions:
             raise ConfigError(f"task.options.margin={self.margin} must be a number above 0")
         if not isinstance(self.normalize, bool):
             raise ConfigError(f"task.options.normalize={self.normalize}: choices are true, false")
+
+
+class VerifyEvaluation(Evaluation):
+    """``top1``: the nearest other test sample has its identity, %. ``normalize``: K is L2-normalized."""
+
+    metric: NearestNeighbour
+
+    def __init__(self, config: Config, normalize: bool) -> None:
+        super().__init__(config)
+        self.normalize = normalize
+        self.metric = NearestNeighbour()
+
+    def update(self, output: NetworkOutput, batch: FaceBatch) -> None:
+        self.metric.update(self._embedding(output), batch.labels, batch.indices)
+
+    def per_sample(self) -> NDArray[np.float32]:
+        """100 where the nearest other test sample is of the same person, 0 where it is not."""
+        return np.where(self.metric.first == 1, np.float32(100), np.float32(0))
+
+    @torch.no_grad()
+    def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
+        """Test faces, each beside the nearest among a sample of the others."""
+        batch = next(iter(data.test_loader(spread(data.faces.test, EVAL_BATCH))))
+        embedding = self._embedding(network(batch.images))
+        neighbour = torch.cdist(embedding, embedding).fill_diagonal_(torch.inf).argmin(1)
+        shown = torch.from_numpy(spread(np.arange(len(neighbour)), COLUMNS * 2))
+        pixels, right = batch.pixels(), batch.labels[neighbour] == batch.labels
+        return {"samples": nearest(pixels[shown], pixels[neighbour[shown]], right[shown].tolist())}
+
+    def _embedding(self, output: NetworkOutput) -> Tensor:
+        embedding = output.embedding.float()
+        return F.normalize(embedding, dim=1) if self.normalize else embedding
 
 
 class Verify(TaskModule):

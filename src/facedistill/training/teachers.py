@@ -13,6 +13,7 @@ from facedistill.distill.bank import BankMaker
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Probe, device_for, probe
+from facedistill.runs.identity import numbers_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
 from facedistill.tasks.assemble import build_evaluation
@@ -114,7 +115,8 @@ def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device) ->
     """Everything that decides what the bank of a run's teacher holds."""
     config = run.config
     return {
-        "teacher": sha256(teacher.weights) if isinstance(teacher, Run) else teacher.identity,
+        "teacher": sha256(teacher.weights),
+        "model": numbers_of(teacher.model) if isinstance(teacher, WeightsFile) else {},
         "data": dict(run.data),
         "image": asdict(config.image),
         "seed": config.seed,

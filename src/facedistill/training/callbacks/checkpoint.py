@@ -15,7 +15,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes aside, then renames: Lightning's own moves a temporary file from another disk, which can be cut."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``."""
         buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
         torch.save(checkpoint, buffer)
         with write_aside(Path(path)) as part:

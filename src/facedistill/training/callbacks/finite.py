@@ -9,30 +9,28 @@ from torch import Tensor
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import RunError
 
-LOOK_EVERY = 50  # batches; between looks nothing is computed
+CHECK_EVERY = 50  # batches; between checks nothing is computed
 
 
 class FiniteLoss(pl.Callback):
     """Raises ``RunError`` at the first batch whose loss is NaN or infinite, without a synchronization per step."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Forget."""
         self._losses: list[Tensor] = []
         self._seen = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the loss; look at times."""
         self._losses.append(outputs["loss"])
-        if len(self._losses) == LOOK_EVERY:
-            self._look(trainer)
+        if len(self._losses) == CHECK_EVERY:
+            self._check(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Look before the checkpoint of this epoch is written."""
-        self._look(trainer)
+        """Check before the checkpoint of this epoch is written."""
+        self._check(trainer)
 
-    def _look(self, trainer: pl.Trainer) -> None:
+    def _check(self, trainer: pl.Trainer) -> None:
         finite = torch.isfinite(torch.stack(self._losses)).tolist() if self._losses else []
         first, self._losses = self._seen, []
         self._seen += len(finite)

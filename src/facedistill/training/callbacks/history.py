@@ -29,7 +29,6 @@ class History(pl.Callback):
         self._csv_file = csv_file
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start the clock and the sums."""
         # now: at the epoch's end the scheduler has already moved on
         self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -79,9 +78,7 @@ class History(pl.Callback):
         self._dashboard.log(row)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, for the checkpoint."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The rows of the epochs before a cut."""
         self.rows = list(state_dict["rows"])

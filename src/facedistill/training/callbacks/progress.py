@@ -19,7 +19,6 @@ class RunProgress(pl.Callback):
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the bar; a resumed run starts where it was."""
         if not trainer.is_global_zero:
             return
         steps = int(trainer.num_training_batches)
@@ -30,38 +29,34 @@ class RunProgress(pl.Callback):
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=6),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(
                 compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=5)
             ),
             console=console,
         )
         self._task: TaskID = self._bar.add_task(
-            title.plain, total=total, completed=trainer.current_epoch * steps, said=self._said(trainer)
+            title.plain, total=total, completed=trainer.current_epoch * steps, status=self._status(trainer)
         )
         self._bar.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step on."""
         if self._bar:
             self._bar.advance(self._task)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the new metrics."""
         if self._bar:
-            self._bar.update(self._task, said=self._said(trainer))
+            self._bar.update(self._task, status=self._status(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Leave the last state on the screen."""
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
         self._stop()
 
-    def _said(self, trainer: pl.Trainer) -> str:
+    def _status(self, trainer: pl.Trainer) -> str:
         metric = trainer.callback_metrics.get(f"test/{self._metric}")
         shown = "" if metric is None else f" · {self._metric} {float(metric):.2f}"
         last = trainer.max_epochs or 0
