@@ -48,7 +48,7 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> Non
     for sweep in sweeps:
         words = [word for word in sweep[1:] if not word.startswith("hydra.")]
         config = compose_config(words)
-        assert config.model["_target_"] == compose_config(["scale=paper"]).model["_target_"]
+        assert config.model == compose_config(["scale=paper"]).model
         root = config.data["root"]
         assert root == f"/faces/{config.data['name']}"
         seen[config.data["name"]] = tables_of(sweep), config.identities_data["name"]

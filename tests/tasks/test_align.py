@@ -16,7 +16,7 @@ from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import DataError
 from facedistill.models.network import build_network
 from facedistill.tasks.align import Align, in_original
-from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
+from facedistill.tasks.assemble import build_module, build_targets, training_network
 
 TINY = [
     "task=align",
@@ -141,14 +141,6 @@ def test_nrmse_is_the_mean_over_the_faces_of_the_test_split(compose: Compose, ma
         size = np.hypot(*(place[1] - place[0])) if normalizer == "eyes" else side * np.sqrt(2)
         errors.append(np.sqrt(np.mean(np.sum((found - place) ** 2, axis=1))) / size)
     assert module.evaluation.scores()["nrmse"] == pytest.approx(100 * np.mean(errors), rel=1e-4)
-
-
-def test_the_published_network_has_no_identities(compose: Compose) -> None:
-    config = compose(*TINY, "target=soft")
-    assert training_network(config, 4).classifier is not None
-    published = published_network(config, 4)
-    assert published.classifier is None
-    assert published.regressor is not None
 
 
 def test_pictures_show_landmarks_and_the_error_curve(compose: Compose, marked: FaceSet) -> None:

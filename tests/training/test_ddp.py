@@ -33,7 +33,7 @@ from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE
 from facedistill.system.files import is_held
-from facedistill.tasks.assemble import build_module, build_targets, published_network, training_network
+from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.training.trainer import build_trainer
 from facedistill.worker import is_first
 from facedistill.worker import main as worker
@@ -91,13 +91,13 @@ def loss_and_gradients(case: str, batch: FaceBatch, shares: list[int]) -> tuple[
     network = training_network(config, IDENTITIES)
     teachers = {}
     if config.target.active() or config.task.needs_teacher:
-        taught = published_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
+        taught = training_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
         teachers = {"teacher": NetworkTeacher(taught, {})}
     module = build_module(config, network, teachers, build_targets(config, network, teachers)).eval()
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
         for parameter in module.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    module.shares = lambda *_: shares  # type: ignore[method-assign]
+    module.batch_sizes_per_rank = lambda *_: shares  # type: ignore[method-assign]
     loss = module.training_step(batch, 0)["loss"]
     loss.backward()
     return loss.item(), {name: one.grad for name, one in module.named_parameters() if one.grad is not None}
@@ -193,7 +193,7 @@ def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None
     assert isinstance(run, Run)
     assert directory == run.directory
     assert run.is_complete
-    assert run.record.config["trainer"]["devices"] == 2
+    assert run.record.config.trainer.devices == 2
     assert len(run.record.history) == len(run.config.epoch_rates)
     assert {"metrics.csv", "curves.png", "samples.png", "roc.png", "weights.safetensors"} <= {
         p.name for p in directory.iterdir()
@@ -361,7 +361,7 @@ def test_what_can_not_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match=r"sync_batchnorm=true works on GPUs only"):
         compose_config(["trainer=ddp", "trainer.sync_batchnorm=true", "trainer.accelerator=cpu"])
     run = plan([*TINY, TWO, f"runs_dir={tmp_path}/my runs"])
-    with pytest.raises(RunError, match=rf"takes 2 processes.*python -m facedistill\.worker .*'runs_dir={tmp_path}/my"):
+    with pytest.raises(RunError, match=rf"takes 2 processes.*facedistill worker .*'runs_dir={tmp_path}/my"):
         build_trainer(run, [], "")
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(RunError, match="works on GPUs only, and there is none here"):
@@ -403,7 +403,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(
     monkeypatch.setattr("facedistill.worker.stop_on_signals", lambda: None)
     with FileLock(run.lock):
         assert worker(words) == BUSY == 75
-    assert f"is making {run.name}" in capsys.readouterr().err
+    assert f"is training {run.name}" in capsys.readouterr().err
 
 
 def test_synchronized_batchnorm_is_another_run_and_its_absence_the_same(tmp_path: Path) -> None:

@@ -227,6 +227,13 @@ def test_a_run_keeps_what_its_score_is_the_mean_of(tmp_path: Path) -> None:
         assert run.record.latency_ms > 0
 
 
+def test_what_served_the_target_alone_is_not_published(tmp_path: Path) -> None:
+    run = make(tmp_path, "task=align", "rate=8", "init=scratch", "target=soft")
+    parts = {name.split(".")[0] for name in tensors(run)}
+    assert parts == {"backbone", "regressor"}
+    assert "train/soft" in run.record.history[0]
+
+
 def test_evaluate_gives_the_recorded_numbers(made: Run) -> None:
     assert evaluate_run(made.directory, []) == pytest.approx(made.record.metrics)
     done = command("facedistill.evaluate", f"run={made.directory}")

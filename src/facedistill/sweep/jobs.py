@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -114,17 +115,11 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
 
 def end_with(sweeper: int) -> None:
     """End this process once the one that started it is gone, so that nothing trains unwatched."""
-    while _is_there(sweeper):
-        time.sleep(1)
+    with suppress(OSError):
+        while True:
+            os.kill(sweeper, 0)  # is it there?
+            time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _is_there(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError:
-        return False
-    return True
 
 
 def available_gpus(accelerator: str) -> list[str]:

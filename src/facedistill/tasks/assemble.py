@@ -17,12 +17,6 @@ def training_network(config: Config, num_identities: int) -> Network:
     return build_network(config.network, config.rate, count, landmarks=config.task.needs == "landmarks")
 
 
-def published_network(config: Config, num_identities: int) -> Network:
-    """The network that is kept: without the output layer of identities, where only its target needed that."""
-    count = num_identities if config.task.classifies else 0
-    return build_network(config.network, config.rate, count, landmarks=config.task.needs == "landmarks")
-
-
 def build_module(
     config: Config,
     network: Network,
