@@ -1,4 +1,4 @@
-"""``python -m facedistill.data``: what it prints about good, incomplete and broken data sets, and its exit status."""
+"""``facedistill data``: what it prints about good, incomplete and broken data sets, and its exit status."""
 
 import pickle
 import re
@@ -37,15 +37,15 @@ def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"data=identity_folders: folders in {root}" in said
     assert f" images {PEOPLE * SHOTS}\n" in said
     assert f" identities {PEOPLE}\n" in said
-    assert f" images an identity {SHOTS} to {SHOTS}, median {SHOTS}\n" in said
+    assert f" images per identity {SHOTS} to {SHOTS}, median {SHOTS}\n" in said
     assert f"10-19 {'█' * 30} {PEOPLE} identities" in said or f"10-12 {'█' * 30} {PEOPLE} identities" in said
     assert f" image sizes 32×32 ({PEOPLE * SHOTS})\n" in said
     assert " broken 0 every image was decoded\n" in said
     faces = build_source(compose_config(["data=identity_folders", f"data.root={root}"]).data).faces(32, Path("cache"))
     assert f" to train on {len(faces.train)} {len(faces.test)} to test on\n" in said
-    command = re.search(r"\n +(python -m facedistill.train .*)\n", said)
+    command = re.search(r"\n +(facedistill train .*)\n", said)
     assert command is not None
-    assert compose_config(shlex.split(command[1])[3:]).data["root"] == str(root)
+    assert compose_config(shlex.split(command[1])[2:]).data["root"] == str(root)
 
 
 def test_the_contact_sheet_has_a_row_per_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,9 +91,9 @@ def test_a_broken_set_and_how_to_continue(tmp_path: Path, capsys: pytest.Capture
     assert said.count("is not a readable image") == 5
     assert "… and 3 more" in said
     assert {"folders": "person 0/005.png", "records": "train.rec, key 6", "tsv": "a.tsv, line 6"}[form] in said
-    again = re.search(r"\n +(python -m facedistill.data .*)\n", said)
+    again = re.search(r"\n +(facedistill data .*)\n", said)
     assert again is not None
-    status, said = run(capsys, *shlex.split(again[1])[3:])
+    status, said = run(capsys, *shlex.split(again[1])[2:])
     assert status == 0
     assert "data.on_error=skip" in said
 
@@ -183,5 +183,5 @@ def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     status, said = run(capsys, "data=cfp_fp", f"data.root={tmp_path}")
     assert status == 1
     assert "data=cfp_fp: 24 pairs, 12 of them of one person\n" in said
-    assert f"python -m facedistill.evaluate protocol=cfp_fp root={tmp_path} run=" in said
+    assert f"facedistill evaluate protocol=cfp_fp root={tmp_path} run=" in said
     assert np.asarray(Image.open("contact_sheet.png")).shape == (10 * 34, doctor.COLUMNS * 34, 3)

@@ -1,6 +1,6 @@
 """Examines a data source: what is there, what is missing, what is broken, and what to do next.
 
-python -m facedistill.data [data=synthetic] [data.root=…] [check=all] [pack=true] [sheet=contact_sheet.png, or .jpg]
+facedistill data [data=synthetic] [data.root=…] [check=all] [pack=true] [sheet=contact_sheet.png, or .jpg]
 
 It decodes all images of a small set, or 5,000 of a large one, evenly spaced; check=all decodes every one. A contact
 sheet shows what a network will see: ten identities with eight images each. pack=true decodes everything now and writes
@@ -72,17 +72,17 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
         print(
             "\nIt can't be trained on as it is: a broken image would stop it. Get them again, or leave them out:\n"
-            f"  python -m facedistill.data {command} data.on_error=skip"
+            f"  facedistill data {command} data.on_error=skip"
         )
         return 1
     rest = "rate=4 init=full target=soft" if survey.identities else "task=align rate=8 init=scratch target=none"
-    print(f"\nIt can be trained on. Next:\n  python -m facedistill.train {command} {rest}")
+    print(f"\nIt can be trained on. Next:\n  facedistill train {command} {rest}")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
         root = shlex.quote(str(folder))
         print(f"\nIts packed form is {folder}. Copied to another machine:")
-        print(f"  python -m facedistill.train data=packed data.root={root} image.resize={size} {rest}")
+        print(f"  facedistill train data=packed data.root={root} image.resize={size} {rest}")
     return 0
 
 
@@ -107,7 +107,7 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
     print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
     _save(sheet, doctor.pair_rows(pairs), size)
     print(f"  {sheet} shows some: first of one person, then of two")
-    command = f"python -m facedistill.evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
+    command = f"facedistill evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
     print(f"\nIt has pairs only, to score a network with:\n  {command}")
     return 1
 

@@ -233,7 +233,7 @@ def count_lines(images: int, identities: int, published: Mapping[str, Sequence[i
 
 def _histogram(counts: NDArray[Any]) -> list[str]:
     """Range, median and histogram of the number of images per identity."""
-    lines = [_line("images an identity", "", f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}")]
+    lines = [_line("images per identity", "", f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}")]
     edges = [edge for edge in _EDGES if edge <= counts.max()]
     people = np.histogram(counts, [*edges, counts.max() + 1 if counts.max() >= edges[-1] else edges[-1]])[0]
     for i, number in enumerate(people.tolist()):

@@ -325,7 +325,7 @@ def test_arrays_that_do_not_fit_are_refused(pack: Path, changes: dict[str, Any],
     [
         (
             {"format": "facedistill pack 1"},
-            "this version, facedistill pack 2.*make it again: python -m facedistill.data",
+            "this version, facedistill pack 2.*make it again: facedistill data",
         ),
         ({"format": None}, "the format of this version"),
         ({"of": "lfw"}, "the format of this version"),

@@ -27,6 +27,7 @@ MAX_LINE = 2000  # characters; no list of landmarks has longer lines, and the re
 # The minimum over the 25,978 faces of LFW and MTFL is 0.85; the maximum with left and right, or x and y, swapped, 0.56.
 LEAST_LIKENESS = 0.7
 _READ_AT_ONCE = 256
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata; for good, as filters are shared by all threads
 
 
 def data_folder(root: str, inside: str = "") -> Path:
@@ -52,12 +53,13 @@ def refuse_archive(folder: Path, name: str = "") -> None:
 
 
 def _unpack(path: Path) -> str:
-    if not path.name.lower().endswith(ARCHIVES):
+    suffix = next(filter(path.name.lower().endswith, ARCHIVES), "")
+    if not suffix:
         return "is a file: name a folder"
-    folder = path.with_name(path.name.split(".")[0])
+    folder = path.with_name(path.name[: -len(suffix)])
     command = {".zip": f"unzip '{path}' -d '{folder}'", ".7z": f"7z x '{path}' -o'{folder}'"}
     tar = f"mkdir '{folder}' && tar -xf '{path}' -C '{folder}'"
-    return f"is an archive: unpack it with `{command.get(path.suffix.lower(), tar)}` and name the folder {folder}"
+    return f"is an archive: unpack it with `{command.get(suffix, tar)}` and name the folder {folder}"
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -74,17 +76,15 @@ def decode_photo(data: bytes, location: str) -> Image.Image:
 
 def _upright(file: Path | io.BytesIO, location: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata
-            with Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{location}: {image.width}×{image.height} pixels, more than any photograph has")
-                if min(image.size) < MIN_PIXELS:
-                    raise DataError(f"{location}: {image.width}×{image.height} pixels, too small to show a face")
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
-                    upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
-                return upright.convert("RGB")
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{location}: {image.width}×{image.height} pixels, more than any photograph has")
+            if min(image.size) < MIN_PIXELS:
+                raise DataError(f"{location}: {image.width}×{image.height} pixels, too small to show a face")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
+                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+            return upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise

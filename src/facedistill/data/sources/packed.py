@@ -32,7 +32,7 @@ from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256, write_aside, write_json
 
 IMAGES, PAIRS, FACES, MANIFEST = "images.npy", "pairs.npy", "faces.npz", "pack.json"
-AGAIN = "Copy the pack again, or make it again: python -m facedistill.data data=… pack=true"
+AGAIN = "Copy the pack again, or make it again: facedistill data data=… pack=true"
 _FORMAT = "facedistill pack 2"
 _MAX_MANIFEST = 1_000_000  # bytes
 _COPIED_AT_ONCE = 256

@@ -60,7 +60,7 @@ class VerificationSet(Source):
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         raise DataError(
             f"data={self.name} has pairs only, and no identities to train on. To score a network with them: "
-            f"python -m facedistill.evaluate protocol={self.name} root={self.root} run=RUN_DIR"
+            f"facedistill evaluate protocol={self.name} root={self.root} run=RUN_DIR"
         )
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:

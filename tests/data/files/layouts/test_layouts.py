@@ -165,7 +165,7 @@ def test_two_files_in_one_folder_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_an_archive_is_to_be_unpacked(tmp_path: Path, inside: bool) -> None:
-    archive = tmp_path / "sets" / "CASIA WebFace.zip"
+    archive = tmp_path / "sets" / "CASIA.Web Face.zip"
     archive.parent.mkdir()
     zipfile.ZipFile(archive, "w").close()
     with pytest.raises(DataError) as refusal:
