@@ -69,7 +69,7 @@ def whole_batch() -> FaceBatch:
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4])
     images = torch.randint(0, 256, (11, 3, 20, 20), generator=draw, dtype=torch.uint8)
     points = torch.rand((11, 5, 2), generator=draw) * 2 - 1
-    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), torch.empty(11, 0, 0))
+    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), {})
 
 
 def samplers() -> dict[str, TrainBatches]:
@@ -109,7 +109,8 @@ TEACHER = ["image.resize=24", "image.crop=20", "teacher.model.width=16", "init=s
 def rank(number: int, port: int, out: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=2)
-    share = FaceBatch(*(part[number::2] for part in whole_batch()))
+    *parts, embeddings = whole_batch()
+    share = FaceBatch(*(part[number::2] for part in parts), embeddings)
     found: dict[str, Any] = {}
     losses = {}
     for case in CASES:
