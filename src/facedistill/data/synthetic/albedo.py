@@ -45,8 +45,8 @@ def colour_of(p: Params, part: str) -> list[Array]:
     return [p[f"{part}_{c}"] for c in "rgb"]
 
 
-def _grey(p: Params, value: float) -> list[Array]:
-    return [np.full_like(p["male"], value)] * 3
+def _plain(p: Params, red: float, green: float, blue: float) -> list[Array]:
+    return [np.full_like(p["male"], value) for value in (red, green, blue)]
 
 
 def face_albedo(p: Params, s: Params, f: Params, grid: Grid, mottle: Array) -> list[Array]:
@@ -139,87 +139,56 @@ def _mouth(paint: Paint, p: Params, f: Params, grid: Grid) -> None:
     top = upper - p["upper_lip"] * arc * bow
     bottom = lower + p["lower_lip"] * arc * (0.65 + 0.35 * full)
     soft = 1.3 * grid.pixel
-    paint.over(w, colour_of(p, "lip"), inside(np.minimum(w.y - top, bottom - w.y), soft) * 0.9)
+    lip = colour_of(p, "lip")
+    paint.over(w, lip, inside(np.minimum(w.y - top, bottom - w.y), soft) * 0.9)
     # The upper lip faces down and is darker.
     shade = 1.0 - 0.22 * inside(np.minimum(w.y - top, line - w.y), soft)
     paint.scale(w, shade, shade, shade)
-    ends = inside(1.0 - np.abs(t), grid.pixel / f["mouth_half"])
-    _mouth_inside(paint, p, f, grid, w, upper, lower, ends)
-    _mouth_line(paint, p, f, grid, w, 0.5 * (upper + lower))
-
-
-def _mouth_line(paint: Paint, p: Params, f: Params, grid: Grid, w: Window, middle: Array) -> None:
-    """The dark line between closed lips and the dark corners."""
-    lip = colour_of(p, "lip")
-    t = np.abs(w.x) / f["mouth_half"]
-    ends = inside(1.06 - t, grid.pixel / f["mouth_half"])
-    seam = band(w.y - middle, 0.016, grid.pixel) * ends * (1.0 - clip01(f["opened"] * 30.0)) * 0.85
+    # Dark mouth with the upper teeth in it.
+    at, open_wide = np.abs(t), clip01(f["opened"] * 30.0)
+    ends = inside(1.0 - at, grid.pixel / f["mouth_half"])
+    gap = inside(np.minimum(w.y - upper, lower - w.y), grid.pixel) * open_wide * ends
+    paint.over(w, _plain(p, 0.06, 0.02, 0.02), gap)
+    teeth = inside(upper + 0.075 - w.y, 1.5 * grid.pixel) * bump(w.x / (f["mouth_half"] * 1.1))
+    paint.over(w, _plain(p, 0.55, 0.55, 0.55), gap * clip01(teeth * 1.6))
+    # The dark line between closed lips, and the dark corners.
+    ends = inside(1.06 - at, grid.pixel / f["mouth_half"])
+    seam = band(w.y - 0.5 * (upper + lower), 0.016, grid.pixel) * ends * (1.0 - open_wide) * 0.85
     paint.over(w, [c * 0.15 for c in lip], seam)
-    corner = bump((t - 1.0) / 0.22) * bump((w.y - f["corner_y"]) / (0.05 + 0.5 * grid.pixel)) * 0.45
+    corner = bump((at - 1.0) / 0.22) * bump((w.y - f["corner_y"]) / (0.05 + 0.5 * grid.pixel)) * 0.45
     paint.over(w, [c * 0.2 for c in lip], corner)
 
 
-def _mouth_inside(
-    paint: Paint, p: Params, f: Params, grid: Grid, w: Window, upper: Array, lower: Array, ends: Array
-) -> None:
-    """Dark mouth with the upper teeth in it."""
-    gap = inside(np.minimum(w.y - upper, lower - w.y), grid.pixel) * clip01(f["opened"] * 30.0) * ends
-    dark = [np.full_like(p["male"], v) for v in (0.06, 0.02, 0.02)]
-    paint.over(w, dark, gap)
-    teeth = inside(upper + 0.075 - w.y, 1.5 * grid.pixel) * bump(w.x / (f["mouth_half"] * 1.1))
-    paint.over(w, _grey(p, 0.55), gap * clip01(teeth * 1.6))
-
-
-class Lids(NamedTuple):
-    """The eyes' openings in a window: lid lines and position along the eye (-1 inner corner, 1 outer)."""
-
-    window: Window
-    along: Array
-    upper: Array
-    lower: Array
-
-
 def _eyes(paint: Paint, p: Params, s: Params, f: Params, grid: Grid) -> None:
-    w = _window(grid, -0.80, 0.80, -0.35, 0.35)
-    t = (np.abs(w.x) - f["eye_x"]) / p["eye_width"]
+    w, px = _window(grid, -0.80, 0.80, -0.35, 0.35), grid.pixel
+    t = (np.abs(w.x) - f["eye_x"]) / p["eye_width"]  # -1 at the inner corner, 1 at the outer
     arc = 1.0 - np.minimum(t * t, np.float32(1.6))
     # Outer corners higher or lower; the opening is fuller on the nose side.
     axis = f["eye_y"] - p["eye_slant"] * t
     upper = axis - (f["lid_open"] - 0.35 * f["lid_drop"]) * 1.10 * arc * (1.0 - 0.12 * t)
     lower = axis + (0.75 * f["lid_open"] + 0.35 * f["lid_drop"]) * arc
-    lids = Lids(w, t, upper, lower)
-    _eyeballs(paint, p, s, f, lids, grid.pixel)
-    _lashes(paint, p, lids, grid.pixel)
-
-
-def _eyeballs(paint: Paint, p: Params, s: Params, f: Params, lids: Lids, px: float) -> None:
-    """Sclera, iris with a dark ring, pupil, the lid's shadow and a glint."""
-    w = lids.window
-    white = inside(np.minimum(w.y - lids.upper, lids.lower - w.y), px)
-    paint.over(w, [np.full_like(p["male"], v) for v in (0.66, 0.62, 0.60)], white)
+    # Sclera, iris with a dark ring, pupil, the lid's shadow and a glint.
+    white = inside(np.minimum(w.y - upper, lower - w.y), px)
+    paint.over(w, _plain(p, 0.66, 0.62, 0.60), white)
     gaze_x = choose(w.x < 0.0, -f["eye_x"], f["eye_x"]) + s["gaze_x"]
     dx, dy = w.x - gaze_x, w.y - (f["eye_y"] - 0.012 + s["gaze_y"])
     r = np.sqrt(dx * dx + dy * dy)
     iris = colour_of(p, "iris")
     paint.over(w, [c * 0.25 for c in iris], inside(0.098 - r, px) * white)
     paint.over(w, iris, inside(0.080 - r, px) * white)
-    paint.over(w, _grey(p, 0.006), inside(0.042 - r, 0.9 * px) * white)
-    lid_shadow = 1.0 - 0.45 * white * clip01(1.0 - (w.y - lids.upper) / (0.06 + 0.3 * px))
+    paint.over(w, _plain(p, 0.006, 0.006, 0.006), inside(0.042 - r, 0.9 * px) * white)
+    lid_shadow = 1.0 - 0.45 * white * clip01(1.0 - (w.y - upper) / (0.06 + 0.3 * px))
     paint.scale(w, lid_shadow, lid_shadow, lid_shadow)
     glint = bump((dx + 0.03) / (0.035 + 0.4 * px)) * bump((dy + 0.035) / (0.035 + 0.4 * px))
-    paint.over(w, _grey(p, 0.9), 0.75 * glint * white)
-
-
-def _lashes(paint: Paint, p: Params, lids: Lids, px: float) -> None:
-    """Lash lines on both lids and the crease above the upper one."""
-    w, t = lids.window, lids.along
+    paint.over(w, _plain(p, 0.9, 0.9, 0.9), 0.75 * glint * white)
+    # Lash lines on both lids and the crease above the upper one.
     full = np.maximum(1.0 - t * t, np.float32(0.0))
     dark = [c * 0.07 for c in colour_of(p, "skin")]
     near = inside(1.08 - np.abs(t), px / p["eye_width"])
-    upper = band(w.y - lids.upper, 0.012 + 0.014 * p["lash"], px) * (0.6 + 0.4 * p["lash"])
-    lower = band(w.y - lids.lower, 0.008, px) * 0.35
-    crease = band(w.y - lids.upper + 0.055 + 0.02 * full, 0.012, px) * p["lid_crease"] * 0.35
-    for line in (upper, lower, crease):
+    upper_lashes = band(w.y - upper, 0.012 + 0.014 * p["lash"], px) * (0.6 + 0.4 * p["lash"])
+    lower_lashes = band(w.y - lower, 0.008, px) * 0.35
+    crease = band(w.y - upper + 0.055 + 0.02 * full, 0.012, px) * p["lid_crease"] * 0.35
+    for line in (upper_lashes, lower_lashes, crease):
         paint.over(w, dark, near * line)
 
 

@@ -4,10 +4,19 @@ Lengths are in head units: half the width of an average head is 1. The head fram
 the eyes inside the head, x to image right, y down, z towards the viewer of a frontal face.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from facedistill.data.synthetic.kernels import Array, Integers, Params, clip01, mix
 from facedistill.data.synthetic.randomness import Stream, uniforms
+
+_MOLE = {"x": (-0.75, 0.75), "y": (-0.75, 1.15), "size": (-0.03, 0.06)}
+
+
+def _from_0_to_1(*names: str) -> dict[str, tuple[float, float]]:
+    return dict.fromkeys(names, (0.0, 1.0))
+
 
 # name: (low, high), uniform in between.
 IDENTITY_RANGES: dict[str, tuple[float, float]] = {
@@ -55,42 +64,26 @@ IDENTITY_RANGES: dict[str, tuple[float, float]] = {
     # colour
     "skin_tone": (0.0, 1.0),
     "skin_warmth": (-1.0, 1.0),
-    "skin_redness": (0.0, 1.0),
-    "hair_tone": (0.0, 1.0),
-    "hair_redness": (0.0, 1.0),
-    "iris_tone": (0.0, 1.0),
-    "lip_colour": (0.0, 1.0),
+    **_from_0_to_1("skin_redness", "hair_tone", "hair_redness", "iris_tone", "lip_colour"),
     # sex and age are latent: they only shift the traits below and above
-    "masculinity": (0.0, 1.0),
-    "age": (0.0, 1.0),
+    **_from_0_to_1("masculinity", "age"),
     # hair style and marks
     "hairline": (0.76, 0.98),
     "hair_volume": (0.05, 0.22),
-    "hair_length": (0.0, 1.0),
-    "fringe": (0.0, 1.0),
+    **_from_0_to_1("hair_length", "fringe"),
     "parting": (-1.0, 1.0),
-    "baldness": (0.0, 1.0),
-    "hair_curl": (0.0, 1.0),
-    "beard": (0.0, 1.0),
-    "moustache": (0.0, 1.0),
-    "freckles": (0.0, 1.0),
-    "mole_a_x": (-0.75, 0.75),
-    "mole_a_y": (-0.75, 1.15),
-    "mole_a_size": (-0.03, 0.06),
-    "mole_b_x": (-0.75, 0.75),
-    "mole_b_y": (-0.75, 1.15),
-    "mole_b_size": (-0.03, 0.06),
+    **_from_0_to_1("baldness", "hair_curl", "beard", "moustache", "freckles"),
+    **{f"mole_a_{value}": limits for value, limits in _MOLE.items()},
+    **{f"mole_b_{value}": limits for value, limits in _MOLE.items()},
 }
-"""The identity vector, one line per value."""
+"""The identity vector, in the order in which its values are drawn."""
 
 
 def identity_vectors(seed: int, identities: Integers) -> Array:
     """Identity vectors [N, len(IDENTITY_RANGES)] in the units of IDENTITY_RANGES; no sample is involved."""
-    count = len(IDENTITY_RANGES)
-    raw = np.stack([uniforms(seed, Stream.IDENTITY, int(i), 0, count) for i in identities])
-    low = np.array([r[0] for r in IDENTITY_RANGES.values()], dtype=np.float32)
-    high = np.array([r[1] for r in IDENTITY_RANGES.values()], dtype=np.float32)
-    return low + (high - low) * raw
+    limits = np.array([*IDENTITY_RANGES.values()], dtype=np.float32)
+    low, high = limits[:, 0], limits[:, 1]
+    return low + (high - low) * uniforms(seed, Stream.IDENTITY, identities, np.zeros_like(identities), len(limits))
 
 
 def identity_traits(vectors: Array) -> Params:
@@ -130,12 +123,10 @@ def _hair_style(p: Params, male: Array, female: Array) -> None:
 def _ramp(t: Array, stops: list[tuple[float, float, float]]) -> list[Array]:
     """Piecewise linear colour ramp over t in [0, 1]; stops are display values, the result is linear light."""
     out: list[Array] = []
-    last = len(stops) - 1
-    for channel in range(3):
-        value = np.full_like(t, stops[0][channel])
-        for k in range(last):
-            step = stops[k + 1][channel] - stops[k][channel]
-            value = value + step * clip01(t * last - k)
+    for levels in zip(*stops, strict=True):  # of a channel
+        value = np.full_like(t, levels[0])
+        for k, (low, high) in enumerate(pairwise(levels)):
+            value = value + (high - low) * clip01(t * (len(stops) - 1) - k)
         out.append(value * value)
     return out
 
@@ -154,19 +145,18 @@ def _store(p: Params, name: str, rgb: list[Array]) -> None:
 def _colours(p: Params, male: Array) -> None:
     """Linear-light colours of skin, hair, iris and lips as `<part>_r`, `_g`, `_b`."""
     tone = p["skin_tone"]
-    skin = _ramp(tone, SKIN_STOPS)
-    skin = [skin[0], skin[1] * (1.0 - 0.05 * p["skin_warmth"]), skin[2] * (1.0 - 0.14 * p["skin_warmth"])]
+    r, g, b = _ramp(tone, SKIN_STOPS)
+    skin = [r, g * (1.0 - 0.05 * p["skin_warmth"]), b * (1.0 - 0.14 * p["skin_warmth"])]
     _store(p, "skin", skin)
     # Dark skin comes with dark hair and eyes, fair skin with any.
     dark = clip01(tone * 1.5 - 0.25)
-    hair = _ramp(np.maximum(p["hair_tone"], dark), HAIR_STOPS)
+    r, g, b = _ramp(np.maximum(p["hair_tone"], dark), HAIR_STOPS)
     red = clip01((p["hair_redness"] - 0.7) * 3.0) * (1.0 - dark)
-    hair = [hair[0] * (1.0 + 0.5 * red), hair[1] * (1.0 - 0.1 * red), hair[2] * (1.0 - 0.4 * red)]
+    hair: list[Array] = [r * (1.0 + 0.5 * red), g * (1.0 - 0.1 * red), b * (1.0 - 0.4 * red)]
     silver = (0.42, 0.41, 0.40)
     hair = [mix(h, np.full_like(h, s), p["grey"] * 0.85) for h, s in zip(hair, silver, strict=True)]
     _store(p, "hair", hair)
-    brow = [mix(h, s * 0.12, np.full_like(h, 0.55)) for h, s in zip(hair, skin, strict=True)]
-    _store(p, "brow", brow)
+    _store(p, "brow", [mix(h, s * 0.12, np.full_like(h, 0.55)) for h, s in zip(hair, skin, strict=True)])
     _store(p, "iris", _ramp(np.maximum(p["iris_tone"], dark), IRIS_STOPS))
     tint = _ramp(clip01(p["lip_colour"] * (1.0 - 0.5 * male)), LIP_STOPS)
     _store(p, "lip", [t * (0.25 + 0.75 * s) * g for t, s, g in zip(tint, skin, (1.0, 0.9, 0.95), strict=True)])

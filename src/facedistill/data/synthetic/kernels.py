@@ -35,8 +35,7 @@ def inside(distance: Array, width: float | Array) -> Array:
     out: Array = distance / width
     out += np.float32(0.5)
     np.maximum(out, np.float32(0.0), out=out)
-    np.minimum(out, np.float32(1.0), out=out)
-    return out
+    return np.minimum(out, np.float32(1.0), out=out)
 
 
 def band(distance: Array, half: float | Array, width: float | Array) -> Array:

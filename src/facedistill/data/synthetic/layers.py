@@ -18,6 +18,17 @@ class Light(NamedTuple):
     ambient: Array
 
 
+def make_light(s: Params, camera: Camera) -> Light:
+    """The light of a scene."""
+    one = np.ones_like(s["light_x"])
+    direction = Vec(s["light_x"], s["light_y"], one).unit()
+    rows = (camera.right, camera.down, camera.toward)
+    head = Vec(*(dot(direction, Vec(*axis)) for axis in zip(*rows, strict=True)))
+    warm = s["light_warmth"]
+    power = [s["light_power"] * w for w in (1.0 + warm, one, 1.0 - warm)]
+    return Light(head, direction, power, s["ambient"])
+
+
 class Layer(NamedTuple):
     """Linear-light colour planes and coverage, (N, H, W) each."""
 

@@ -15,17 +15,7 @@ from facedistill.data.synthetic.kernels import Array, Integers, Params, mix
 from facedistill.data.synthetic.randomness import Stream, normals
 from facedistill.data.synthetic.scene import background, glasses, occluder, strand_noise, table_noise
 from facedistill.data.synthetic.shape import Grid, displacement, face_features, make_grid
-from facedistill.data.synthetic.surface import (
-    Camera,
-    Vec,
-    camera_rays,
-    dot,
-    make_camera,
-    normalized,
-    project,
-    solve_head,
-    surface_depth,
-)
+from facedistill.data.synthetic.surface import Camera, Vec, camera_rays, make_camera, project, solve_head, surface_depth
 from facedistill.data.synthetic.variation import DEFAULT_VARIATION, Variation, scene_values
 
 RENDERER_VERSION = 1
@@ -107,16 +97,6 @@ def _grid_and_mottle(size: int) -> tuple[Grid, Array]:
     return grid, table_noise(across + 500.0, along + 500.0)
 
 
-def _make_light(s: Params, camera: Camera) -> parts.Light:
-    one = np.ones_like(s["light_x"])
-    direction = normalized(Vec(s["light_x"], s["light_y"], one))
-    rows = (camera.right, camera.down, camera.toward)
-    head = Vec(*(dot(direction, Vec(*axis)) for axis in zip(*rows, strict=True)))
-    warm = s["light_warmth"]
-    power = [s["light_power"] * w for w in (1.0 + warm, one, 1.0 - warm)]
-    return parts.Light(head, direction, power, s["ambient"])
-
-
 def _render_chunk(
     seed: int, identities: Integers, samples: Integers, size: int, variation: Variation
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -137,7 +117,7 @@ def _draw_person(
 ) -> list[Array]:
     """Composite the person over the background, from back to front."""
     rays, a, b = camera_rays(camera, size)
-    light = _make_light(s, camera)
+    light = parts.make_light(s, camera)
     strands = strand_noise(rays, p)
     head = solve_head(rays, p, f, grid, d)
     albedo = [head.lookup(plane) for plane in face_albedo(p, s, f, grid, mottle)]
@@ -182,16 +162,13 @@ def _develop(
     seed: int, identities: Integers, samples: Integers, planes: list[Array], s: Params, size: int, variation: Variation
 ) -> NDArray[np.uint8]:
     """Camera: white balance, gain, tone curve, blur, noise, 8 bits."""
-    n = len(identities)
     # One pass has variance 2w pixels^2; w = 1/4 is the widest well-behaved filter.
     largest = (variation.blur[1] * size) ** 2
     passes = min(MAXIMUM_BLUR_PASSES, int(2.0 * largest) + 1)
     deviation = s["blur"] * size
     weight = np.minimum(deviation * deviation / np.float32(2.0 * passes), np.float32(0.25))
-    pairs = zip(identities.tolist(), samples.tolist(), strict=True)
-    noise = np.stack([normals(seed, Stream.NOISE, i, k, 3 * size * size) for i, k in pairs])
-    noise = noise.reshape(n, 3, size, size)
-    images = np.empty((n, size, size, 3), dtype=np.uint8)
+    noise = normals(seed, Stream.NOISE, identities, samples, 3 * size * size).reshape(-1, 3, size, size)
+    images = np.empty((len(noise), size, size, 3), dtype=np.uint8)
     for c, white in enumerate((s["white_red"], np.ones_like(s["gain"]), s["white_blue"])):
         linear = _blur(planes[c] * (s["gain"] * white), weight, passes)
         # Compress highlights, then encode with gamma 2 (a square root is exact, a power is not).
@@ -206,17 +183,9 @@ def _develop(
 
 def _landmarks(p: Params, f: Params, camera: Camera, grid: Grid, d: Array, size: int) -> NDArray[np.float32]:
     """Project eye centres, nose tip and mouth corners of the surface to pixels [N, 5, 2]."""
-    zero = np.zeros_like(f["eye_x"])
-    points = [
-        (-f["eye_x"], f["eye_y"]),
-        (f["eye_x"], f["eye_y"]),
-        (zero, f["tip_y"]),
-        (-f["mouth_half"], f["corner_y"]),
-        (f["mouth_half"], f["corner_y"]),
-    ]
-    out = np.empty((len(zero), 5, 2), dtype=np.float32)
-    for k, (x, y) in enumerate(points):
-        u, v = project(camera, Vec(x, y, surface_depth(p, f, grid, d, x, y)))
-        for axis, value in enumerate((u, v)):
-            out[:, k, axis] = ((value + 1.0) * np.float32(0.5 * size) - 0.5)[:, 0, 0]
-    return out
+    eye, mouth = f["eye_x"], f["mouth_half"]
+    across = [-eye, eye, np.zeros_like(eye), -mouth, mouth]
+    down = [f[name] for name in ("eye_y", "eye_y", "tip_y", "corner_y", "corner_y")]
+    points = [Vec(x, y, surface_depth(p, f, grid, d, x, y)) for x, y in zip(across, down, strict=True)]
+    positions = np.array([project(camera, point) for point in points], dtype=np.float32)  # [5, 2, N, 1, 1]
+    return np.moveaxis((positions + 1.0) * np.float32(0.5 * size) - 0.5, 2, 0)[..., 0, 0]

@@ -1,27 +1,23 @@
 """Things that have nothing to do with the person: background, glasses, occluders."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facedistill.data.synthetic.kernels import Array, Integers, Params, band, bump, choose, inside, mix
 from facedistill.data.synthetic.layers import Layer
 from facedistill.data.synthetic.randomness import Stream, uniforms
-from facedistill.data.synthetic.surface import Rays
+from facedistill.data.synthetic.surface import Rays, pixel_centres
 
 LATTICE = 5  # background colour lattice nodes per side
 STRAND_ROWS, STRAND_COLUMNS = 16, 128
 
 
-def _lattice_axis(size: int, nodes: int) -> tuple[NDArray[np.intp], Array]:
+def _upsample(lattice: Array, size: int) -> Array:
+    """Smooth interpolation of (N, L, L) lattices to (N, size, size)."""
+    nodes = lattice.shape[1]
     position = (np.arange(size, dtype=np.float32) + 0.5) * np.float32((nodes - 1) / size)
     index = np.minimum(np.floor(position), nodes - 2).astype(np.intp)
     t = position - index.astype(np.float32)
-    return index, (t * t * (3.0 - 2.0 * t)).astype(np.float32)
-
-
-def _upsample(lattice: Array, size: int) -> Array:
-    """Smooth interpolation of (N, L, L) lattices to (N, size, size)."""
-    index, t = _lattice_axis(size, lattice.shape[1])
+    t = t * t * (3.0 - 2.0 * t)
     rows = mix(lattice[:, index], lattice[:, index + 1], t[None, :, None])
     return mix(rows[:, :, index], rows[:, :, index + 1], t[None, None, :])
 
@@ -29,8 +25,7 @@ def _upsample(lattice: Array, size: int) -> Array:
 def background(seed: int, identities: Integers, samples: Integers, s: Params, size: int) -> list[Array]:
     """Out-of-focus surroundings: a random colour lattice and one or two soft-edged bars and discs."""
     count = LATTICE * LATTICE * 3 + 15
-    pairs = zip(identities.tolist(), samples.tolist(), strict=True)
-    raw = np.stack([uniforms(seed, Stream.BACKGROUND, i, k, count) for i, k in pairs])
+    raw = uniforms(seed, Stream.BACKGROUND, identities, samples, count)
     lattice, extra = raw[:, 15:].reshape(-1, 3, LATTICE, LATTICE), raw[:, :15, None, None]
     brightness = 0.03 + 0.75 * s["background_brightness"] * s["background_brightness"]
     planes: list[Array] = []
@@ -38,8 +33,7 @@ def background(seed: int, identities: Integers, samples: Integers, s: Params, si
         tint = 0.7 + 0.6 * extra[:, c]
         grey = lattice[:, 0] * 0.7 + lattice[:, c] * 0.3
         planes.append(brightness * tint * (1.0 + s["background_contrast"] * 1.6 * (_upsample(grey, size) - 0.5)))
-    axis = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
-    u, v = axis[None, None, :], axis[None, :, None]
+    u, v = pixel_centres(size)
     for k in (3, 9):
         x, y, r = extra[:, k] * 2.4 - 1.2, extra[:, k + 1] * 2.4 - 1.2, 0.1 + 0.6 * extra[:, k + 2]
         slant = extra[:, k + 3] - 0.5
@@ -51,13 +45,9 @@ def background(seed: int, identities: Integers, samples: Integers, s: Params, si
     return [np.maximum(plane, np.float32(0.0)) for plane in planes]
 
 
-def _strand_table() -> Array:
-    """Fixed noise, the same for all faces; mean 0."""
-    count = STRAND_ROWS * STRAND_COLUMNS
-    return (uniforms(0, Stream.STRANDS, 0, 0, count) * 2.0 - 1.0).reshape(STRAND_ROWS, STRAND_COLUMNS)
-
-
-_STRANDS = _strand_table()
+_ZERO = np.zeros(1, np.int64)
+# fixed noise, the same for all faces; mean 0
+_STRANDS = uniforms(0, Stream.STRANDS, _ZERO, _ZERO, STRAND_ROWS * STRAND_COLUMNS).reshape(-1) * 2.0 - 1.0
 
 
 def table_noise(across: Array, along: Array) -> Array:
@@ -65,11 +55,10 @@ def table_noise(across: Array, along: Array) -> Array:
     fx, fy = np.floor(across), np.floor(along)
     tx, ty = across - fx, along - fy
     ix, iy = fx.astype(np.intp), fy.astype(np.intp)
-    flat = _STRANDS.reshape(-1)
     x0, x1 = ix & (STRAND_COLUMNS - 1), (ix + 1) & (STRAND_COLUMNS - 1)
     y0, y1 = (iy & (STRAND_ROWS - 1)) * STRAND_COLUMNS, ((iy + 1) & (STRAND_ROWS - 1)) * STRAND_COLUMNS
-    top = mix(flat.take(y0 + x0), flat.take(y0 + x1), tx)
-    return mix(top, mix(flat.take(y1 + x0), flat.take(y1 + x1), tx), ty)
+    top = mix(_STRANDS.take(y0 + x0), _STRANDS.take(y0 + x1), tx)
+    return mix(top, mix(_STRANDS.take(y1 + x0), _STRANDS.take(y1 + x1), tx), ty)
 
 
 def strand_noise(rays: Rays, p: Params) -> Array:
@@ -115,8 +104,7 @@ def glasses(rays: Rays, s: Params, head: Array) -> list[Layer]:
 
 def occluder(s: Params, size: int) -> Layer:
     """A smooth object (hand, scarf, phone) that enters from a side and hides part of the face."""
-    axis = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
-    u, v = axis[None, None, :], axis[None, :, None]
+    u, v = pixel_centres(size)
     side = s["occluder_side"] * 2.0 - 1.0
     x = side * 0.85
     y = 0.35 + 0.35 * s["occluder_height"] + 0.0 * u

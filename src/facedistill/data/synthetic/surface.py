@@ -18,6 +18,11 @@ class Vec(NamedTuple):
     y: Array
     z: Array
 
+    def unit(self) -> "Vec":
+        """The vector of length 1 in this direction."""
+        scale = 1.0 / np.sqrt(dot(self, self) + np.float32(1e-12))
+        return Vec(*(c * scale for c in self))
+
 
 class Camera(NamedTuple):
     """Parallel projection: image = scale * (rotation * head point) + shift, in half image sides."""
@@ -61,11 +66,6 @@ def dot(a: Vec, b: Vec) -> Array:
     return a.x * b.x + a.y * b.y + a.z * b.z
 
 
-def normalized(a: Vec) -> Vec:
-    scale = 1.0 / np.sqrt(dot(a, a) + np.float32(1e-12))
-    return Vec(a.x * scale, a.y * scale, a.z * scale)
-
-
 class Rays(NamedTuple):
     """Points origin + l * direction of the head frame behind the pixels; larger l is nearer to the viewer."""
 
@@ -74,8 +74,7 @@ class Rays(NamedTuple):
     footprint: Array  # head units per pixel
 
     def at(self, length: Array) -> Vec:
-        o, d = self.origin, self.direction
-        return Vec(o.x + length * d.x, o.y + length * d.y, o.z + length * d.z)
+        return Vec(*(o + length * d for o, d in zip(self.origin, self.direction, strict=True)))
 
     def only(self, index: NDArray[np.intp]) -> "Rays":
         """The rays of some images of the batch."""
@@ -83,11 +82,16 @@ class Rays(NamedTuple):
         return Rays(origin, direction, self.footprint[index])
 
 
+def pixel_centres(size: int) -> tuple[Array, Array]:
+    """Positions of pixels in half image sides from the centre: across [1, 1, size] and down [1, size, 1]."""
+    centre = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
+    return centre[None, None, :], centre[None, :, None]
+
+
 def camera_rays(camera: Camera, size: int) -> tuple[Rays, Array, Array]:
     """Rays of all pixels, and the pixel positions (a, b) in head units in the camera frame."""
-    centre = (np.arange(size, dtype=np.float32) * 2.0 + 1.0 - size) / np.float32(size)
-    a = (centre[None, None, :] - camera.shift_x) / camera.scale
-    b = (centre[None, :, None] - camera.shift_y) / camera.scale
+    u, v = pixel_centres(size)
+    a, b = (u - camera.shift_x) / camera.scale, (v - camera.shift_y) / camera.scale
     origin = Vec(*(a * r + b * d for r, d in zip(camera.right, camera.down, strict=True)))
     return Rays(origin, camera.toward, np.float32(2.0 / size) / camera.scale), a, b
 
@@ -96,7 +100,6 @@ class Hit(NamedTuple):
     """Where rays meet an ellipsoid: the front point (for rays that miss, the closest), and pixel coverage."""
 
     point: Vec
-    length: Array
     coverage: Array
 
 
@@ -113,18 +116,12 @@ def hit_ellipsoid(rays: Rays, centre: Vec, inverse: Vec) -> Hit:
     # The mean half axis turns the distance to the silhouette into pixels, well enough for a soft edge.
     radius = 1.5 / (inverse.x + inverse.y)
     coverage = clip01((1.0 - miss) * radius * (0.5 / rays.footprint) + 0.5)
-    return Hit(rays.at(length), length, coverage)
+    return Hit(rays.at(length), coverage)
 
 
 def ellipsoid_normal(point: Vec, centre: Vec, inverse: Vec) -> Vec:
     """Unit normal of an ellipsoid at a point on it."""
-    return normalized(
-        Vec(
-            (point.x - centre.x) * inverse.x * inverse.x,
-            (point.y - centre.y) * inverse.y * inverse.y,
-            (point.z - centre.z) * inverse.z * inverse.z,
-        )
-    )
+    return Vec(*((p - c) * i * i for p, c, i in zip(point, centre, inverse, strict=True))).unit()
 
 
 class Lookup:
@@ -156,7 +153,6 @@ class HeadHit(NamedTuple):
 
     point: Vec
     normal: Vec
-    length: Array
     coverage: Array
     lookup: Lookup
 
@@ -179,7 +175,7 @@ def solve_head(rays: Rays, p: Params, f: Params, grid: Grid, d: Array) -> HeadHi
         moved = lookup(d)
     slope_x, slope_y = _slopes(d, grid)
     normal = _head_normal(hit.point, inverse, moved, lookup(slope_x), lookup(slope_y))
-    return HeadHit(hit.point, normal, hit.length, hit.coverage, lookup)
+    return HeadHit(hit.point, normal, hit.coverage, lookup)
 
 
 def _slopes(d: Array, grid: Grid) -> tuple[Array, Array]:
@@ -197,7 +193,7 @@ def _head_normal(point: Vec, inverse: Vec, moved: Array, slope_x: Array, slope_y
     nz = np.maximum((point.z - moved), np.float32(0.0)) * inverse.z * inverse.z
     nx = point.x * inverse.x * inverse.x - nz * slope_x
     ny = point.y * inverse.y * inverse.y - nz * slope_y
-    return normalized(Vec(nx, ny, (point.z - moved) * inverse.z * inverse.z))
+    return Vec(nx, ny, (point.z - moved) * inverse.z * inverse.z).unit()
 
 
 def surface_depth(p: Params, f: Params, grid: Grid, d: Array, x: Array, y: Array) -> Array:

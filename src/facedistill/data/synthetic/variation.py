@@ -57,10 +57,6 @@ class Variation:
     noise: Range = (0.0, 0.025)  # standard deviation, display values in [0, 1]
     background_contrast: Range = (0.1, 1.0)
 
-    def names(self) -> list[str]:
-        """All names in drawing order."""
-        return [f.name for f in fields(self)]
-
 
 DEFAULT_VARIATION = Variation()
 DETAILS = (
@@ -76,18 +72,13 @@ def scene_values(
     seed: int, identities: Integers, samples: Integers, variation: Variation = DEFAULT_VARIATION
 ) -> Params:
     """Named scene values (N, 1, 1) of the images; a `*_chance` becomes 1 or 0."""
-    names = variation.names()
+    names = [field.name for field in fields(variation)]  # in drawing order
     count = 2 * len(names) + len(DETAILS)
-    pairs = zip(identities.tolist(), samples.tolist(), strict=True)
-    raw = np.stack([uniforms(seed, Stream.SCENE, i, s, count) for i, s in pairs])
+    raw = uniforms(seed, Stream.SCENE, identities, samples, count).T[:, :, None, None]
     values: Params = {}
-    for k, name in enumerate(names):
-        setting: float | Range = getattr(variation, name)
-        first, second = raw[:, 2 * k, None, None], raw[:, 2 * k + 1, None, None]
-        values[name.removesuffix("_peaked")] = _draw(name, setting, first, second)
-    for k, name in enumerate(DETAILS):
-        values[name] = raw[:, 2 * len(names) + k, None, None]
-    return values
+    for name, first, second in zip(names, raw[::2], raw[1::2], strict=False):
+        values[name.removesuffix("_peaked")] = _draw(name, getattr(variation, name), first, second)
+    return values | dict(zip(DETAILS, raw[2 * len(names) :], strict=True))
 
 
 def _draw(name: str, setting: float | Range, first: Array, second: Array) -> Array:
