@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from facedistill.errors import DataError
 
@@ -36,6 +37,15 @@ class Faults:
 def refusal(fault: object) -> DataError:
     """An error about one of many images, which also says how to continue without it."""
     return DataError(f"{fault}. To skip what can't be used: data.on_error=skip")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn any ``OSError`` that the block raises into a ``DataError`` with the file and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: {error.strerror}") from error
 
 
 @contextmanager

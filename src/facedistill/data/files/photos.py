@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from facedistill.data.faces import LANDMARKS
 from facedistill.data.files.alignment import likeness
-from facedistill.data.files.faults import refusal
+from facedistill.data.files.faults import readable, refusal
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 
@@ -142,14 +142,11 @@ def store_photos(
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file and their numbers from 1, read one by one. Raises ``DataError`` if one is too long."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
-                if len(line) > MAX_LINE:
-                    raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
-                yield number, line
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+    with readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
+            if len(line) > MAX_LINE:
+                raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
+            yield number, line
 
 
 def finite(words: Sequence[str]) -> list[float]:

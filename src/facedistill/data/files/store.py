@@ -13,7 +13,6 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -26,6 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from facedistill.data.files.faults import readable
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import write_aside
 
@@ -72,15 +72,12 @@ class Mapped:
     """
 
     def __init__(self, path: Path, count: int, item: Item, checksums: NDArray[np.uint32] | None = None) -> None:
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if file.read(HEADER) != _header(count, item) or not HEADER < size == HEADER + count * item.bytes:
-                    raise DataError(f"{path} does not hold {count} {item.many}. Get it again")
-                # as a plain array, which is faster to index than a memmap
-                self._array = np.asarray(np.memmap(file, item.dtype, "r", HEADER, (count, *item.shape)))
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from error
+        with readable(path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(HEADER) != _header(count, item) or not HEADER < size == HEADER + count * item.bytes:
+                raise DataError(f"{path} does not hold {count} {item.many}. Get it again")
+            # as a plain array, which is faster to index than a memmap
+            self._array = np.asarray(np.memmap(file, item.dtype, "r", HEADER, (count, *item.shape)))
         self.path, self.item, self.checksums = path, item, checksums
 
     @property
@@ -101,16 +98,14 @@ class Mapped:
         return Mapped, (self.path, len(self), self.item)
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """Items and columns of N values, in the same order."""
 
     items: Mapped
     columns: Columns
 
 
-@dataclass(frozen=True)
-class _Batch:
+class _Batch(NamedTuple):
     """How many items are done after a batch; CRC-32, uint32 [n], and columns of its items."""
 
     done: int
@@ -144,31 +139,28 @@ def open_or_make(
                 stored = _open(path, item)
             for suffix in (".part", ".journal"):
                 _beside(path, suffix).unlink(missing_ok=True)
+            return stored
     except Timeout as error:
         raise BusyError(f"another process has {path}") from error
-    return stored
 
 
 def verify(items: Mapped) -> None:
     """Compare every item with its checksum. Raises ``DataError`` with the first that differs, and its first byte."""
     assert items.checksums is not None
-    try:
-        with items.path.open("rb") as file, progress_bar() as progress:
-            file.seek(HEADER)
-            bar = progress.add_task(f"checking {items.path.name}", total=len(items))
-            for first in range(0, len(items), _CHECKED_AT_ONCE):
-                expected = items.checksums[first : first + _CHECKED_AT_ONCE]
-                wrong = np.flatnonzero(_read_checksums(file, len(expected), items.item.bytes) != expected)
-                if len(wrong):
-                    number = first + int(wrong[0])
-                    location = f"from 0; at byte {HEADER + number * items.item.bytes}"
-                    raise DataError(
-                        f"{items.path}: {items.item.one} {number} ({location}) is not what was written. Delete the "
-                        "file: a cache is filled again, and a pack can be copied again"
-                    )
-                progress.advance(bar, len(expected))
-    except OSError as error:
-        raise DataError(f"{items.path}: {error.strerror}") from error
+    with readable(items.path), items.path.open("rb") as file, progress_bar() as progress:
+        file.seek(HEADER)
+        bar = progress.add_task(f"checking {items.path.name}", total=len(items))
+        for first in range(0, len(items), _CHECKED_AT_ONCE):
+            expected = items.checksums[first : first + _CHECKED_AT_ONCE]
+            wrong = np.flatnonzero(_read_checksums(file, len(expected), items.item.bytes) != expected)
+            if len(wrong):
+                number = first + int(wrong[0])
+                location = f"from 0; at byte {HEADER + number * items.item.bytes}"
+                raise DataError(
+                    f"{items.path}: {items.item.one} {number} ({location}) is not what was written. Delete the "
+                    "file: a cache is filled again, and a pack can be copied again"
+                )
+            progress.advance(bar, len(expected))
 
 
 def progress_bar(amount: ProgressColumn | None = None) -> Progress:
@@ -183,8 +175,7 @@ def read_npz(file: Path | BinaryIO) -> Columns:
 
     The file is not trusted: nothing larger than it is allocated, and no pickle is loaded.
 
-    Raises:
-        DataError: it can't be read, or is something else.
+    Raises ``DataError`` if it can't be read, or is something else.
     """
     arrays: Columns = {}
     try:

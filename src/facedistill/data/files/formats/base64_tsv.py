@@ -23,6 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from rich.progress import DownloadColumn
 
+from facedistill.data.files.faults import readable
 from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, write_aside
@@ -53,10 +54,8 @@ class Base64Tsv:
         self.path, self.cache_dir = path, cache_dir
         if not path.is_file():
             raise DataError(f"{path} does not exist, or is a folder: name FaceImageCroppedWithAlignment.tsv")
-        try:
+        with readable(path):
             self._file = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from error
         weakref.finalize(self, os.close, self._file)
         status = os.fstat(self._file)
         index = cache_dir / f"{path.stem}-{hash_of([path.name, status.st_size, status.st_mtime_ns])}.npy"
@@ -101,20 +100,17 @@ def _open(index: Path) -> tuple[NDArray[np.void], list[str]]:
 def _make(index: Path, path: Path, size: int) -> None:
     labels: dict[bytes, int] = {}
     count = 0
-    try:
-        with write_aside(index) as part, part.open("wb") as out:
-            # the header is written twice, because lines are counted on the way
-            start = _write_header(out, 0)
-            for offset, length, mid, name in _samples(path, size):
-                out.write(_PACK.pack(offset, length, labels.setdefault(mid, len(labels)), name))
-                count += 1
-            if not count:
-                raise DataError(f"{path} holds no image. {_MEND}")
-            np.save(out, np.array(list(labels)), allow_pickle=False)
-            out.seek(0)
-            assert _write_header(out, count) == start
-    except OSError as error:
-        raise DataError(f"{error.filename or path}: {error.strerror}") from error
+    with readable(path), write_aside(index) as part, part.open("wb") as out:
+        # the header is written twice, because lines are counted on the way
+        start = _write_header(out, 0)
+        for offset, length, mid, name in _samples(path, size):
+            out.write(_PACK.pack(offset, length, labels.setdefault(mid, len(labels)), name))
+            count += 1
+        if not count:
+            raise DataError(f"{path} holds no image. {_MEND}")
+        np.save(out, np.array(list(labels)), allow_pickle=False)
+        out.seek(0)
+        assert _write_header(out, count) == start
 
 
 def _write_header(file: BinaryIO, count: int) -> int:

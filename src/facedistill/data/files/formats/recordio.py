@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
 
 MAX_RECORDS = 18_000_000  # opening so many needs just under 1 GB; Glint360K has 17.5 million
@@ -72,24 +73,19 @@ class RecordFile:
         keys: int64 [N], ascending.
         offsets: int64 [N], the bytes at which their records begin.
 
-    Raises:
-        DataError: the file is not RecordIO, or the index is damaged or belongs to another file. Names the byte, the
-            line or the key.
+    Raises ``DataError``, with the byte, the line or the key, if the file is not RecordIO, or the index is damaged or
+    belongs to another file.
     """
-
-    keys: NDArray[np.int64]
-    offsets: NDArray[np.int64]
 
     def __init__(self, path: Path, index: Path | None = None) -> None:
         self.path, self.index = path, index
         self._open()
         if index is None and path.with_suffix(".idx").exists():
             self.index = path.with_suffix(".idx")
-        self.keys, self.offsets = _read_index(self.index) if self.index else self._scan()
-        self._in_order = bool((self.offsets[1:] > self.offsets[:-1]).all())  # as written, so ids needn't be compared
-        order = np.argsort(self.keys, kind="stable")
-        self.keys = self.keys[order]
-        self.offsets = self.offsets[order]
+        keys, offsets = _read_index(self.index) if self.index else self._scan()
+        self._in_order = bool((offsets[1:] > offsets[:-1]).all())  # as written, so ids needn't be compared
+        order = np.argsort(keys, kind="stable")
+        self.keys, self.offsets = keys[order], offsets[order]
         twice = self.keys[1:][self.keys[1:] == self.keys[:-1]]
         if len(twice):
             raise DataError(f"{self.index}: two lines for key {twice[0]}. {self._remedy()}")
@@ -173,12 +169,10 @@ class RecordFile:
         return f"Copy {self.path.name} and {self.index.name} again; or delete the latter, and the records are scanned"
 
     def _open(self) -> None:
-        try:
+        with readable(self.path):
             if not self.path.is_file():  # opening a pipe would block
                 raise DataError(f"{self.path} is not a file. Name the .rec file of the data set")
             self._file = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(f"{self.path}: {error.strerror}") from error
         weakref.finalize(self, os.close, self._file)
         self._size = os.fstat(self._file).st_size
         start = self._bytes(0, len(_MAGIC))
@@ -211,10 +205,9 @@ class RecordFile:
                 raise self.fault(end, f"a part of kind {which}, {what}")
             total += len(_MAGIC) + length
             if total > MAX_BYTES or len(parts) == MAX_PARTS:
-                raise self.fault(
-                    offset, f"a record of at least {total} bytes in {len(parts) + 1} parts is not an image"
-                )
-            size = _PART.size + _padded(length)
+                what = f"a record of at least {total} bytes in {len(parts) + 1} parts is not an image"
+                raise self.fault(offset, what)
+            size = _PART.size + (length + 3 & ~3)  # padded to a multiple of 4
             if len(part) < size + len(_MAGIC):
                 part = self._bytes(end, size + len(_MAGIC))
             data, follows = part[_PART.size : _PART.size + length], part[size : size + len(_MAGIC)]
@@ -257,13 +250,8 @@ class RecordFile:
             if len(offsets) > MAX_RECORDS:
                 raise self.fault(offsets[MAX_RECORDS], f"more than {MAX_RECORDS:,} records")
         keys = np.array(ids, np.uint64)
-        if keys.max() >= 2**63 or len(np.unique(keys)) < len(keys):
-            return np.arange(len(keys)), np.array(offsets, np.int64)
-        return keys.astype(np.int64), np.array(offsets, np.int64)
-
-
-def _padded(length: int) -> int:
-    return -(-length // 4) * 4
+        usable = keys.max() < 2**63 and len(np.unique(keys)) == len(keys)
+        return keys.astype(np.int64) if usable else np.arange(len(keys)), np.array(offsets, np.int64)
 
 
 def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -271,25 +259,23 @@ def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     remedy = "Copy it again; or delete it, and the records are scanned"
     tables: list[NDArray[np.int64]] = []
     line = 1
-    try:
-        if not path.is_file():
-            raise DataError(f"{path} is not a file. Name the .idx file of the data set")
-        with path.open("rb") as file:
-            while text := file.read(_BLOCK) + file.readline(_LONGER):
-                text = text.removeprefix(codecs.BOM_UTF8) if line == 1 else text
-                text += b"" if text.endswith(b"\n") else b"\n"
-                match = _LINES.match(text)
-                good = match.end() if match else 0
-                if good < len(text):
-                    line += text.count(b"\n", 0, good)
-                    raise DataError(f"{path}, line {line}: expected key and offset, two whole numbers from 0. {remedy}")
-                line += text.count(b"\n")
-                if line - 1 > MAX_RECORDS:
-                    raise DataError(f"{path}, line {line}: more than {MAX_RECORDS:,} records")
-                if text.strip():
-                    tables.append(np.fromstring(text, np.int64, sep=" ").reshape(-1, 2))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+    if not path.is_file():
+        raise DataError(f"{path} is not a file. Name the .idx file of the data set")
+    with readable(path), path.open("rb") as file:
+        while text := file.read(_BLOCK) + file.readline(_LONGER):
+            text = text.removeprefix(codecs.BOM_UTF8) if line == 1 else text
+            text += b"" if text.endswith(b"\n") else b"\n"
+            match = _LINES.match(text)
+            good = match.end() if match else 0
+            if good < len(text):
+                line += text.count(b"\n", 0, good)
+                raise DataError(f"{path}, line {line}: expected key and offset, two whole numbers from 0. {remedy}")
+            line += text.count(b"\n")
+            if line - 1 > MAX_RECORDS:
+                raise DataError(f"{path}, line {line}: more than {MAX_RECORDS:,} records")
+            if text.strip():
+                tables.append(np.fromstring(text, np.int64, sep=" ").reshape(-1, 2))
     if not tables:
         raise DataError(f"{path} lists no record. {remedy}")
-    return np.concatenate([table[:, 0] for table in tables]), np.concatenate([table[:, 1] for table in tables])
+    keys, offsets = (np.concatenate(columns) for columns in zip(*(table.T for table in tables), strict=True))
+    return keys, offsets

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.faults import located
+from facedistill.data.files.faults import located, readable
 from facedistill.data.files.formats.inert_pickle import AGAIN, Call, read_inert
 from facedistill.errors import DataError
 
@@ -40,12 +40,10 @@ def read_verification_bin(path: Path) -> VerificationPairs:
 
     Raises ``DataError`` with the file, the byte or the image, and what is wrong.
     """
-    try:
+    with readable(path):
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has more than {MAX_BYTES} bytes; no verification set is that large. {AGAIN}")
         data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
     with located(str(path)):
         if data.startswith(b"PK\x03\x04"):
             raise DataError("byte 0: a zip, not a pickle: unpack it, and name the .bin file in it")

@@ -2,13 +2,15 @@
 
 import abc
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from facedistill.data.files.photos import decode_photo
 
 
 class Layout(abc.ABC):
@@ -63,10 +65,11 @@ class Layout(abc.ABC):
 class FileLayout(Layout):
     """All images in one file, ``path``."""
 
-    @property
-    @abc.abstractmethod
-    def fingerprint(self) -> str:
-        """Identifies the contents of the file; cheap."""
+    fingerprint: str  # identifies the contents of the file
+    image: Callable[[int], bytes]  # an image file, by its number; set by ``prepare``
+
+    def open(self, number: int) -> Image.Image:
+        return decode_photo(self.image(number), self.location(number))
 
     def contents(self, min_images: int) -> dict[str, Any]:
         return {"file": self.fingerprint, "min_images": min_images}

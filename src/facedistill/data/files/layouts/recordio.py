@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from facedistill.data.files.formats.face_lists import read_property
 from facedistill.data.files.formats.face_records import FaceRecords
 from facedistill.data.files.formats.recordio import RecordFile
 from facedistill.data.files.layouts.layout import FileLayout
-from facedistill.data.files.photos import decode_photo
 
 
 class RecordIOLayout(FileLayout):
@@ -24,9 +22,11 @@ class RecordIOLayout(FileLayout):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = RecordFile(path)
+        self.fingerprint = self._file.fingerprint()
 
     def prepare(self, cache_dir: Path) -> None:
         self._records = FaceRecords(self._file)
+        self.image = self._records.image
         properties = self.path.with_name("property")
         numbers, self.labels = np.unique(self._records.labels, return_inverse=True)
         self._names = self._records.names
@@ -46,10 +46,3 @@ class RecordIOLayout(FileLayout):
 
     def location(self, number: int) -> str:
         return f"{self.path}, key {self._records.keys[number]}"
-
-    def open(self, number: int) -> Image.Image:
-        return decode_photo(self._records.image(number), self.location(number))
-
-    @property
-    def fingerprint(self) -> str:
-        return self._file.fingerprint()
