@@ -26,7 +26,7 @@ from facedistill.data.sources.verification_set import VerificationSet, protocol_
 from facedistill.errors import ConfigError
 from facedistill.system.files import write_aside
 
-_OWN = {"check": ("all",), "pack": ("true", "false"), "sheet": None}
+_CHOICES = {"check": ("all",), "pack": ("true", "false")}
 
 
 def main(words: Sequence[str]) -> int:
@@ -35,11 +35,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _examine(words: list[str]) -> int:
-    own, others = split_words(words, _OWN)
-    for key, value in own.items():
-        choices = _OWN[key]
-        if choices and value not in choices:
-            raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
+    own, others = split_words(words, ("sheet", *_CHOICES))
+    for key, choices in _CHOICES.items():
+        if own.get(key, choices[0]) not in choices:
+            raise ConfigError(f"{key}={own[key]}: choices are {', '.join(choices)}")
     config = compose_config(others, trains=False)
     sheet = Path(own.get("sheet", "contact_sheet.png"))
     source = protocol_source(config.data)
@@ -65,17 +64,14 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         print(f"  {sheet} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
     command = shlex.join(words)
     if not survey.trainable:
-        print(
-            "\nIt can't be trained on: its usable images show one identity, or fall on one side of the split. Add more."
-        )
+        fault = "its usable images show one identity, or fall on one side of the split. Add more."
+        print(f"\nIt can't be trained on: {fault}")
         return 1
     if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
-        print(
-            "\nIt can't be trained on as it is: a broken image would stop it. Get them again, or leave them out:\n"
-            f"  facedistill data {command} data.on_error=skip"
-        )
+        print("\nIt can't be trained on as it is: a broken image would stop it. Get them again, or leave them out:")
+        print(f"  facedistill data {command} data.on_error=skip")
         return 1
-    rest = "rate=4 init=full target=soft" if survey.identities else "task=align rate=8 init=scratch target=none"
+    rest = "rate=4 init=full target=soft" if survey.of.identities else "task=align rate=8 init=scratch target=none"
     print(f"\nIt can be trained on. Next:\n  facedistill train {command} {rest}")
     if pack:
         folder = pack_folder(source, size, cache)
@@ -93,9 +89,9 @@ def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) ->
     if isinstance(source, Packed):
         checked = "not looked for; check=all compares checksums"
         if check_all:
-            for images in (faces.images, faces.pairs.images if faces.pairs else None):
-                if isinstance(images, Mapped):
-                    verify(images)
+            for images in [faces.images, *([faces.pairs.images] if faces.pairs else [])]:
+                assert isinstance(images, Mapped)
+                verify(images)
             checked = "all checksums agree"
     return doctor.survey_faces(faces, f"{source.identity()['source']} faces", checked)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.store import progress_bar
-from facedistill.data.sources.photo_source import PhotoSource
+from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError
 
 Images = Sequence[NDArray[np.uint8]]  # each [size, size, 3]
@@ -32,38 +32,28 @@ class Survey:
 
     Attributes:
         title: what it is, and where.
-        available: number of images and of identities, before any is left out.
-        labels: int64 [N].
-        is_test: bool [N].
-        usable: bool [N], not known to be broken.
-        identities: names; empty where there are landmarks only.
         checked: how broken images were searched for.
-        errors: the first messages about broken images.
-        broken_count: how many are broken.
         sizes: the number of images by (width, height).
         thumbnails: some images as a network sees them, uint8 [size, size, 3], by number.
-        counts, notes: see ``Inventory``.
+        usable: bool [N], not known to be broken.
+        errors: the first messages about broken images.
+        broken_count: how many are broken.
     """
 
     title: str
-    available: tuple[int, int]
-    labels: NDArray[np.int64]
-    is_test: NDArray[np.bool_]
-    usable: NDArray[np.bool_]
-    identities: Sequence[str]
+    of: Inventory
     checked: str
-    errors: list[str]
-    broken_count: int
     sizes: Counter[tuple[int, int]]
     thumbnails: dict[int, NDArray[np.uint8]]
-    counts: Mapping[str, int]
-    notes: Sequence[str] = ()
+    usable: NDArray[np.bool_]
+    errors: Sequence[str] = ()
+    broken_count: int = 0
 
     @property
     def trainable(self) -> bool:
         """Whether usable images are on both sides of the split, and of two identities if there are identities."""
-        sides = np.unique(self.is_test[self.usable])
-        return len(sides) == 2 and (not self.identities or len(np.unique(self.labels[self.usable])) > 1)
+        sides, people = (np.unique(values[self.usable]) for values in (self.of.is_test, self.of.labels))
+        return len(sides) == 2 and (not self.of.identities or len(people) > 1)
 
 
 def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bool) -> Survey:
@@ -101,43 +91,21 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
             sizes[decoded[0]] += 1
             if number in wanted:
                 thumbnails[number] = decoded[1]
-    checked = "every image was decoded"
-    if some:
-        checked = f"{len(numbers):,} of {count:,} images were decoded, spread over all; check=all decodes every one"
-    return Survey(
-        f"{inventory.kind} in {inventory.path}",
-        inventory.available,
-        inventory.labels,
-        inventory.is_test,
-        usable,
-        inventory.identities,
-        checked,
-        [*source.faults.first, *errors][:_ERRORS_SHOWN],
-        source.faults.count + len(errors),
-        sizes,
-        thumbnails,
-        inventory.counts,
-        inventory.notes,
-    )
+    spread_over = f"{len(numbers):,} of {count:,} images were decoded, spread over all; check=all decodes every one"
+    checked = spread_over if some else "every image was decoded"
+    shown = [*source.faults.first, *errors][:_ERRORS_SHOWN]
+    title = f"{inventory.kind} in {inventory.path}"
+    return Survey(title, inventory, checked, sizes, thumbnails, usable, shown, source.faults.count + len(errors))
 
 
 def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
     """The survey of faces that are prepared already."""
-    size = faces.images.shape[1]
-    return Survey(
-        title,
-        (len(faces.labels), len(faces.identities)),
-        faces.labels,
-        faces.is_test,
-        np.ones(len(faces.labels), np.bool_),
-        faces.identities,
-        checked,
-        [],
-        0,
-        Counter({(size, size): len(faces.labels)}),
-        {int(i): faces.images[i] for i in sheet_numbers(faces.labels, bool(faces.identities))},
-        {name: n for name, n in faces.counts.items() if name not in ("images", "identities", "skipped")},
-    )
+    count, size, labels = len(faces.labels), faces.images.shape[1], faces.labels
+    others = {name: n for name, n in faces.counts.items() if name not in ("images", "identities", "skipped")}
+    available = count, len(faces.identities)
+    inventory = Inventory(title, Path(), available, faces.identities, labels, faces.is_test, None, counts=others)
+    thumbnails = {int(i): faces.images[i] for i in sheet_numbers(labels, bool(faces.identities))}
+    return Survey(title, inventory, checked, Counter({(size, size): count}), thumbnails, np.ones(count, np.bool_))
 
 
 def sheet_numbers(labels: NDArray[np.int64], by_identity: bool) -> NDArray[np.int64]:
@@ -168,11 +136,11 @@ def contact_sheet(rows: Sequence[Images], size: int) -> Image.Image:
 
 def sheet_rows(survey: Survey) -> list[Images]:
     """The rows of a contact sheet, one per identity if there are identities."""
-    if not survey.identities:
+    if not survey.of.identities:
         return _in_rows(list(survey.thumbnails.values()))
     rows: dict[int, list[NDArray[np.uint8]]] = {}
     for number, image in survey.thumbnails.items():
-        rows.setdefault(int(survey.labels[number]), []).append(image)
+        rows.setdefault(int(survey.of.labels[number]), []).append(image)
     return list(rows.values())
 
 
@@ -191,11 +159,11 @@ def _in_rows(images: Images) -> list[Images]:
 
 def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[str]:
     """The survey as lines of text; ``published``: numbers of images and identities by title."""
-    lines = count_lines(*survey.available, published)
-    if survey.identities:
-        lines += _histogram(np.unique(survey.labels, return_counts=True)[1])
-    lines += [_line(name.replace("_", " "), count) for name, count in survey.counts.items() if count]
-    lines += [_line("note", "", note) for note in survey.notes]
+    lines = count_lines(*survey.of.available, published)
+    if survey.of.identities:
+        lines += _histogram(np.unique(survey.of.labels, return_counts=True)[1])
+    lines += [_line(name.replace("_", " "), count) for name, count in survey.of.counts.items() if count]
+    lines += [_line("note", "", note) for note in survey.of.notes]
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
@@ -203,7 +171,7 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     lines += [f"    {error}" for error in survey.errors]
     if survey.broken_count > len(survey.errors):
         lines.append(f"    … and {survey.broken_count - len(survey.errors):,} more")
-    is_test = survey.is_test[survey.usable]
+    is_test = survey.of.is_test[survey.usable]
     lines.append(_line("to train on", int((~is_test).sum()), f"{is_test.sum():,} to test on"))
     return lines
 

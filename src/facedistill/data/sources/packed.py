@@ -17,12 +17,13 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from facedistill.data.faces import LANDMARKS, FaceSet, Pairs
 from facedistill.data.files.photos import data_folder
@@ -38,14 +39,14 @@ _MAX_MANIFEST = 1_000_000  # bytes
 _COPIED_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class _Manifest:
-    """pack.json without its format; ``of`` is the identity of the source."""
+class _Manifest(BaseModel, strict=True):
+    """pack.json; ``of`` is the identity of the source."""
 
+    format: str
     of: dict[str, Any]
-    size: int
-    counts: dict[str, int]
-    bytes: dict[str, int]
+    size: NonNegativeInt
+    counts: dict[str, NonNegativeInt]
+    bytes: dict[str, NonNegativeInt]
     sha256: str
 
 
@@ -64,9 +65,8 @@ class Packed(Source):
         """All faces. Pixels are not verified: ``store.verify`` does that."""
         folder, manifest = self._manifest()
         if size != manifest.size:
-            raise DataError(
-                f"{folder} holds images of {manifest.size} pixels, not {size}: image.resize={manifest.size}"
-            )
+            actual = manifest.size
+            raise DataError(f"{folder} holds images of {actual} pixels, not {size}: image.resize={actual}")
         if sha256(folder / FACES) != manifest.sha256:
             raise DataError(f"{folder / FACES} is not what was written. {AGAIN}")
         return _face_set(folder, manifest)
@@ -105,10 +105,7 @@ def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> Non
     """Pack the faces of a source with this ``identity``, and verify the pack.
 
     Pixels are linked if the disk allows it, or else copied. If interrupted, the next call resumes. An existing pack is
-    replaced.
-
-    Raises:
-        DataError: the pixels differ from what the source wrote, or the disk has no room.
+    replaced. Raises ``DataError`` if the pixels differ from what the source wrote, or the disk has no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -128,6 +125,7 @@ def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> Non
         np.savez(file, **arrays)
     files = [IMAGES, FACES] if faces.pairs is None else [IMAGES, FACES, PAIRS]
     manifest = _Manifest(
+        format=_FORMAT,
         of=dict(identity),
         size=faces.images.shape[1],
         counts=faces.counts,
@@ -135,7 +133,7 @@ def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> Non
         sha256=sha256(folder / FACES),
     )
     _face_set(folder, manifest)  # raises if they could not be read again
-    write_json(folder / MANIFEST, {"format": _FORMAT, **asdict(manifest)})
+    write_json(folder / MANIFEST, manifest.model_dump())
 
 
 def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
@@ -194,19 +192,12 @@ def _read_manifest(path: Path) -> _Manifest:
         json.dumps(content, allow_nan=False)  # 1e999 is read as infinite
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not intact ({error}). {AGAIN}") from error
-    match content:
-        case {
-            "format": str(pack_format),
-            "of": dict(of),
-            "size": int(size),
-            "counts": dict(counts),
-            "bytes": dict(sizes),
-            "sha256": str(digest),
-        } if pack_format == _FORMAT:
-            numbers = [size, *counts.values(), *sizes.values()]
-            known = set(sizes) in ({IMAGES, FACES}, {IMAGES, FACES, PAIRS})
-            if known and all(type(number) is int and number >= 0 for number in numbers):
-                return _Manifest(of, size, counts, sizes, digest)
+    try:
+        manifest = _Manifest.model_validate(content)
+        if manifest.format == _FORMAT and set(manifest.bytes) in ({IMAGES, FACES}, {IMAGES, FACES, PAIRS}):
+            return manifest
+    except ValidationError:
+        pass
     raise DataError(f"{path} does not have the format of this version, {_FORMAT}. {AGAIN}")
 
 
@@ -222,9 +213,8 @@ class _Arrays:
         self.check(array is not None, f"no {name}")
         assert array is not None
         of_type = array.dtype.kind == "U" if dtype is np.str_ else array.dtype == dtype
-        fits = len(shape) == array.ndim and all(
-            want in (None, have) for want, have in zip(shape, array.shape, strict=True)
-        )
+        wanted = tuple(have if want is None else want for want, have in zip(shape, array.shape, strict=False))
+        fits = len(shape) == array.ndim and wanted == array.shape
         self.check(of_type and fits, f"{name} is {array.dtype} {list(array.shape)}, which does not fit the others")
         return array
 
@@ -260,9 +250,8 @@ def _face_set(folder: Path, manifest: _Manifest) -> FaceSet:
         arrays.check(np.isfinite(landmarks).all(), "a landmark is not finite")
     if "crop_boxes" in arrays.left:
         crop_boxes = arrays.take("crop_boxes", np.float32, count, 3)
-        arrays.check(
-            np.isfinite(crop_boxes).all() and (crop_boxes[:, 2] > 0).all(), "a crop box is not finite, or has no area"
-        )
+        good = np.isfinite(crop_boxes).all() and (crop_boxes[:, 2] > 0).all()
+        arrays.check(good, "a crop box is not finite, or has no area")
     for name, number in (("images", count), ("identities", len(identities))):
         arrays.check(manifest.counts.get(name, number) == number, f"{number} {name}, but {MANIFEST} says otherwise")
     faces = FaceSet(
