@@ -36,8 +36,10 @@ def main() -> int:
         print(f"facedistill {__version__}")
         return 0
     if command not in COMMANDS:
-        said = f"no command {command}" if command else "no command"
-        print(f"facedistill: {said}: choices are {', '.join(COMMANDS)}; see facedistill --help", file=sys.stderr)
+        print(
+            f"facedistill: no command {command!r}: choices are {', '.join(COMMANDS)}; see facedistill --help",
+            file=sys.stderr,
+        )
         return REFUSED
     status: int = import_module(COMMANDS[command]).main(words)
     return status

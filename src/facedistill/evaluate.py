@@ -6,7 +6,7 @@ facedistill evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.f
                                                           any timm network with a file of weights
 
 protocol=cfp_fp, agedb_30, calfw or cplfw are InsightFace's .bin files, root=FILE.bin or a folder that holds it. They
-name nobody, so pairs of people trained on can't be told apart. LFW is an image tree, or lfw.bin in the same way.
+name nobody, so pairs of people trained on can't be left out. LFW is an image tree, or lfw.bin in the same way.
 
 flip=concat (the default of a protocol) compares the embedding of an image and of its mirror, one after the other,
 flip=sum their sum, flip=none that of the image alone. Keys of a configuration may follow: image.resize=112

@@ -125,7 +125,7 @@ def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
 ) -> None:
     words = [word for word in RUN if not word.startswith("teacher.model")]
     words += [f"runs_dir={tmp_path}/runs", "init=full", f"target={target}"]
-    said = rf"tells no identities apart.*target\.terms\.{target}.*target=hidden"
+    said = rf"has no classifier.*target\.terms\.{target}.*target=hidden"
     with pytest.raises(ConfigError, match=said):
         plan([*words, *as_teacher(recognizer)])
     torch.save(read_weights(recognizer).tensors, tmp_path / "recognizer.pt")  # only torch can look into it
@@ -179,7 +179,7 @@ def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Pa
 
 def test_another_number_of_identities_is_refused_only_where_logits_are_compared(teacher: Run, tmp_path: Path) -> None:
     words = [f"runs_dir={tmp_path}", "data.num_identities=5", f"teacher.weights={teacher.weights}"]
-    with pytest.raises(WeightsError, match="tells 4 identities apart, this data has 5"):
+    with pytest.raises(WeightsError, match="has a classifier of 4 identities, this data has 5"):
         trained(tmp_path, "target=soft", *words)
     assert trained(tmp_path, "target=hidden", *words).is_complete
 

@@ -47,7 +47,7 @@ class TaskConfig:
         type: the registered LightningModule.
         metric: the score that stands for a run, one of its evaluation's.
         needs: what its data must give, ``identities`` or ``landmarks``.
-        classifies: its loss has H(P, y), so its network tells identities apart.
+        classifies: its loss has H(P, y), so its network has an output layer of identities.
         distils: it may have a target.
         needs_teacher: even with target=none.
         own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
@@ -57,7 +57,7 @@ class TaskConfig:
         softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.
         images_per_identity: K of batches of P identities × K images, null where every sample comes once an epoch.
         alpha: weight of the soft prediction unless ``target.alpha`` says otherwise.
-        options: what else its module is told.
+        options: arguments of its type.
     """
 
     type: str = MISSING
@@ -318,13 +318,13 @@ class Config:
         return self.recognition if "type" in self.recognition else self.data
 
     @property
-    def tells_identities(self) -> bool:
+    def has_identities(self) -> bool:
         """Whether the network has an output layer of identities: for its own loss, or for a term of its target."""
         return self.task.classifies or any(term["compares"] == "logits" for term in self.target.active().values())
 
     @property
     def identities_data(self) -> dict[str, Any]:
-        """Whose identities that output layer tells apart."""
+        """Whose identities that output layer has."""
         return self.recognition_data if RECOGNIZER in map(self.role_of, self.target.active()) else self.data
 
     def role_of(self, term: str) -> str:

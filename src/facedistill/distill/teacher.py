@@ -40,7 +40,7 @@ class TeacherOutput(NamedTuple):
 
     @property
     def logits(self) -> Tensor | None:
-        """a_T [B, C]; None: this teacher tells no identities apart."""
+        """a_T [B, C]; None: this teacher has no classifier."""
         return None if self.output_layer is None else self.output_layer(self.embedding)
 
     def logits_of(self, embedding: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Teacher(abc.ABC):
     Attributes:
         input: what it takes.
         width: values of its embedding.
-        num_identities: that it tells apart; 0: none.
+        num_identities: of its classifier; 0: it has none.
     """
 
     input: TeacherInput

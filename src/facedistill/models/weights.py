@@ -17,7 +17,7 @@ _REFERENCE = "reference."  # in the names of tensors that are no weights
 
 
 class Reference(NamedTuple):
-    """What a network said of a few images when it was published: whoever loads it can see that it still does.
+    """What a network answered for a few images when it was published, so that whoever loads it can check it.
 
     Attributes:
         images: uint8 [n, 3, S, S].
@@ -80,7 +80,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def has_classifier(path: Path) -> bool:
-    """Whether a file of weights is of a network of ours that tells identities apart. Raises as ``read_weights``."""
+    """Whether a file of weights has a classifier of identities under our name. Raises as ``read_weights``."""
     return "classifier.weight" in read_weights(path).tensors
 
 
@@ -103,15 +103,15 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     rows = [tensors[name].shape[0] for name in ("classifier.weight",) if name in tensors and name in own]
     if rows and rows[0] != own["classifier.weight"].shape[0]:
         raise WeightsError(
-            f"{path} tells {rows[0]} identities apart, this data has {own['classifier.weight'].shape[0]}. "
+            f"{path} has a classifier of {rows[0]} identities, this data has {own['classifier.weight'].shape[0]}. "
             "To start from its backbone alone: teacher.backbone="
         )
     lacking, spare = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     other = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
     if lacking or spare or other:
-        said = [f"{len(lacking)} tensors are missing (first {lacking[0]})"] if lacking else []
-        said += [f"{len(spare)} are unknown (first {spare[0]})"] if spare else []
-        said += (
+        faults = [f"{len(lacking)} tensors are missing (first {lacking[0]})"] if lacking else []
+        faults += [f"{len(spare)} are unknown (first {spare[0]})"] if spare else []
+        faults += (
             [
                 f"{len(other)} have another shape (first {min(other)}: file {list(tensors[min(other)].shape)}, "
                 f"network {list(own[min(other)].shape)})"
@@ -119,7 +119,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
             if other
             else []
         )
-        raise WeightsError(f"{path} is of another architecture: {'; '.join(said)}")
+        raise WeightsError(f"{path} is of another architecture: {'; '.join(faults)}")
     module.load_state_dict(tensors)
 
 

@@ -35,8 +35,8 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
                 train(run, title)
     except OSError as error:
         raise RunError(
-            f"{run.directory}: {error.strerror or error}. Nothing complete was damaged; the same command goes on "
-            "from the last whole epoch"
+            f"{run.directory}: {error.strerror or error}. Nothing complete was damaged; the same command "
+            "resumes after the last whole epoch"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The directories of runs: what each one tells, which stand on which, and removing them."""
+"""The directories of runs: what is in each, which stand on which, and removing them."""
 
 import difflib
 import os
@@ -26,10 +26,10 @@ _NAME = re.compile(r".+-[0-9a-f]{12}")  # of a run's directory, whatever is left
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's directory and what it tells.
+    """A run's directory and what is in it.
 
     Attributes:
-        owner: host, process and words of the process that trains it or began to, where it said so.
+        owner: host, process and words of the process that trains it or began to, if known.
         record: of a complete run.
         damage: why the record that is there can't be read; empty, if it can or there is none.
         history: a row an epoch.

@@ -68,7 +68,7 @@ def _plan(
 def _check_logits(term: str, teacher: WeightsFile, has_classifier: bool) -> None:
     if not has_classifier:
         raise ConfigError(
-            f"{teacher.weights} tells no identities apart, so it has no logits for target.terms.{term}. Use a target "
+            f"{teacher.weights} has no classifier, so no logits for target.terms.{term}. Use a target "
             "that compares embeddings, as target=hidden, or pretrain a classifier on it: teacher.backbone="
         )
 

@@ -23,7 +23,7 @@ from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
 from facedistill.system.files import hash_of, read_json_object, remove_parts, sha256, write_json
 
-OWNER = "owner.json"  # in a run's directory: who trains it, or began to
+OWNER = "owner.json"  # in a run's directory: which process trains it, or began to
 WEIGHTS, CHECKPOINT, LOCK, HISTORY, LOG = "weights.safetensors", "last.ckpt", "lock", "metrics.csv", "log.txt"
 
 
@@ -113,7 +113,7 @@ class Run:
         return self.directory / LOCK
 
     def claim(self) -> None:
-        """Say who trains the run, and by which words: for those who wait for it, and for who finds it unfinished.
+        """Write down which process trains the run and by which words, for those that wait for it or find it unfinished.
 
         To be called by the holder of the lock: what another left half-written when it was killed is removed.
         """
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def owner(self) -> str:
-        """Who trains the run, as far as it was said, and for how long."""
+        """Which process trains the run, as far as it is known, and for how long."""
         owner = read_json_object(self.directory / OWNER) or {}
         try:
             return f"process {owner['process']} on {owner['host']}, for {max(0.0, time.time() - owner['since']):.0f} s"

@@ -1,4 +1,4 @@
-"""What a run said of every test sample: what error bars over samples, error curves and ROCs are made of."""
+"""Scores of a run by test sample and pair: error bars over samples, error curves and ROCs are made of them."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether some process holds a lock, or it can't be told; no file is made where there is none."""
+    """Whether some process holds a lock, or that can't be found out; no file is made where there is none."""
     if not lock.is_file():
         return False
     try:

@@ -8,7 +8,7 @@ import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-RESUMABLE = "stopped; nothing that was complete is lost, and the same command goes on from the last whole epoch"
+RESUMABLE = "stopped; nothing complete is lost, and the same command resumes each run after its last whole epoch"
 
 
 def stop_on_signals() -> None:
@@ -28,9 +28,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process end at once when who started it is gone: it may wait where no signal is heard.
+    """Have this process end at once when ``parent``, which started it, is gone, even while it hears no signal.
 
-    ``parent``: its number, best told by itself: this process may ask for it too late.
+    The parent had best pass its number itself: this process may ask for it too late.
     """
     threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
 

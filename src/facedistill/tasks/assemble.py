@@ -13,7 +13,7 @@ from facedistill.tasks.base import ScheduledModule
 
 def training_network(config: Config, num_identities: int) -> Network:
     """The network that is trained: an output layer for its task, and one of identities where its target needs that."""
-    count = num_identities if config.tells_identities else 0
+    count = num_identities if config.has_identities else 0
     return build_network(config.network, config.rate, count, landmarks=config.task.needs == "landmarks")
 
 

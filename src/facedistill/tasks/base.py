@@ -59,8 +59,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         given = config.task.options
         known = [field.name for field in dataclasses.fields(cls.options_type)] if cls.options_type else []
         if wrong := given.keys() ^ set(known):
-            said = f"has {', '.join(known)}" if known else "has none"
-            raise ConfigError(f"task.options.{min(wrong)}: type={config.task.type} {said}")
+            raise ConfigError(f"task.options.{min(wrong)}: type={config.task.type} has {', '.join(known) or 'none'}")
         return cls.options_type(**given) if cls.options_type else None
 
     @classmethod

@@ -41,7 +41,7 @@ class ClassifyEvaluation(Evaluation):
 
     @torch.no_grad()
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
-        """Test faces: who it is, and who the network says it is."""
+        """Test faces with their true and their predicted identity."""
         names = data.faces.identities
         batch = next(iter(data.test_loader(spread(data.faces.test))))
         predicted = network(batch.images).logits.argmax(1).tolist()

@@ -48,7 +48,7 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted or trainer.current_epoch < len(config.epoch_rates):
-            raise RunError(f"{run.name} was interrupted; the same command goes on from the last whole epoch")
+            raise RunError(f"{run.name} was interrupted; the same command resumes after its last whole epoch")
         if distributed.is_initialized():  # from here on metrics and samplers are those of one process
             distributed.barrier()
             distributed.destroy_process_group()

@@ -97,7 +97,7 @@ def describe(run: Run, network: Network, history: Sequence[Epoch], metrics: Metr
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The model of the CPU, where the system tells it, or its architecture; and how many cores there are."""
-    told = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    """The model of the CPU, or where the system does not name it the architecture, and the number of cores."""
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{next(iter(models), '') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -25,7 +25,7 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     """The frozen teachers that the run stands on. Where they have banks, its training batches bring their embeddings.
 
     Raises:
-        WeightsError: one does not do what it did when it was published, or tells other identities apart.
+        WeightsError: one does not do what it did when it was published, or has a classifier of other identities.
     """
     config, views = run.config, banked_views(run.config)
     device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
@@ -65,7 +65,7 @@ def count_identities(config: Config, data: dict[str, Any]) -> int:
 def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
     if teacher.num_identities != count:
         raise WeightsError(
-            f"{path} tells {teacher.num_identities} identities apart, this data has {count}. "
+            f"{path} has a classifier of {teacher.num_identities} identities, this data has {count}. "
             "To start from its backbone alone: teacher.backbone="
         )
 

@@ -37,7 +37,7 @@ def prepare_compiler(config: Config) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's hints, which are for people who write training loops, not for those who run them."""
+    """Silence Lightning's hints for people who write training loops."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
         yield

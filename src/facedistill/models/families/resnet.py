@@ -22,7 +22,7 @@ class ResNetBackbone(Backbone):
         kind, stem = BLOCKS[block], width // rate
         channels = tuple(stem * multiple for multiple in (1, 2, 4, 8))
         net = ResNet(kind, tuple(layers), num_classes=0, channels=channels)
-        # timm's plain stem has 64 kernels whatever it is told: replace it, and the one block that it feeds
+        # timm's plain stem has 64 kernels whatever the argument: replace it, and the one block that it feeds
         net.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         net.bn1 = nn.BatchNorm2d(stem)
         out = stem * kind.expansion
