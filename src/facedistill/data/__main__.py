@@ -103,8 +103,8 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
     print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
     _save(sheet, doctor.pair_rows(pairs), size)
     print(f"  {sheet} shows some: first of one person, then of two")
-    command = f"facedistill evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME"
-    print(f"\nIt has pairs only, to score a network with:\n  {command}")
+    print("\nIt has pairs only, to score a network with:")
+    print(f"  facedistill evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME")
     return 1
 
 

@@ -50,7 +50,7 @@ class Alignment:
     @property
     def identity(self) -> list[Any]:
         """The name, and the margin if it matters."""
-        return [self.name, *([float(self.margin)] if self.name == "box" else [])]
+        return [self.name, float(self.margin)] if self.name == "box" else [self.name]
 
     @property
     def needs(self) -> str | None:
@@ -69,12 +69,8 @@ class Alignment:
         Returns:
             uint8 [size, size, 3], and its crop box (left, top, side), which is None where the image was rotated.
 
-        Raises:
-            DataError: the landmarks are not those of a face, or the box is not one of a face in this image.
+        Raises ``DataError`` if the landmarks are not those of a face, or the box is not one of a face in this image.
         """
-        if self.name == "similarity":
-            assert annotation is not None
-            return align(image, annotation, size), None
         if self.name == "centre":
             side = min(image.size)
             pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
@@ -83,6 +79,8 @@ class Alignment:
             crop_box = enclosing_square(*image.size)
         else:
             assert annotation is not None
+            if self.name == "similarity":
+                return align(image, annotation, size), None
             crop_box = square_around(annotation.tolist(), self.margin, image)
         return cut_square(image, *crop_box, size), np.array(crop_box)
 
@@ -105,18 +103,11 @@ def square_around(box: Sequence[float], margin: float, image: Image.Image) -> tu
 
 
 def similarity(points: NDArray[np.floating], template: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The rotation, scale and shift (no reflection) that bring ``points`` closest to ``template``.
+    """The rotation, scale and shift (no reflection) that bring ``points`` closest to ``template``, both [5, 2], (x, y).
 
-    Least squares (Umeyama 1991), which in the plane is a division of complex numbers.
-
-    Args:
-        points, template: [5, 2], (x, y).
-
-    Returns:
-        m [2, 3]: ``points @ m[:, :2].T + m[:, 2]`` is close to ``template``.
-
-    Raises:
-        DataError: the points coincide, or all rotations of them fit equally well.
+    Least squares (Umeyama 1991), which in the plane is a division of complex numbers. Returns m [2, 3]:
+    ``points @ m[:, :2].T + m[:, 2]`` is close to ``template``. Raises ``DataError`` if the points coincide, or all
+    rotations of them fit equally well.
     """
     source, target = points[:, 0] + 1j * points[:, 1], template[:, 0] + 1j * template[:, 1]
     if likeness(points, template) < 1e-6:
@@ -141,8 +132,7 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
         image: RGB.
         points: [5, 2], (x, y) in pixels of ``image``.
 
-    Returns:
-        uint8 [size, size, 3]; black beyond the image.
+    Returns uint8 [size, size, 3]; black beyond the image.
     """
     # Pillow measures from the edge of the first pixel
     m = similarity(points + 0.5, (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))
@@ -161,14 +151,9 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
 
 
 def cut_square(image: Image.Image, left: float, top: float, side: float, size: int) -> NDArray[np.uint8]:
-    """The square of ``side`` pixels at (left, top); black beyond the image.
+    """The square of ``side`` pixels at (left, top), edges in pixels of the RGB image, as uint8 [size, size, 3].
 
-    Args:
-        image: RGB.
-        left, top, side: edges in pixels of ``image``.
-
-    Returns:
-        uint8 [size, size, 3].
+    It is black beyond the image.
     """
     blocks = max(1, int(side / size / _ENOUGH))
     reduced = image.reduce(blocks)

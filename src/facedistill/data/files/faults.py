@@ -11,12 +11,7 @@ _KEPT = 5
 
 
 class Faults:
-    """Images that can't be used: ``raise`` at the first one, or ``skip`` and count them.
-
-    Attributes:
-        count: how many were skipped.
-        first: messages about the first few of them.
-    """
+    """Images that can't be used: ``raise`` at the first one, or ``skip`` and count them, with the first messages."""
 
     def __init__(self, on_error: str) -> None:
         if on_error not in ON_ERROR:

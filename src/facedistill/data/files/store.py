@@ -122,9 +122,8 @@ def open_or_make(
     batch, items [n, …], and their columns. Items may be left out, so n may be 0. Of several processes that call this at
     the same time one fills the store, and the others wait.
 
-    Raises:
-        DataError: the disk has no room, nothing could be read, or the disk returns something else than was written.
-        BusyError: another process is filling it, and ``wait`` is false.
+    Raises ``DataError`` if the disk has no room, or returns something else than was written, or nothing could be read;
+    ``BusyError`` if another process is filling it, and ``wait`` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

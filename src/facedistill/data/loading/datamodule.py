@@ -49,9 +49,14 @@ class FaceData(pl.LightningDataModule):
         self._views = Views(self._used, self._augmentation)
 
     @classmethod
-    def of(cls, config: Config) -> "FaceData":
-        """Prepare the data of a configuration. Raises ``DataError`` if the task can't use it."""
-        faces, needs = read_faces(config, config.data), config.task.needs
+    def of(cls, config: Config, beside: "FaceData | None" = None) -> "FaceData":
+        """Prepare the data of a configuration, from what is ``beside`` it if that has the same faces.
+
+        Raises:
+            DataError: the task can't use it.
+        """
+        faces = beside.faces_of(config.data) if beside else read_faces(config, config.data)
+        needs = config.task.needs
         if faces.landmarks is None if needs == "landmarks" else not faces.identities:
             raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
         if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
@@ -65,6 +70,10 @@ class FaceData(pl.LightningDataModule):
     def use_banks(self, banks: Mapping[str, BankReader]) -> None:
         """Add to training batches the embeddings of the teachers with these roles."""
         self._views = Views(self._used, self._augmentation, banks)
+
+    def faces_of(self, data: dict[str, Any]) -> FaceSet:
+        """The faces of a ``conf/data`` node at this size; those of its own are not looked for again."""
+        return self.faces if data == self._config.data else read_faces(self._config, data)
 
     @cached_property
     def train_batches(self) -> TrainBatches:

@@ -94,8 +94,7 @@ class IdentityBatches(TrainBatches):
         self._per_identity, self._identities = per_identity, batch_size // per_identity
         by_identity = indices[np.argsort(labels[indices], kind="stable")]
         self._images = np.split(by_identity, np.flatnonzero(np.diff(labels[by_identity])) + 1)
-        single = [int(images[0]) for images in self._images if len(images) < 2]
-        if single:
+        if single := [int(images[0]) for images in self._images if len(images) < 2]:
             raise DataError(
                 f"{len(single)} identities have one training image (first: sample {single[0]}), but a pair needs two. "
                 "Leave such identities out: data.min_images=5 makes it unlikely that the split takes all but one"

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,9 +73,7 @@ class CelebA(PhotoSource):
             "source": "celeba",
             "alignment": self._alignment.identity,
             "lists": {content: sha256(used.path) for content, used in self._lists.items()},
-            "files": hash_of_lines(
-                f"{photo.identity}/{photo.file.name}/{photo.file.stat().st_size}" for photo in self._photos
-            ),
+            "files": hash_of_lines(f"{who}/{file.name}/{file.stat().st_size}" for _, who, file in self._photos),
             "images": len(self._photos),
         }
 
@@ -97,7 +96,7 @@ class CelebA(PhotoSource):
             {part: parts == part for part in official},
             {
                 "identities_below_min_images": self._below_min_images,
-                "images_not_listed": len(self._files.keys() - self._listed.rows.keys()),
+                "images_not_listed": self._not_listed,
             },
         )
 
@@ -106,20 +105,16 @@ class CelebA(PhotoSource):
 
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         photo, points, box = self._photos[number], self._lists.get("landmarks"), self._lists.get("boxes")
-        original = None
-        location = photo.file.path
+        original, location = None, photo.file.path
         if points is not None:
             original = points.of(photo.image).reshape(-1, 2)
             location = f"{points.location(photo.image)}: {location}"
             with located(location):
                 check_eyes(original)
                 check_face(original, image)
-        if self.alignment == "box":
-            assert box is not None
-            with located(box.location(photo.image)):
-                pixels, crop_box = self._alignment.apply(image, size, box.of(photo.image))
-        else:
-            pixels, crop_box = self._alignment.apply(image, size, original)
+        with located(box.location(photo.image)) if box else nullcontext():
+            annotation = box.of(photo.image) if box else original
+            pixels, crop_box = self._alignment.apply(image, size, annotation)
         if original is None or crop_box is None:
             return pixels, {}
         landmarks = (original + 0.5 - crop_box[:2]) * (size / crop_box[2]) - 0.5
@@ -134,15 +129,9 @@ class CelebA(PhotoSource):
         return image_folder(self.root, [WILD] if self.alignment == "box" else [*ALIGNED, WILD])
 
     @cached_property
-    def _files(self) -> dict[str, os.DirEntry[str]]:
-        return image_files(self._folder)
-
-    @cached_property
     def _lists(self) -> dict[str, CelebaList]:
         """By content; see ``open_lists``."""
-        needed = {}
-        if self.min_images > 1:
-            needed["identities"] = f"data.min_images={self.min_images}"
+        needed = {"identities": f"data.min_images={self.min_images}"} if self.min_images > 1 else {}
         if self._alignment.needs:
             needed[self._alignment.needs] = f"data.alignment={self.alignment}"
         if self.split == "official":
@@ -157,7 +146,7 @@ class CelebA(PhotoSource):
     @cached_property
     def _photos(self) -> list[_Photo]:
         """The images of identities with enough of them, sorted by name."""
-        photos, files, identities = [], self._files, {}
+        photos, files, identities = [], image_files(self._folder), {}
         if "identities" in self._lists:
             listed = self._lists["identities"]
             identities = dict(zip(listed.rows, listed.values[:, 0].astype(np.int64).tolist(), strict=True))
@@ -171,15 +160,14 @@ class CelebA(PhotoSource):
                 photos.append(_Photo(image, str(identities.get(image, "")), files[image]))
             except DataError as error:
                 self.faults.add(error)
+        self._not_listed = len(files.keys() - self._listed.rows.keys())
         images = Counter(photo.identity for photo in photos)
         self._available = len(photos), len(images) if identities else 0
         self._below_min_images = sum(count < self.min_images for count in images.values())
         count = len(images) - self._below_min_images
         if "identities" in self._lists and count < 2:
-            raise DataError(
-                f"{self._folder}: {count} identities with at least {self.min_images} usable images; a classifier needs "
-                "two. Lower data.min_images, or add images"
-            )
+            found = f"{count} identities with at least {self.min_images} usable images"
+            raise DataError(f"{self._folder}: {found}; a classifier needs two. Lower data.min_images, or add images")
         return [photo for photo in photos if images[photo.identity] >= self.min_images]
 
     def _part(self, photo: _Photo) -> str:

@@ -47,6 +47,7 @@ class IdentityImages(PhotoSource):
         super().__post_init__()
         self._alignment = Alignment(self.alignment, self.margin)
         check_min_images(self.min_images)
+        self._annotations_name = self.landmarks if self._alignment.needs == "landmarks" else self.boxes
         if self._alignment.needs and not self._annotations_name:
             raise DataError(
                 f"data.alignment={self.alignment} needs data.{self._alignment.needs}=FILE, a file in data.root with a "
@@ -54,13 +55,12 @@ class IdentityImages(PhotoSource):
             )
 
     def identity(self) -> dict[str, Any]:
-        annotations = {self._alignment.needs: sha256(self._annotations_path)} if self._alignment.needs else {}
         return {
             "source": "identity_images",
             "form": self._layout.kind,
             **self._layout.contents(self.min_images),
             "alignment": self._alignment.identity,
-            **annotations,
+            **({self._alignment.needs: sha256(self._annotations_path)} if self._alignment.needs else {}),
         }
 
     def inventory(self, cache_dir: Path) -> Inventory:
@@ -114,10 +114,6 @@ class IdentityImages(PhotoSource):
     @cached_property
     def _layout(self) -> Layout:
         return find_layout(self.root, self.faults)
-
-    @property
-    def _annotations_name(self) -> str | None:
-        return self.landmarks if self._alignment.needs == "landmarks" else self.boxes
 
     @property
     def _annotations_path(self) -> Path:

@@ -19,9 +19,7 @@ from facedistill.system.files import hash_of, sha256
 
 
 class _Pair(NamedTuple):
-    """Two images by their numbers in the layout."""
-
-    left: int
+    left: int  # an image by its number in the layout
     right: int
     same: bool
     fold: int
@@ -86,7 +84,7 @@ class Lfw(IdentityImages):
             key = hash_of([size, layout.stamp(np.array(numbers)), self._square_stamp])
             path = cache_dir / f"{self.name}-pairs-{key}"
             stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {layout.path}")
-        left, right, same, fold = (np.array(column) for column in zip(*self._protocol, strict=True))
+        left, right, same, fold = map(np.array, zip(*self._protocol, strict=True))
         trained = np.array([name in trained_on for name in layout.identities])[layout.labels]
         left_index, right_index = np.searchsorted(numbers, left), np.searchsorted(numbers, right)
         return Pairs(stored.items, left_index, right_index, same, fold, trained[left] | trained[right])

@@ -73,7 +73,7 @@ class Mtfl(PhotoSource):
             "source": "mtfl",
             "box": [self.box, SIDE, SHIFT, SCALE],
             "annotations": sha256(self._csv),
-            "files": hash_of([(face.file, self._files[face.file][0]) for face in faces], 32),
+            "files": hash_of([(face.file, self._files[face.file].st_size) for face in faces], 32),
             "images": len(faces),
         }
 
@@ -83,7 +83,7 @@ class Mtfl(PhotoSource):
         if is_test.all() or not is_test.any():
             missing = "split train" if is_test.all() else "a split other than train"
             raise DataError(f"{self._csv}: no usable row of {missing}")
-        dates = [self._files[face.file][1] for face in self._faces]
+        dates = [self._files[face.file].st_mtime_ns for face in self._faces]
         return Inventory(
             "a csv of landmarks",
             self._folder,
@@ -123,11 +123,9 @@ class Mtfl(PhotoSource):
         return data_folder(self.root, self.images)
 
     @cached_property
-    def _files(self) -> dict[str, tuple[int, int]]:
-        """Size in bytes and date in ns of every file in the folder of images."""
+    def _files(self) -> dict[str, os.stat_result]:
         with os.scandir(self._folder) as entries:
-            stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
-        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+            return {entry.name: entry.stat() for entry in entries if entry.is_file()}
 
     @cached_property
     def _faces(self) -> list[_Face]:
@@ -168,7 +166,7 @@ class Mtfl(PhotoSource):
         if not split:
             raise DataError("the split is empty")
         try:
-            shape = (int(row["width"]), int(row["height"]))
+            shape = int(row["width"]), int(row["height"])
         except ValueError as error:
             raise DataError(f"width or height is not a whole number ({error})") from error
         return _Face(location, split, row["file"], shape, five_points([row[column] for column in _POINTS]))

@@ -20,8 +20,7 @@ from facedistill.system.files import hash_of
 from facedistill.system.signals import end_with_parent
 
 FOLDS = 10
-# People of the pairs are numbered from here, so none of them is ever trained on.
-FIRST_PAIR_IDENTITY = 1_000_000
+FIRST_PAIR_IDENTITY = 1_000_000  # people of the pairs are numbered from here, so none of them is ever trained on
 PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8
 _RENDER_AT_ONCE = 64
@@ -72,7 +71,7 @@ class SyntheticFaces(Source):
         samples = np.tile(np.arange(IMAGES_PER_PERSON), FOLDS * PEOPLE_PER_FOLD)
         stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
         chosen = [pair for fold in range(FOLDS) for pair in self._pairs_of(fold)]
-        left, right, same, fold = (np.array(column) for column in zip(*chosen, strict=True))
+        left, right, same, fold = map(np.array, zip(*chosen, strict=True))
         return Pairs(stored.items, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
 
     def _pairs_of(self, fold: int) -> list[tuple[int, int, bool, int]]:
@@ -80,10 +79,9 @@ class SyntheticFaces(Source):
         pairs = []
         for k in range(self.pairs_per_fold):
             same = k % 2 == 0
-            person, other = draw.choice(PEOPLE_PER_FOLD, size=2, replace=False)
+            person, other = draw.choice(PEOPLE_PER_FOLD, size=2, replace=False) + fold * PEOPLE_PER_FOLD
             first, second = draw.choice(IMAGES_PER_PERSON, size=2, replace=False)
-            left = (fold * PEOPLE_PER_FOLD + person) * IMAGES_PER_PERSON + first
-            right = (fold * PEOPLE_PER_FOLD + (person if same else other)) * IMAGES_PER_PERSON + second
+            left, right = person * IMAGES_PER_PERSON + first, (person if same else other) * IMAGES_PER_PERSON + second
             pairs.append((int(left), int(right), same, fold))
         return pairs
 
@@ -98,10 +96,8 @@ class SyntheticFaces(Source):
             with ProcessPoolExecutor(
                 os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
             ) as pool:
-                rendering = [
-                    pool.submit(render_faces, self.seed, people[first:end], samples[first:end], size)
-                    for first, end in pairwise([start, *ends])
-                ]
+                parts = [slice(first, end) for first, end in pairwise([start, *ends])]
+                rendering = [pool.submit(render_faces, self.seed, people[p], samples[p], size) for p in parts]
                 for end, rendered in zip(ends, rendering, strict=True):
                     faces = rendered.result()
                     yield end, faces.images, {"landmarks": faces.landmarks}

@@ -60,9 +60,8 @@ class CelebaList:
 def read_list(path: Path, columns: int) -> CelebaList:
     """A list of ``columns`` values per image, in any of the forms above.
 
-    Raises:
-        DataError: a row can't be parsed, repeats an image or is too long; there are no rows, or not as many as the file
-            announces. Names file and line.
+    Raises ``DataError`` with file and line if a row can't be parsed, repeats an image or is too long; or if there are
+    no rows, or not as many as the file announces.
     """
     lines: Iterator[tuple[int, str]] = (line for line in lines_of(path) if not line[1].isspace())
     start, line = next(lines, (1, ""))

@@ -70,9 +70,8 @@ def open_lists(root: str, wild: bool, needed: Mapping[str, str]) -> dict[str, Ce
         elif content in needed:
             raise DataError(f"{needed[content]} needs {paths[0]} (or .csv, or in Anno or Eval), which does not exist")
     if not lists.keys() & {"identities", "landmarks"}:
-        raise DataError(
-            f"data.root={top} holds neither identity_CelebA.txt nor {points}.txt (or .csv, or in Anno or Eval)"
-        )
+        either = f"neither identity_CelebA.txt nor {points}.txt"
+        raise DataError(f"data.root={top} holds {either} (or .csv, or in Anno or Eval)")
     if "identities" in lists:
         numbers = lists["identities"].values
         lists["identities"].check(((numbers >= 0) & (numbers % 1 == 0))[:, 0], "an identity must be a whole number")

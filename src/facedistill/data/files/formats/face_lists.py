@@ -50,19 +50,16 @@ def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -
     """``identity/file``, the last two parts of the path, of every image.
 
     Args:
-        path: the list.
         keys: int64 [N], of the images, ascending.
         labels: int64 [N], of the images.
 
-    Raises:
-        DataError: a line can't be parsed, or its label is not that of the image; a name or an index is there twice; or
-            there are fewer or more lines than images. Names the line.
+    Raises ``DataError`` with the line if it can't be parsed, or its label is not that of the image; a name or an index
+    is there twice; or there are fewer or more lines than images.
     """
 
     def fault(line: int, what: str) -> DataError:
-        return DataError(
-            f"{path}, line {line}: {what}. Without {path.name}, images are named by their keys: move it away"
-        )
+        remedy = f"Without {path.name}, images are named by their keys: move it away"
+        return DataError(f"{path}, line {line}: {what}. {remedy}")
 
     names: list[str] = []
     indices, given, lines = array("q"), array("q"), array("q")
@@ -75,9 +72,8 @@ def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -
             continue
         match = pattern.fullmatch(text) if pattern else _MXNET.fullmatch(text) or _INSIGHTFACE.fullmatch(text)
         if not match:
-            raise fault(
-                number, "expected `flag path label` or `index label path`, separated by tabs, with a folder in path"
-            )
+            expected = "`flag path label` or `index label path`, separated by tabs, with a folder in path"
+            raise fault(number, f"expected {expected}")
         if len(names) == len(keys):
             raise fault(number, f"there are only {len(keys)} images")
         pattern = match.re
@@ -94,8 +90,7 @@ def read_names(path: Path, keys: NDArray[np.int64], labels: NDArray[np.int64]) -
     order = np.argsort(indices, kind="stable")
     index, label = np.array(indices)[order], np.array(given)[order]
     for i in np.flatnonzero(label != labels)[:1]:
-        what = f"label {label[i]}, but the image of key {keys[i]} has label {labels[i]}"
-        raise fault(lines[order[i]], what)
+        raise fault(lines[order[i]], f"label {label[i]}, but the image of key {keys[i]} has label {labels[i]}")
     for i in np.flatnonzero(index[1:] == index[:-1])[:1]:
         raise fault(lines[order[i + 1]], f"a second line for index {index[i]}")
     return [names[i] for i in order.tolist()]

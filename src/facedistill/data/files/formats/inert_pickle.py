@@ -44,9 +44,8 @@ def read_inert(data: bytes, names: Collection[str]) -> Any:
     Args:
         names: every allowed ``module name``, with ``numpy._core`` written as ``numpy.core``.
 
-    Raises:
-        DataError: the pickle is damaged, uses another name, or an operation that bytes and numbers don't need. Names
-            the byte.
+    Raises ``DataError`` with the byte if the pickle is damaged, uses another name, or an operation that bytes and
+    numbers don't need.
     """
     file = _File(data)
     stack: list[Any] = []

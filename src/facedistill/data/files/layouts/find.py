@@ -25,7 +25,6 @@ def find_layout(root: str, faults: Faults) -> Layout:
     files = sorted(file for file in top.iterdir() if file.suffix.lower() in _LAYOUTS and file.is_file())
     training = [file for file in files if file.stem.lower() == "train"] or files
     if len(training) > 1:
-        raise DataError(
-            f"data.root={top} holds {', '.join(file.name for file in files)}: name one, data.root={files[0]}"
-        )
+        names = ", ".join(file.name for file in files)
+        raise DataError(f"data.root={top} holds {names}: name one, data.root={files[0]}")
     return find_layout(str(training[0]), faults) if training else FolderLayout(top, faults)

@@ -58,14 +58,12 @@ class FolderLayout(Layout):
         return open_photo(Path(self._photos[number].path))
 
     def contents(self, min_images: int) -> dict[str, Any]:
-        """Names and sizes of the files, not their dates: a copy of the data is the same data."""
         numbers = self.enough(min_images)
         return {"files": self.hash_of_files(numbers), "images": len(numbers)}
 
     def hash_of_files(self, numbers: Iterable[int]) -> str:
-        """Hash of the names and sizes of images."""
-        photos = (self._photos[number] for number in numbers)
-        return hash_of_lines(f"{photo.identity}/{photo.file}/{photo.size}" for photo in photos)
+        """Hash of the names and sizes of images, not of their dates: a copy of the data is the same data."""
+        return hash_of_lines(f"{self.name(number)}/{self._photos[number].size}" for number in numbers)
 
     def stamp(self, numbers: NDArray[np.int64]) -> list[str]:
         dates = hash_of_lines(str(self._photos[number].modified) for number in numbers)
