@@ -37,7 +37,7 @@ from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
 from facedistill.training.fit import train_run
-from facedistill.training.teachers import count_identities, load_teachers
+from facedistill.training.teachers import load_teachers
 from facedistill.training.trainer import build_trainer, quiet
 
 RATES = (2, 4, 8)
@@ -60,7 +60,7 @@ def module_of(run: Run, data: FaceData) -> ScheduledModule:
     """A student with the same random weights in every way."""
     config = run.config
     torch.manual_seed(0)
-    network = training_network(config, count_identities(config, config.data))
+    network = training_network(config, len(data.faces.identities))
     teachers = load_teachers(run, data)
     return build_module(config, network, teachers, build_targets(config, network, teachers))
 

@@ -14,7 +14,7 @@ from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
 from facedistill.training.publish import publish
-from facedistill.training.teachers import count_identities, load_teachers
+from facedistill.training.teachers import load_teachers
 from facedistill.training.trainer import build_trainer, prepare_compiler, quiet
 
 
@@ -36,7 +36,7 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
-    network = training_network(config, count_identities(config, config.identities_data))
+    network = training_network(config, len(data.faces_of(config.identities_data).identities))
     initialize(network, run)
     with torch.random.fork_rng(devices=[]):  # a teacher that is asked draws numbers, and one with a bank may not be
         teachers = load_teachers(run, data)

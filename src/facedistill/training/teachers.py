@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from facedistill.config.schema import Config
-from facedistill.data.loading.datamodule import FaceData, read_faces
+from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.distill.bank import BankMaker
 from facedistill.distill.teacher import NetworkTeacher, Teacher
@@ -39,10 +38,10 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             continue
         teacher = load_teacher(parent)
         if role in logits_from:
-            _check_identities(teacher, count_identities(config, config.identities_data), parent.weights)
+            _check_identities(teacher, len(data.faces_of(config.identities_data).identities), parent.weights)
         maker = BankMaker(teacher, data, device, cache, config.target.bank, bank_contents(run, parent, device))
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
-            check_score(teacher, parent, device)
+            check_score(teacher, parent, data, device)
         if views is not None:
             banks[role] = maker.open(views)
         teachers[role] = teacher
@@ -57,11 +56,6 @@ def load_teacher(parent: Run | WeightsFile) -> NetworkTeacher:
     return NetworkTeacher.load(parent.weights, parent.model)
 
 
-def count_identities(config: Config, data: dict[str, Any]) -> int:
-    """How many identities a ``conf/data`` node has."""
-    return len(read_faces(config, data).identities)
-
-
 def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
     if teacher.num_identities != count:
         raise WeightsError(
@@ -70,11 +64,11 @@ def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
         )
 
 
-def check_score(teacher: NetworkTeacher, parent: Run | WeightsFile, device: torch.device) -> None:
+def check_score(teacher: NetworkTeacher, parent: Run | WeightsFile, beside: FaceData, device: torch.device) -> None:
     """Have a teacher repeat on the data of its task what it scored there, where it has an output layer for that."""
     if parent.config is None:
         return
-    data = FaceData.of(parent.config)
+    data = FaceData.of(parent.config, beside)
     if parent.config.task.classifies and teacher.num_identities != len(data.faces.identities):
         return
     network, evaluation = teacher.network.to(device), build_evaluation(parent.config, teacher.network)
