@@ -17,10 +17,8 @@ _NAMED = re.compile(rf"(.*(?:{'|'.join(map(re.escape, SUFFIXES))}))((?:\s.*)?)",
 
 @dataclass(frozen=True)
 class Annotation:
-    """The values of an image, float64 [5, 2] or [4], and their location: file and line."""
-
-    location: str
-    values: NDArray[np.float64]
+    location: str  # file and line
+    values: NDArray[np.float64]  # [5, 2] or [4]
 
 
 def read_annotations(

@@ -74,6 +74,7 @@ class Views(Dataset[FaceBatch]):
         views = [self.view(index, view) for index, view in keys]
         images = np.stack([image for image, _ in views])
         crop_boxes = self._faces.crop_boxes
+        banks = {} if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
             # memory stays in the order height × width × channels, torch's channels_last
             torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -81,13 +82,8 @@ class Views(Dataset[FaceBatch]):
             torch.tensor(indices),
             torch.from_numpy(np.stack([to_units(points, images.shape[1]) for _, points in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
-            self._teacher_embeddings(keys),
+            {role: torch.from_numpy(bank(keys)) for role, bank in banks.items()},
         )
-
-    def _teacher_embeddings(self, keys: Keys) -> dict[str, torch.Tensor]:
-        if keys[0][1] == EVAL_VIEW:
-            return {}
-        return {role: torch.from_numpy(bank(keys)) for role, bank in self._banks.items()}
 
     def view(self, index: int, view: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One view of one image, uint8 [crop, crop, 3], and its landmarks [5 or 0, 2] in pixels of the crop."""

@@ -44,10 +44,8 @@ def render_faces(
 ) -> Faces:
     """Render a face of size x size pixels for each pair of identity and sample.
 
-    Each image is a function of (seed, identity, sample, size, variation) alone, to the last bit.
-
-    Raises:
-        ValueError: an argument has a wrong shape, type or range.
+    Each image is a function of (seed, identity, sample, size, variation) alone, to the last bit. Raises ``ValueError``
+    if an argument has a wrong shape, type or range.
     """
     identities, samples = _checked(seed, identities, samples, size)
     _keep_freed_memory()

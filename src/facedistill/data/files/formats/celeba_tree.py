@@ -53,8 +53,7 @@ def open_lists(root: str, wild: bool, needed: Mapping[str, str]) -> dict[str, Ce
         By content: ``identities`` and ``landmarks`` if they exist, in this order; then the needed ones of ``boxes`` and
         ``parts`` (0, 1, 2 of ``PARTS``).
 
-    Raises:
-        DataError: a needed list does not exist, neither of the first two does, or one is broken (see ``read_list``).
+    Raises ``DataError`` if a needed list or both of the first two are missing, or one is broken (see ``read_list``).
     """
     top = data_folder(root)
     points = "list_landmarks_celeba" if wild else "list_landmarks_align_celeba"

@@ -35,10 +35,6 @@ class FaceRecords:
     Raises ``DataError`` if header, identities, images and names contradict each other.
     """
 
-    keys: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    names: list[str] | None
-
     @np.errstate(invalid="ignore")  # labels may be NaN
     def __init__(self, records: RecordFile) -> None:
         self.records = records

@@ -18,21 +18,18 @@ from facedistill.system.files import hash_of_lines
 
 
 class _Photo(NamedTuple):
-    """An image file: ``identity`` is the name of its folder, ``size`` in bytes, ``modified`` in ns."""
-
-    identity: str
+    identity: str  # the name of its folder
     file: str
     path: str
-    size: int
-    modified: int
+    size: int  # bytes
+    modified: int  # ns
 
 
 class FolderLayout(Layout):
     """All images, sorted by the names of folder and file. Links are followed.
 
-    Raises:
-        DataError: there is no folder. Unless ``faults`` skips them: a folder without an image, two names that differ
-            only in case, in the encoding of accents or in the suffix, a broken link.
+    Raises ``DataError`` if there is no folder; and unless ``faults`` skips them, for a folder without an image, two
+    names that differ only in case, in the encoding of accents or in the suffix, or a broken link.
     """
 
     kind = "folders"
