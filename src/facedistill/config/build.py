@@ -8,8 +8,9 @@ The types of this package are found by their file: a target with ``type: soft`` 
 import inspect
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
         )
     name = str(node.get("type"))
     found = _of_package(kind, name) if _NAME.fullmatch(name) else None
-    added = {point.name: point for point in entry_points(group=f"facedistill.{kind}")}
+    added = _entry_points(kind)
     if found is None and name not in added:
         names = [module.name for module in iter_modules(import_module(KINDS[kind].package).__path__)]
         choices = sorted([*(other for other in names if _of_package(kind, other)), *added])
@@ -80,6 +81,11 @@ def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
     if not (inspect.isclass(loaded) and issubclass(loaded, _base(kind))):
         raise ConfigError(f"type={name}: {added[name].value} is not a subclass of {KINDS[kind].base}")
     return loaded
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"facedistill.{kind}")}
 
 
 def _base(kind: str) -> type[Any]:

@@ -10,8 +10,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from facedistill.config.compose import missing_keys
 from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
@@ -79,12 +77,8 @@ class Record:
             raise RunError(f"{path} can't be read ({error})") from error
         try:
             json.loads(text, parse_constant=_finite, parse_float=_finite)
-            record: Record = _reader().validate_json(text, strict=True)
+            record = _parsed(text)
             _check_open_parts(record)
-        except ValidationError as error:
-            first = error.errors()[0]
-            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise RunError(f"{path} is not a record as this version writes it: {fault}") from error
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {error}") from error
         return record
@@ -168,8 +162,22 @@ class Record:
 
 
 @cache
-def _reader() -> TypeAdapter[Record]:
+def _reader() -> Any:
+    from pydantic import TypeAdapter  # late: a plan of runs that are not there needs none
+
     return TypeAdapter(Record)
+
+
+def _parsed(text: str) -> Record:
+    """Raises ``ValueError`` with the first value that is missing or not of its type."""
+    from pydantic import ValidationError
+
+    try:
+        record: Record = _reader().validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return record
 
 
 def _check_open_parts(record: Record) -> None:

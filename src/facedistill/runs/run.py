@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.runs.identity import numbers_of, recipe_of
@@ -48,6 +46,8 @@ class WeightsFile:
     @cached_property
     def tensor_names(self) -> frozenset[str]:
         """What the header of a safetensors file names; empty for other files, which only torch reads."""
+        from safetensors import SafetensorError, safe_open  # late: few plans have such a file
+
         try:
             with safe_open(self.weights, framework="numpy") as file:
                 return frozenset(file.keys())
