@@ -15,8 +15,10 @@ image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cach
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,7 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     Raises:
         RunError: not a complete run, or one that has no output layer to score.
     """
-    config = with_words(finished(directory).config, words)
+    config = with_words(on_this_machine(finished(directory).config), words)
     if config.task.intermediate:
         raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
     import torch
@@ -81,6 +83,14 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     evaluation, data = build_evaluation(config, network), FaceData.of(config)
     measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
     return final_scores(config, evaluation, measure, network.backbone, data, device).metrics
+
+
+def on_this_machine(config: Config) -> Config:
+    """The configuration of a record, but for where it reads caches and computes: no record says where to write."""
+    here = compose_config([])
+    threads = min(config.trainer.threads, os.cpu_count() or 1)
+    trainer = replace(here.trainer, threads=threads, precision=config.trainer.precision)
+    return replace(config, trainer=trainer, logger=here.logger, runs_dir=here.runs_dir, cache_dir=here.cache_dir)
 
 
 def network_of(directory: Path, config: Config) -> NetworkTeacher:
@@ -98,7 +108,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
     pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
     if "run" in own:
-        trained = finished(Path(own["run"])).config
+        trained = on_this_machine(finished(Path(own["run"])).config)
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
         config = compose_config([*pairs_of, *size, *others], trains=False)
     else:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import pickle
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +187,23 @@ def test_what_it_refuses(
     torch.save({"fc.weight": torch.zeros(1)}, "w.pt")
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_record_says_nothing_of_where_to_write_or_how_many_threads(
+    runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run of a stranger, whose cache is on another machine."""
+    run = runs["classify"]
+    shutil.copytree(run.directory, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record["config"]["cache_dir"] = record["config"]["runs_dir"] = str(tmp_path / "victim")
+    record["config"]["trainer"] |= {"threads": 100_000_000, "num_workers": 10**6, "devices": 10**6}
+    record["config"]["trainer"]["accelerator"] = "cuda"
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    assert main([f"run={tmp_path / 'run'}"]) == 0
+    assert f"top1               {run.record.metrics['top1']:8.3f}" in capsys.readouterr().out
+    assert not (tmp_path / "victim").exists()
+    assert torch.get_num_threads() <= (os.cpu_count() or 1)
 
 
 def test_data_without_pairs_is_no_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
