@@ -1,4 +1,4 @@
-"""The command ``facedistill`` and its subcommands: help, version, what it refuses; none of them imports torch for that."""
+"""The command ``facedistill`` and its subcommands: help, version, what it refuses; none of that imports torch."""
 
 import subprocess
 import sys
