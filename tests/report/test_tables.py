@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from facedistill.report.readme import markdown
+from facedistill.report.page import markdown
 from facedistill.report.study import FilledTable
 from facedistill.report.tables import Row, Table, one_setting, tables
 from facedistill.runs.plan import plan

@@ -15,7 +15,7 @@ from pathlib import Path
 from facedistill.cli import run_command, split_words
 from facedistill.errors import ConfigError
 from facedistill.report.claims import Assessment, assess
-from facedistill.report.files import write_report
+from facedistill.report.page import write_report
 from facedistill.report.study import Study
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}

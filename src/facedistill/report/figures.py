@@ -1,5 +1,6 @@
-"""The figures of the report, each a function of the study or of the assessed claims."""
+"""The figures of the report in one style, each a function of the study or of the assessed claims; SVG and PNG."""
 
+import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median
@@ -13,24 +14,37 @@ from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
-from facedistill.report.claims import Assessment, Finding
+from facedistill.report.claims import Assessment, Finding, Verdict
+from facedistill.report.statistics import Difference
 from facedistill.report.study import FilledTable, Study
-from facedistill.report.style import (
-    BLUE,
-    COLORS,
-    INK,
-    MARKERS,
-    STYLE,
-    VERDICTS,
-    legend_below,
-    panel_grid,
-    single_panel,
-    stacked_panels,
-    style_of,
-)
 from facedistill.report.tables import METRICS, RATES, Row
-from facedistill.runs.record import Record
 
+INK = "#1b1c1d"  # becomes currentColor
+MUTED = "#8c8c8c"
+# Okabe and Ito 2008: colour-blind people can distinguish them
+BLUE, VERMILION, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
+COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# The colour of a cell is its initialization, its marker and line are its target, in every figure.
+INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "full": GREEN}
+INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
+TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
+TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
+VERDICTS = {Verdict.HOLDS: (BLUE, "o"), Verdict.FAILS: (VERMILION, "s"), Verdict.UNDECIDED: (MUTED, "D")}
+STYLE = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": MUTED,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # people choose names, and they may have a $
+}
 _PRICES = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
 _DIFFERENCES = "paired differences with 95 % intervals; the right side agrees with the paper."
 CAPTIONS = {
@@ -67,14 +81,13 @@ def figures(study: Study, assessed: Sequence[Assessment]) -> dict[str, tuple[str
 
 def rates(study: Study) -> Figure | None:
     """A panel for each table with several rates, a line for each initialization and target."""
-    shown = [(filled, [row for row in filled.rows if not row.is_teacher]) for filled in study.tables]
-    shown = [(filled, rows) for filled, rows in shown if len({row.rate for row in rows}) > 1]
-    if not shown:
+    tables = [filled for filled in study.tables if len({row.rate for row in filled.students}) > 1]
+    if not tables:
         return None
-    figure, panels = panel_grid(len(shown), height=4.4)
-    for axes, (filled, students) in zip(panels, shown, strict=True):
+    figure, panels = panel_grid(len(tables), height=4.4)
+    for axes, filled in zip(panels, tables, strict=True):
         series: dict[str, list[Row]] = defaultdict(list)
-        for row in students:
+        for row in filled.students:
             series[_without_rate(row)].append(row)
         for number, (label, rows) in enumerate(series.items()):
             style = style_of(rows[0])
@@ -85,29 +98,26 @@ def rates(study: Study) -> Figure | None:
                 axes.plot([place] * len(values), values, ".", color=style["color"], ms=3, alpha=0.7)
         _draw_teacher(axes.axhline, filled)
         axes.set_xticks(range(len(RATES)), [f"/{rate}" for rate in RATES])
-        axes.set_title(_title(filled))
-        axes.set_ylabel(METRICS[filled.table.metric])
-        legend_below(axes)
+        _describe(axes, filled)
     return figure
 
 
 def cells(study: Study) -> Figure | None:
     """A panel for each table with one rate, a line for each cell."""
     tables = [filled for filled in study.tables if {row.rate for row in filled.table.students} == {8}]
-    shown = [(filled, [row for row in filled.rows if not row.is_teacher]) for filled in tables]
-    shown = [(filled, rows) for filled, rows in shown if rows]
-    if not shown:
+    tables = [filled for filled in tables if filled.students]
+    if not tables:
         return None
-    lines = [len(rows) for _, rows in shown]
+    lines = [len(filled.students) for filled in tables]
     figure, panels = stacked_panels(lines, 1.0 * len(lines) + 0.28 * sum(lines))
-    for axes, (filled, rows) in zip(panels, shown, strict=True):
-        for place, row in enumerate(rows):
+    for axes, filled in zip(panels, tables, strict=True):
+        for place, row in enumerate(filled.students):
             values = _scores(filled, row)
             axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.7, ms=5)
             if len(values) > 1:
                 axes.plot(mean(values), place, "|", color=INK, ms=14)
         _draw_teacher(axes.axvline, filled)
-        _label_lines(axes, [row.label for row in rows])
+        _label_lines(axes, [row.label for row in filled.students])
         axes.set_title(_title(filled))
         axes.set_xlabel(METRICS[filled.table.metric] + (", less is better" if filled.table.lower_is_better else ""))
     return figure
@@ -115,43 +125,32 @@ def cells(study: Study) -> Figure | None:
 
 def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | None:
     """Differences and intervals of the comparisons of some claims: a panel for top-1, and one for errors."""
-    chosen = [(claim.name, finding) for claim in assessed if claim.name in names for finding in claim.findings]
-    chosen = [(name, finding) for name, finding in chosen if finding.difference is not None]
-    groups = {
-        unit: [pair for pair in chosen if pair[1].comparison.table.lower_is_better is lower]
-        for unit, lower in (("top-1", False), ("NRMSE", True))
-    }
+    groups: dict[str, list[tuple[str, Finding, Difference]]] = {"top-1": [], "NRMSE": []}
+    for claim in assessed:
+        for finding in claim.findings if claim.name in names else ():
+            if finding.difference is not None:
+                unit = "NRMSE" if finding.comparison.table.lower_is_better else "top-1"
+                groups[unit].append((claim.name, finding, finding.difference))
     groups = {unit: group for unit, group in groups.items() if group}
     if not groups:
         return None
     lines = [len(group) + 1 for group in groups.values()]
     figure, panels = stacked_panels(lines, 0.6 * len(lines) + 0.2 * sum(lines) + 0.4)
     for axes, (unit, group) in zip(panels, groups.items(), strict=True):
-        for place, (_, finding) in enumerate(group):
-            _draw_interval(axes, place, finding)
+        for place, (_, finding, found) in enumerate(group):
+            (color, marker), seeds = VERDICTS[finding.verdict], list(found.by_seed.values())
+            if found.low is not None and found.high is not None:
+                line = "-" if len(seeds) > 1 else ":"
+                axes.plot([found.low, found.high], [place, place], color=color, linestyle=line, linewidth=1.5)
+            axes.plot(found.mean, place, marker, color=color, ms=5)
+            if len(seeds) > 1:
+                axes.plot(seeds, [place] * len(seeds), "|", color=color, ms=6, alpha=0.7)
         axes.axvline(0, color=INK, linewidth=1)
-        _label_lines(axes, [f"{name}  {_comparison_label(finding)}" for name, finding in group], fontsize=7)
+        _label_lines(axes, [f"{name}  {_comparison_label(finding)}" for name, finding, _ in group], fontsize=7)
         axes.set_xlabel(f"points of {unit} in favour of what should be better")
-    shapes = [
-        mpl.lines.Line2D([], [], color=color, marker=marker, linestyle="", label=str(verdict))
-        for verdict, (color, marker) in VERDICTS.items()
-    ]
-    figure.legend(handles=shapes, loc="outside upper right", ncols=3, fontsize=8)
+    shapes = [mpl.lines.Line2D([], [], color=color, marker=marker, ls="") for color, marker in VERDICTS.values()]
+    figure.legend(shapes, map(str, VERDICTS), loc="outside upper right", ncols=3, fontsize=8)
     return figure
-
-
-def _draw_interval(axes: Axes, place: int, finding: Finding) -> None:
-    found = finding.difference
-    assert found is not None
-    color, marker = VERDICTS[finding.verdict]
-    several = len(found.by_seed) > 1
-    if found.low is not None and found.high is not None:
-        axes.plot(
-            [found.low, found.high], [place, place], color=color, linestyle="-" if several else ":", linewidth=1.5
-        )
-    axes.plot(found.mean, place, marker, color=color, ms=5)
-    if several:
-        axes.plot(list(found.by_seed.values()), [place] * len(found.by_seed), "|", color=color, ms=6, alpha=0.7)
 
 
 def pareto(study: Study) -> Figure | None:
@@ -161,9 +160,7 @@ def pareto(study: Study) -> Figure | None:
         return None
     figure, panels = panel_grid(len(_PRICES), height=3.3, columns=3)
     for axes, (key, title) in zip(panels, _PRICES.items(), strict=True):
-        points = [
-            (row, _price(study, filled.records_of(row)[0], key), mean(_scores(filled, row))) for row in filled.rows
-        ]
+        points = [(row, _price(study, filled, row, key), mean(_scores(filled, row))) for row in filled.rows]
         for row, price, score in points:
             label = row.label if row.is_teacher else _without_rate(row)
             axes.plot(price, score, ms=6, label=label, **{**style_of(row), "linestyle": ""})
@@ -186,9 +183,10 @@ def pareto(study: Study) -> Figure | None:
     return figure
 
 
-def _price(study: Study, record: Record, key: str) -> float:
+def _price(study: Study, filled: FilledTable, row: Row, key: str) -> float:
     """A cost of a network: the median over all runs of its architecture, since a latency is never the same."""
-    size = (record.params, record.macs)
+    first = filled.records_of(row)[0]
+    size = (first.params, first.macs)
     return median(float(getattr(other, key)) for other in study.records if (other.params, other.macs) == size)
 
 
@@ -215,10 +213,8 @@ def learning(study: Study) -> Figure | None:
             if length and row.rate in (1, 8):
                 means = np.mean([curve[:length] for curve in curves], axis=0)
                 axes.plot(range(1, length + 1), means, ms=3, label=row.label, **style_of(row))
-        axes.set_title(_title(filled))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(METRICS[filled.table.metric])
-        legend_below(axes)
+        _describe(axes, filled)
     return figure
 
 
@@ -247,22 +243,20 @@ def rocs(study: Study) -> Figure | None:
     filled = _table2(study)
     if filled is None:
         return None
-    curves = []
+    curves = []  # label, false and true accept rates
     for row in filled.rows:
         if row.is_teacher or row.init == "full" or (row.rate == 8 and row.init == "scratch"):
             kept = filled.sample_scores(filled.records_of(row)[0].name)
             if kept is not None and kept.same.any() and not kept.same.all():
-                curves.append((row.label, roc(kept.similarity.astype(np.float64), kept.same)))
+                curves.append((row.label, *roc(kept.similarity.astype(np.float64), kept.same)[:2]))
     if not curves:
         return None
     figure, axes = single_panel("false accept rate", "true accept rate, %")
-    lowest = 1.0
-    for number, ((label, (far, tar, _)), color) in enumerate(zip(curves, COLORS, strict=False)):
-        lowest = min(lowest, float(far[far > 0].min(initial=1.0)))
-        style = {"ms": 4, "markevery": 0.2, "marker": MARKERS[number], "color": color, "label": label}
+    for number, (label, far, tar) in enumerate(curves):
+        style = {"ms": 4, "markevery": 0.2, "marker": MARKERS[number], "color": COLORS[number], "label": label}
         axes.step(far, 100 * tar, "--" if number == 0 else "-", where="post", **style)
     axes.set_xscale("log")
-    axes.set_xlim(lowest, 1)
+    axes.set_xlim(min(float(far[far > 0].min(initial=1.0)) for _, far, _ in curves), 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(fontsize=7)
     return figure
@@ -273,11 +267,9 @@ def cost(study: Study) -> Figure | None:
     hours = study.hours
     if not hours:
         return None
-    figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(hours)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = single_panel("hours", height=0.8 + 0.24 * len(hours))
     axes.barh(range(len(hours)), list(hours.values()), color=BLUE, height=0.6)
     _label_lines(axes, list(hours))
-    axes.set_xlabel("hours")
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -307,6 +299,12 @@ def _title(filled: FilledTable) -> str:
     return f"Table {filled.table.number}, {filled.table.data} for {filled.table.stands_for}"
 
 
+def _describe(axes: Axes, filled: FilledTable) -> None:
+    """The title, the metric upwards, and a legend below, in two columns."""
+    axes.set(title=_title(filled), ylabel=METRICS[filled.table.metric])
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+
+
 def _without_rate(student: Row) -> str:
     return student.label.split(" ", 1)[1]
 
@@ -315,3 +313,52 @@ def _comparison_label(finding: Finding) -> str:
     """The comparison and its table; what is a control is plain from the claim."""
     table = finding.comparison.table
     return f"{finding.comparison.label.replace(' (control)', '')} (table {table.number}, {table.data})"
+
+
+def style_of(row: Row) -> dict[str, Any]:
+    """Colour, marker and line of a cell, whatever its rate."""
+    if row.is_teacher:
+        return TEACHER
+    marker, line = TARGETS[row.target]
+    return {"color": INITIALIZATIONS[row.init], "marker": marker, "linestyle": line}
+
+
+def panel_grid(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels, each ``height`` inches high, in at most ``columns`` columns."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(8 if columns > 1 else 5.5, height * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for spare in panels[count:]:
+        spare.remove()
+    return figure, panels[:count]
+
+
+def stacked_panels(lines: Sequence[int], height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of panels below each other, each as high as its number of lines, ``height`` inches in all."""
+    figure = Figure(figsize=(8, height), layout="constrained")
+    return figure, figure.subplots(len(lines), 1, squeeze=False, height_ratios=lines)[:, 0].tolist()
+
+
+def single_panel(xlabel: str, ylabel: str = "", height: float = 3.8) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.5, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def as_svg(figure: Figure, name: str) -> str:
+    """An ``<svg>`` element in the colour of the surrounding text, the same bytes for the same figure."""
+    file = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
+
+
+def as_png(figure: Figure) -> bytes:
+    """A PNG on white, the same bytes for the same figure."""
+    file = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
+    return file.getvalue()

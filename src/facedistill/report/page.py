@@ -1,11 +1,13 @@
-"""The report as a page: one HTML file that needs no network."""
+"""The report as files: a page that needs no network, a README for GitHub, tables as CSV, figures as SVG and PNG."""
 
 import base64
+import csv
 import io
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
@@ -13,23 +15,114 @@ from markupsafe import Markup
 from PIL import Image
 
 from facedistill.report.claims import LEAST_POINTS, LEAST_SHARE, Assessment, Verdict
-from facedistill.report.overview import REPRODUCE, remarks, seeds_text, summary
-from facedistill.report.readme import SYMBOLS
-from facedistill.report.study import Study
+from facedistill.report.figures import INK, as_png, as_svg, figures
+from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
+from facedistill.system.files import write_aside
 
+REPRODUCE = "make reproduce"
+SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", Verdict.MISSING: "–"}
 CLASSES = {Verdict.HOLDS: "holds", Verdict.FAILS: "fails", Verdict.UNDECIDED: "open", Verdict.MISSING: "missing"}
 PICTURES, PICTURE_WIDTH = 4, 900  # landmark pictures on the page, and their width in pixels
 
 
-def page(
-    study: Study, assessed: Sequence[Assessment], captions: Mapping[str, str], svgs: Mapping[str, str], out: Path
-) -> str:
+def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Path:
+    """Write everything into ``out``; the path of the page."""
+    drawn = figures(study, assessed)
+    svgs = {name: (caption, as_svg(figure, name)) for name, (caption, figure) in drawn.items()}
+    pngs = {f"figures/{name}.png": as_png(figure) for name, (_, figure) in drawn.items()}
+    texts = {f"tables/table{one.table.number}-{one.table.stands_for.lower()}.csv": as_csv(one) for one in study.tables}
+    for name, (_, svg) in svgs.items():
+        texts[f"figures/{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{svg.replace("currentColor", INK)}'
+    texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()})
+    texts["index.html"] = page(study, assessed, svgs, out)
+    for old in [*out.glob("figures/*.svg"), *out.glob("figures/*.png"), *out.glob("tables/*.csv")]:
+        old.unlink()  # of runs that were removed
+    # a path in a run's words need not be text
+    files = pngs | {name: text.encode(errors="replace") for name, text in texts.items()}
+    for name, content in files.items():
+        with write_aside(out / name) as part:
+            part.write_bytes(content)
+    return out / "index.html"
+
+
+def as_csv(filled: FilledTable) -> str:
+    """A line for each row and metric: paper, mean, standard deviation (empty with fewer than two runs), difference."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    head = "table stands_for data row task rate init target metric paper mean sd difference seeds runs"
+    writer.writerow(head.split())
+    table = filled.table
+    for row in table.rows:
+        records = filled.records_of(row)
+        cell = [table.number, table.stands_for, table.data, row.label, row.task, row.rate, row.init, row.target]
+        seeds, names = " ".join(str(record.seed) for record in records), " ".join(record.name for record in records)
+        for metric in dict.fromkeys([table.metric, *row.paper]):
+            entry = filled.entry(row, metric)
+            numbers = (entry.paper, entry.mean, entry.deviation, entry.difference)
+            texts = ["" if number is None else f"{number:.6g}" for number in numbers]
+            writer.writerow([*cell, metric, *texts, seeds, names])
+    return file.getvalue()
+
+
+def summary(study: Study) -> dict[str, str]:
+    """What was run."""
+    records = study.records
+    configs, devices = [record.config for record in records], [record.device for record in records]
+    if not records:
+        return {"Runs": f"0 finished in {study.runs_dir}"}
+    return {
+        "Runs": f"{len(records)} finished in {study.runs_dir}, {seeds_text(records)}",
+        "Faces": _distinct(f"{record.data_name}, {record.config.image.crop} px" for record in records),
+        "Networks": _distinct(f"students {one.model['name']}, teacher {one.teacher.model['name']}" for one in configs),
+        "Schedule": _distinct(f"{one.schedule.epochs} epochs at each learning rate" for one in configs),
+        "Versions": _distinct(
+            f"facedistill {record.versions.get('facedistill')}, torch {record.versions.get('torch')}, results version "
+            f"{record.version}"
+            for record in records
+        ),
+        "Machine": _distinct(
+            f"{one.get('name')}, {one.get('threads')} thread{'s' * (one.get('threads') != 1)}" for one in devices
+        ),
+        "Training": f"{sum(record.seconds for record in records) / 3600:.2f} hours in all",
+    }
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    """Every different text, the most frequent first."""
+    return "; ".join(text for text, _ in Counter(sorted(texts)).most_common())
+
+
+def seeds_text(records: Sequence[Record]) -> str:
+    """As in "seeds 0, 1"."""
+    seeds = seeds_of(records)
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+
+
+def remarks(study: Study) -> list[str]:
+    """Which runs were left out or are not finished, and why, and what that means for the tables."""
+    found = [f"{name} is left out: {reason}" for name, reason in sorted(study.unreadable.items())]
+    if study.unfinished:
+        count = f"{len(study.unfinished)} run{'s are' if len(study.unfinished) > 1 else ' is'}"
+        found.append(f"{count} not finished: facedistill runs stale lists them and the commands that finish them")
+    versions = sorted({record.version for record in study.records})
+    if len(versions) > 1:
+        found.append(f"There are runs of results versions {', '.join(map(str, versions))}: a table has those of one")
+    for filled in study.tables:
+        if filled.left_out:
+            found.append(
+                f"Table {filled.table.number} ({filled.table.stands_for}) leaves out {filled.left_out} runs with other "
+                "images, models, schedules, versions or views of the teacher"
+            )
+    if len(seeds_of(study.records)) == 1:
+        found.append(f"One seed decides nothing: SEEDS=3 {REPRODUCE} gives spreads and verdicts")
+    return found
+
+
+def page(study: Study, assessed: Sequence[Assessment], svgs: Mapping[str, tuple[str, str]], out: Path) -> str:
     """The page, with everything in it.
 
-    Args:
-        captions, svgs: of the figures, by name.
-        out: the folder of the page, for links to the runs.
+    ``svgs``: of the figures by name, each behind its caption; ``out``: the folder of the page, for links to the runs.
     """
     environment = Environment(
         loader=PackageLoader("facedistill.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -37,9 +130,8 @@ def page(
     environment.filters["number"] = lambda value, digits=2: "—" if value is None else f"{value:.{digits}f}"
     environment.filters["signed"] = lambda value: "—" if value is None else f"{value:+.2f}".replace("-", "−")
     environment.filters["key"] = lambda value: "" if value is None else value
-    environment.filters["seeds"] = seeds_text
     environment.filters["large"] = lambda value: f"{value:,}"
-    environment.filters["command"] = command_of
+    environment.filters |= {"seeds": seeds_text, "command": command_of}
     return environment.get_template("page.html").render(
         summary=summary(study),
         remarks=remarks(study),
@@ -49,7 +141,7 @@ def page(
         classes=CLASSES,
         least_points=LEAST_POINTS,
         least_share=100 * LEAST_SHARE,
-        figures={name: (captions[name], Markup(svg)) for name, svg in svgs.items()},
+        figures={name: (caption, Markup(svg)) for name, (caption, svg) in svgs.items()},
         landmarks=landmark_pictures(study),
         cells=_cells(study.records),
         pictures_of=lambda name: sorted(path.name for path in (study.runs_dir / name).glob("*.png")),
@@ -60,11 +152,9 @@ def page(
 
 def _cells(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
     """Title, key and runs of every cell, by title."""
-    found = []
-    for key, runs in by_cell(records).items():
-        title = f"{' '.join(runs[0].config.axes)}, {runs[0].data_name}"
-        found.append((title, key, sorted(runs, key=lambda record: (record.seed, record.name))))
-    return sorted(found, key=lambda cell: cell[:2])
+    cells = by_cell(sorted(records, key=lambda record: (record.seed, record.name)))
+    titled = [(f"{' '.join(runs[0].config.axes)}, {runs[0].data_name}", key, runs) for key, runs in cells.items()]
+    return sorted(titled, key=lambda cell: cell[:2])
 
 
 def command_of(record: Record) -> str:
@@ -98,3 +188,50 @@ def _small(path: Path) -> str | None:
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def readme(study: Study, assessed: Sequence[Assessment], captions: Mapping[str, str]) -> str:
+    """The text of the file; ``captions``: of the figures, by name."""
+    parts = ["# Results of the sweep", "`index.html` has the same, sortable, and the runs behind every number."]
+    parts.append("\n".join(f"- **{name}**: {_escaped(text)}" for name, text in summary(study).items()))
+    parts += [f"**{_escaped(text)}**" for text in remarks(study)]
+    if not study.records:
+        return "\n\n".join([*parts, f"No finished run was found: `{REPRODUCE}` trains them."]) + "\n"
+    lines = ["| claim | | verdict | comparisons |", "|---|---|---|---|"]
+    lines += [f"| {one.name} | {one.claim} | {SYMBOLS[one.verdict]} {one.verdict} | {one.tally} |" for one in assessed]
+    parts += ["## Claims", "\n".join(lines)]
+    for filled in study.tables:
+        parts += [f"## {filled.table.heading}", f"Ours: {_escaped(filled.table.data)}."]
+        if filled.records:
+            parts.append(markdown(filled))
+        if filled.missing:
+            parts.append(f"Missing: {'; '.join(filled.missing)}. To train them: {_code(filled.command)}")
+    parts.append("## Figures")
+    parts += [f"![{caption}](figures/{name}.svg)\n\n{caption}" for name, caption in captions.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(filled: FilledTable) -> str:
+    """One table: the paper's number, ours and the difference, for every metric that the paper prints."""
+    table = filled.table
+    heads = [f"{title}: {column}" for title in table.printed.values() for column in ("paper", "ours", "difference")]
+    lines = [f"| {table.stands_for} | " + " | ".join(heads) + " | runs |", "|---" * (len(heads) + 2) + "|"]
+    for row in table.rows:
+        cells = []
+        for entry in (filled.entry(row, metric) for metric in table.printed):
+            paper = "—" if entry.paper is None else f"{entry.paper:.2f}"
+            cells += [paper, entry.text, "—" if entry.difference is None else f"{entry.difference:+.2f}"]
+        lines.append(f"| {row.label} | " + " | ".join(cells) + f" | {len(filled.records_of(row))} |")
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Text as code in Markdown, between more backticks than it has."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+def _escaped(text: str) -> str:
+    """Text without anything that Markdown would interpret."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&])", r"\\\1", " ".join(text.split()))

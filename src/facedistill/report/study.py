@@ -1,13 +1,12 @@
 """The finished runs of a folder, and those that stand in each table of the paper."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
+from typing import Self
 
 from facedistill.config.schema import Cell
 from facedistill.report.statistics import Result, mean_and_spread
@@ -31,6 +30,10 @@ class Entry:
     @property
     def mean(self) -> float | None:
         return mean(self.ours) if self.ours else None
+
+    @property
+    def deviation(self) -> float | None:
+        return stdev(self.ours) if len(self.ours) > 1 else None
 
     @property
     def difference(self) -> float | None:
@@ -84,6 +87,11 @@ class FilledTable:
         return [row for row in self.table.rows if self.records_of(row)]
 
     @property
+    def students(self) -> list[Row]:
+        """The rows of students that have runs."""
+        return [row for row in self.rows if not row.is_teacher]
+
+    @property
     def missing(self) -> list[str]:
         """The rows without a run, and those that lack one at some of the seeds, with these."""
         found = []
@@ -117,7 +125,7 @@ class Study:
     unfinished: Sequence[str]
 
     @classmethod
-    def read(cls, runs_dir: Path, data: Sequence[str], alignment: str) -> Study:
+    def read(cls, runs_dir: Path, data: Sequence[str], alignment: str) -> Self:
         """Read a folder of runs; one that does not exist is empty.
 
         Args:

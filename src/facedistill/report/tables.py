@@ -3,12 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from facedistill.config.schema import Cell
 from facedistill.runs.record import Record
 
 RATES = (2, 4, 8)  # of students
+INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
 
 
@@ -137,43 +139,34 @@ _TABLE2_CELEB = _table2(
 )
 
 
-def _transfer(
-    task: str, metric: str, teacher: float, cells: Mapping[int, Sequence[float]], softmax: bool = False
-) -> list[Row]:
-    """Rows of tables 3 to 5; ``cells``: by rate, Pretrain with the targets none, hidden, soft, then Distill."""
-    rows = [Row("teacher", 1, "teacher", "none", task, softmax, {metric: teacher})]
-    for rate, values in cells.items():
-        names = [(init, target) for init in ("pretrain", "distill") for target in ("none", "hidden", "soft")]
+def _transfer(number: int, task: str, metric: str, teacher: float, softmax: bool = False) -> list[Row]:
+    """Rows of table 3, 4 or 5; ``teacher``: its printed number."""
+    rows, rates = [Row("teacher", 1, "teacher", "none", task, softmax, {metric: teacher})], _TRANSFERRED[number]
+    for rate, values in rates.items():
         rows += [
             Row(f"/{rate} {init.capitalize()}, {target}", rate, init, target, task, softmax, {metric: value})
-            for (init, target), value in zip(names, values, strict=True)
+            for (init, target), value in zip(product(INITS, TARGETS), values, strict=True)
         ]
-    rows += [Row(f"/{rate} task loss alone (control)", rate, "scratch", "none", task, softmax) for rate in cells]
-    return rows
+    return rows + [Row(f"/{rate} task loss alone (control)", rate, "scratch", "none", task, softmax) for rate in rates]
 
 
-_TABLE3 = _transfer("align", "nrmse", 3.02, {8: (3.36, 3.24, 3.60, 3.29, 3.21, 3.54)})
-_TABLE4 = _transfer(
-    "verify",
-    "top1",
-    73.81,
-    {
+# what the paper prints, by table and rate: Pretrain with the targets none, hidden, soft, then Distill
+_TRANSFERRED = {
+    3: {8: (3.36, 3.24, 3.60, 3.29, 3.21, 3.54)},
+    4: {
         2: (63.98, 60.66, 66.50, 71.29, 68.74, 71.23),
         4: (61.74, 61.71, 62.64, 68.17, 66.74, 68.12),
         8: (51.03, 49.19, 51.76, 56.69, 53.99, 56.52),
     },
-)
-_TABLE5 = _transfer(
-    "verify",
-    "top1",
-    74.16,
-    {
+    5: {
         2: (72.38, 70.54, 73.62, 79.51, 77.63, 79.96),
         4: (66.64, 65.08, 68.24, 72.01, 70.31, 72.82),
         8: (51.86, 51.43, 53.45, 57.66, 56.87, 57.78),
     },
-    softmax=True,
-)
+}
+_TABLE3 = _transfer(3, "align", "nrmse", 3.02)
+_TABLE4 = _transfer(4, "verify", "top1", 73.81)
+_TABLE5 = _transfer(5, "verify", "top1", 74.16, softmax=True)
 
 
 def one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
