@@ -15,9 +15,10 @@ CORRECT, WRONG, TRUE = "black", "#d55e00", "#0072b2"
 
 
 def save_pictures(pictures: Mapping[str, Figure], directory: Path) -> None:
-    """Write each as ``<name>.png``."""
+    """Write each as ``<name>.png``, atomically, the same bytes for the same picture."""
     for name, figure in pictures.items():
-        save(figure, directory / f"{name}.png")
+        with write_aside(directory / f"{name}.png") as part:
+            figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
 
 
 def spread(indices: NDArray[np.int64], count: int = SHOWN) -> NDArray[np.int64]:
@@ -77,7 +78,6 @@ def error_curve(errors: NDArray[np.float64], fraction: NDArray[np.float64], titl
     for threshold in (8, 10):
         axes.axvline(threshold, color="gray", linestyle=":", linewidth=1)
     axes.set_xlim(0, errors[-1])
-    axes.set_ylim(0, 100)
     return figure
 
 
@@ -85,18 +85,16 @@ def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], title: str) ->
     """ROC of pair verification, with false accept rates on a logarithmic axis."""
     figure, axes = _plot(title, "false accept rate", "true accept rate, %")
     axes.step(far, 100 * tar, where="post", color=TRUE)
-    axes.set_xscale("log")
-    axes.set_xlim(max(far[far > 0].min(initial=1.0), 1e-6), 1)
-    axes.set_ylim(0, 100)
+    axes.set(xscale="log", xlim=(max(far[far > 0].min(initial=1.0), 1e-6), 1))
     return figure
 
 
 def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A plot of percentages over ``x``."""
     figure = Figure(figsize=(4.5, 3.5))
     axes = figure.subplots()
     figure.subplots_adjust(left=0.14, right=0.96, bottom=0.14, top=0.9)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y, ylim=(0, 100))
     axes.set_title(title, fontsize=8)
     axes.grid(alpha=0.3)
     return figure, axes
@@ -132,9 +130,3 @@ def _write(axes: Axes, x: float, y: float, text: str, correct: bool) -> None:
 
 def _short(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG atomically, the same bytes for the same picture."""
-    with write_aside(path) as part:
-        figure.savefig(part, format="png", dpi=110, metadata={"Software": None})

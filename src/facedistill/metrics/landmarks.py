@@ -11,9 +11,8 @@ from facedistill.errors import DataError
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 LIMITS = (8, 10)  # %, of the area under the curve and the failure rate
 CURVE_END, CURVE_STEP = 20, 0.1  # %
-PERCENT = (
-    10**7
-)  # errors are summed as integers of 1e-7 %, so that the sum depends on no order, device or number of ranks
+# errors are summed as integers of 1e-7 %, so that the sum depends on no order, device or number of ranks
+PERCENT = 10**7
 CEILING = 100_000 * PERCENT  # int64 holds the sum of 9·10⁶ faces
 
 

@@ -42,14 +42,9 @@ def ten_fold_accuracy(
     Returns:
         The accuracies [folds], 0 … 1 (Huang et al. 2007; the score is their mean).
     """
-    return np.array(
-        [
-            np.mean(
-                (similarity[fold == k] >= best_threshold(similarity[fold != k], same[fold != k])) == same[fold == k]
-            )
-            for k in np.unique(fold)
-        ]
-    )
+    held = [fold == k for k in np.unique(fold)]
+    cuts = [best_threshold(similarity[~part], same[~part]) for part in held]
+    return np.array([np.mean((similarity >= cut)[part] == same[part]) for part, cut in zip(held, cuts, strict=True)])
 
 
 def best_threshold(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:

@@ -1,15 +1,12 @@
 """A run in Weights & Biases: its id and name are ours, and training it again updates it."""
 
-from __future__ import annotations
-
 import netrc
 import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import wandb
@@ -38,7 +35,7 @@ class WandbRun:
         self._has_logged = False
         self._is_complete = False
 
-    def __enter__(self) -> WandbRun:
+    def __enter__(self) -> Self:
         return self
 
     def open(self) -> None:
@@ -64,9 +61,7 @@ class WandbRun:
                 tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
             )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._wandb is not None:
             folder = Path(self._wandb.dir).parent
             wandb.finish(exit_code=0 if kind is None else 1)
@@ -83,12 +78,9 @@ class WandbRun:
         task = self._run.config.compared_as
         for each in (*(other for other in earlier if other["epoch"] < row["epoch"]), row):
             if int(each["epoch"]) > self._last_synced:
-                tests = {
-                    f"{task}/{name.removeprefix('test/')}": value
-                    for name, value in each.items()
-                    if name.startswith("test/")
-                }
-                self._wandb.log({**each, **tests}, step=int(each["epoch"]))
+                tests = {name: value for name, value in each.items() if name.startswith("test/")}
+                compared = {name.replace("test", task, 1): value for name, value in tests.items()}
+                self._wandb.log({**each, **compared}, step=int(each["epoch"]))
 
     def summarize(self, record: Record) -> None:
         """The final numbers, the distance to the teacher, the pictures of the run directory, and the lineage.
@@ -145,9 +137,7 @@ def flat_config(run: Run) -> dict[str, Any]:
         "data": config.data["name"],
         "model": config.network["name"],
         "seed": config.seed,
-        "alpha": config.target.alpha,
-        "beta": config.target.beta,
-        "tau": config.target.tau,
+        **{name: getattr(config.target, name) for name in ("alpha", "beta", "tau")},
         "batch_size": config.task.batch_size,
         "epochs": len(config.epoch_rates),
         "learning_rate": config.epoch_rates[0],

@@ -3,15 +3,13 @@
 Publishing again updates it: it is found by its name, its own sections are replaced, and those that people added stay.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import wandb
@@ -50,7 +48,7 @@ class Project:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> Project:
+    def parse(cls, text: str) -> Self:
         """From ENTITY/PROJECT.
 
         Raises:
@@ -136,10 +134,8 @@ def log_tables(project: Project, tables: Mapping[str, pd.DataFrame]) -> str:
 
 def as_wandb(table: pd.DataFrame) -> wandb.Table:
     """A table for W&B: text stays text, and a missing number is empty."""
-    cells = table.astype(object).where(table.notna(), None)
-    return wandb.Table(
-        columns=[str(name) for name in table.columns], data=cells.to_numpy().tolist(), allow_mixed_types=True
-    )
+    cells = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    return wandb.Table(columns=[*map(str, table.columns)], data=cells, allow_mixed_types=True)
 
 
 def tables_of(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
@@ -187,18 +183,16 @@ def sections(records: Sequence[Record], tables: Sequence[str]) -> list[ws.Sectio
     """The sections of the workspace: one for each task, then the tables."""
     several = len({record.data_name for record in records}) > 1
     panels = [wr.WeavePanelSummaryTable(table_name=name) for name in ("cells", *tables)]
-    return [
-        *(section_of(task, metric, several) for task, metric in metrics_by_task(records).items()),
-        _section("cells and tables", panels, columns=1),
-    ]
+    own = [section_of(task, metric, several) for task, metric in metrics_by_task(records).items()]
+    return [*own, _section("cells and tables", panels, columns=1)]
 
 
 def section_of(task: str, metric: str, several_sets: bool) -> ws.Section:
     """The panels of a task: rate × init × target, metric against rate, learning curves, pictures."""
     score = wr.SummaryMetric(f"{task}/{metric}")
     axes = ["rate", "init", "target", *(["data"] if several_sets else [])]
-    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(axis), display_name=axis) for axis in axes]
-    columns.append(wr.ParallelCoordinatesPlotColumn(score, display_name=metric))
+    shown = {**{axis: wr.Config(axis) for axis in axes}, metric: score}
+    columns = [wr.ParallelCoordinatesPlotColumn(value, display_name=name) for name, value in shown.items()]
     pictures = "landmarks" if task == "align" else "test faces"
     panels = [
         wr.ParallelCoordinatesPlot(title=f"{task}: rate × init × target", columns=columns),
