@@ -16,9 +16,9 @@ from xml.etree import ElementTree
 import pytest
 from records import damage, full_report, record_in, write_run, write_tables
 
-from facedistill.report.__main__ import main
+from facedistill.report.__main__ import main, verdicts
 from facedistill.report.claims import assess
-from facedistill.report.page import page
+from facedistill.report.page import page, readme
 from facedistill.report.study import Study
 from facedistill.report.tables import tables
 from facedistill.runs.record import all_records
@@ -135,33 +135,35 @@ def test_the_verdicts_and_the_path_of_the_page_are_printed(three: Path) -> None:
     assert lines[-1].endswith("open reports/index.html")
 
 
-def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path) -> None:
     write_tables(tmp_path / "runs", [0])
-    found, readme = report(tmp_path)
+    study = Study.read(tmp_path / "runs", ["synthetic", "synthetic_large"], "synthetic")
+    assessed = assess(study)
+    found = Reader(page(study, assessed, {}, tmp_path))
     shown = found.text[found.text.index("The paper's tables and ours") : found.text.index("Every comparison")]
     assert "±" not in shown.replace("Ours: mean ± standard deviation", "")
-    assert "±" not in readme
+    assert "±" not in readme(study, assessed, {})
     assert "One seed decides nothing" in found.text
-    assert capsys.readouterr().out.count(" undecided ") == 9
+    assert verdicts(assessed).count(" undecided ") == 9
 
 
 def test_without_runs_the_page_says_what_trains_them(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "other"):
         (folder / "runs").mkdir(parents=True, exist_ok=True) if folder == tmp_path else None
-        found, readme = report(folder)
+        found, summary = report(folder)
         assert "No finished run was found" in found.text
         assert "make reproduce" in found.text
         assert "svg" not in found.tags
-        assert "No finished run was found" in readme
+        assert "No finished run was found" in summary
 
 
 def test_one_run_makes_a_page(tmp_path: Path) -> None:
     table = tables(["synthetic"])[0]
     write_run(tmp_path / "runs", record_in(table, table.rows[3], 0, 61.0))
-    found, readme = report(tmp_path)
+    found, summary = report(tmp_path)
     assert "61.00" in found.text
     assert "Missing: teacher; Scratch, hidden" in " ".join(found.text.split())
-    assert "61.00" in readme
+    assert "61.00" in summary
 
 
 def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
     (runs / "classify-r2-scratch-none-synthetic-s0-0123456789ab").mkdir()
     old = record_in(tables(["synthetic"])[0], tables(["synthetic"])[0].rows[1], 5, 10.0)
     write_run(runs, replace(old, name="old-0123456789ab", recipe={**old.recipe, "version": 1}))
-    found, readme = report(tmp_path)
+    found, summary = report(tmp_path)
     text = " ".join(found.text.split())
     reason = "record.json is not a record as this version writes it"
     assert f"{cut.name} is left out: {cut}/{reason}" in text
@@ -187,7 +189,7 @@ def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
     assert "leaves out 1 runs with other images" in text
     assert gone.name not in found.text
     assert found.tags.count("img") == 3  # of the four rows of alignment that have one, whose first has lost it
-    assert "is not a record as this version writes it" in readme
+    assert "is not a record as this version writes it" in summary
 
 
 def test_names_that_people_choose_are_text(tmp_path: Path) -> None:
@@ -195,14 +197,14 @@ def test_names_that_people_choose_are_text(tmp_path: Path) -> None:
     records = write_tables(tmp_path / "runs", [0], name, numbers=(1, 3))
     words = [f"data.root={HOSTILE}", "a\nb", "data.root=\udcff"]  # the last is a file name that is not UTF-8
     write_run(tmp_path / "runs", replace(records[0], name="mine-0123456789ab", overrides=words))
-    found, readme = report(tmp_path, f"data={name},{name}_large", f"alignment={name}")
+    found, summary = report(tmp_path, f"data={name},{name}_large", f"alignment={name}")
     assert found.tags.count("script") == 1
     assert HOSTILE in found.text
     assert name in found.text
-    outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", readme))  # of code
+    outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", summary))  # of code
     assert "<" not in outside
     assert found.unclosed == []
-    (row,) = {len(re.findall(r"(?<!\\)\|", line)) for line in readme.splitlines() if line.startswith("| C5")}
+    (row,) = {len(re.findall(r"(?<!\\)\|", line)) for line in summary.splitlines() if line.startswith("| C5")}
     assert row == 5
 
 
