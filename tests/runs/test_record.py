@@ -30,6 +30,14 @@ def test_what_is_written_is_read(planned: Planner) -> None:
     assert sorted(record.run_parents) == sorted(parent.name for parent in run.parents.values())
 
 
+def test_a_path_that_is_not_utf_8_damages_nothing(planned: Planner) -> None:
+    run = planned("rate=8")
+    complete(run, overrides=["rate=8", "data.root=/faces/Jos\udce9"])
+    record = Record.read(run.directory)
+    assert record is not None
+    assert record.overrides == ["rate=8", "data.root=/faces/Jos?"]
+
+
 def test_runs_that_differ_in_their_seed_alone_are_of_one_cell(planned: Planner) -> None:
     one, seed, other = (record_of(planned("rate=8", word)) for word in ("seed=0", "seed=1", "model.width=24"))
     assert one.cell_key == seed.cell_key != other.cell_key

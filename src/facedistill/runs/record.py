@@ -76,8 +76,9 @@ class Record:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} can't be read ({error})") from error
         try:
-            json.loads(text, parse_constant=_finite, parse_float=_finite)
-            record = _parsed(text)
+            value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+            # a path that is not UTF-8 has lone surrogates, which no other reader of JSON takes
+            record = _parsed(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
             _check_open_parts(record)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {error}") from error
@@ -168,7 +169,7 @@ def _reader() -> Any:
     return TypeAdapter(Record)
 
 
-def _parsed(text: str) -> Record:
+def _parsed(text: bytes) -> Record:
     """Raises ``ValueError`` with the first value that is missing or not of its type."""
     from pydantic import ValidationError
 
