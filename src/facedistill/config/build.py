@@ -38,26 +38,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def build(kind: str, node: Mapping[str, Any], **arguments: Any) -> Any:
-    """An instance of what a node names, made from its other keys and ``arguments``.
-
-    Raises:
-        ConfigError: there is no such type, or an argument is unknown or missing.
-    """
+    """An instance of what a node names, from its other keys and ``arguments``. Raises as ``check_buildable``."""
     factory = find_type(kind, node)
     return factory(**_arguments(factory, node, arguments))
 
 
 def check_buildable(kind: str, node: Mapping[str, Any], **arguments: Any) -> None:
-    """Raise ``ConfigError`` where ``build`` would, without building."""
+    """Raise ``ConfigError`` where there is no such type, or an argument is unknown or missing."""
     _arguments(find_type(kind, node), node, arguments)
 
 
 def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
-    """The class that a node names.
-
-    Raises:
-        ConfigError: there is no such type; says which there are.
-    """
+    """The class that a node names. Raises ``ConfigError`` where there is no such type, and says which there are."""
     if "_target_" in node:
         raise ConfigError(
             f"_target_={node['_target_']} is not called: a configuration names its {kind} by type=NAME. To add types "

@@ -48,11 +48,7 @@ def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
 
 
 def checked(node: DictConfig, trains: bool = True) -> Config:
-    """The typed configuration, once it is known to make sense.
-
-    Raises:
-        ConfigError: says which words don't fit, why, and which do.
-    """
+    """The typed configuration. Raises ``ConfigError``, which says which words don't fit, why, and which do."""
     values = OmegaConf.to_container(node)
     for key in sorted(missing_keys(values)):
         raise ConfigError(f"{key} has no value: add {key}=… to the command")
@@ -74,11 +70,7 @@ def missing_keys(value: Any, path: str = "") -> Iterator[str]:
 
 
 def with_words(config: Config, words: Sequence[str]) -> Config:
-    """A configuration that exists already, with some of its keys changed by ``key=value``.
-
-    Raises:
-        ConfigError: an unknown key, or an impossible combination.
-    """
+    """A configuration that exists already, with some keys changed by ``key=value``. Raises as ``compose_config``."""
     try:
         return checked(
             cast(DictConfig, OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(words))))

@@ -41,11 +41,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
 
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
-    """The lock of a run, once nobody else holds it; every minute a line says who does.
-
-    Raises:
-        RunError: the disk has no locks. BusyError: another process has it, and ``wait`` is false.
-    """
+    """The lock of a run, once nobody else holds it; every minute a line says who does."""
     lock, console = FileLock(run.lock), Console(stderr=True)
     timeout = 0.0
     while True:

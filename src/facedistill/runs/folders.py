@@ -14,9 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facedistill.errors import RunError
-from facedistill.runs.history import read_history
 from facedistill.runs.record import RECORD, Record
-from facedistill.runs.run import CHECKPOINT, HISTORY, LOCK, OWNER, WEIGHTS
+from facedistill.runs.run import CHECKPOINT, HISTORY, LOCK, OWNER, WEIGHTS, read_history
 from facedistill.system.files import is_held, read_json_object
 
 COMPLETE, RUNNING, INTERRUPTED, EMPTY = "complete", "running", "interrupted", "empty"
@@ -81,11 +80,7 @@ def _stats(paths: Iterable[Path]) -> list[os.stat_result]:
 
 
 def find_runs(runs_dir: Path) -> list[RunFolder]:
-    """Every directory that is a run, by name.
-
-    Raises:
-        RunError: there is no such folder.
-    """
+    """Every directory that is a run, by name. Raises ``RunError`` where there is no such folder."""
     if not runs_dir.is_dir():
         raise RunError(f"runs_dir={runs_dir} does not exist")
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
@@ -117,11 +112,7 @@ def _read(directory: Path) -> RunFolder:
 
 
 def chosen(runs: Sequence[RunFolder], names: Sequence[str]) -> list[RunFolder]:
-    """The runs of names or patterns.
-
-    Raises:
-        RunError: one of them matches nothing; says what is near.
-    """
+    """The runs of names or patterns. Raises ``RunError`` where one matches nothing, and says what is near."""
     for name in names:
         if not any(fnmatch(run.name, name) for run in runs):
             near = difflib.get_close_matches(name, [run.name for run in runs], 3, 0.3)

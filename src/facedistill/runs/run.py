@@ -6,6 +6,7 @@ act.
 
 from __future__ import annotations
 
+import csv
 import os
 import socket
 import time
@@ -155,3 +156,14 @@ class Run:
         if self.config.is_teacher:
             return "teacher"
         return "student" if self.parents else "alone"
+
+
+def read_history(directory: Path) -> list[dict[str, float]]:
+    """The rows so far, for as long as they are whole; none where there is no file."""
+    rows: list[dict[str, float]] = []
+    try:
+        with (directory / HISTORY).open(newline="", errors="replace") as file:
+            rows.extend({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
+    except (OSError, csv.Error, ValueError, TypeError, AttributeError):
+        pass  # no file, or one that a person has changed
+    return rows

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from facedistill.runs.history import read_history
-from facedistill.runs.run import HISTORY, Run
+from facedistill.runs.run import HISTORY, Run, read_history
 from facedistill.sweep.jobs import Job
 
 REFRESH = 1.0  # seconds

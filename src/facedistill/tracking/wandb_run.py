@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import wandb
 import wandb.errors
 
-from facedistill.runs.history import read_history
 from facedistill.runs.record import Record
-from facedistill.runs.run import Run
+from facedistill.runs.run import Run, read_history
 from facedistill.system.files import read_json_object
 
 CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the key of W&B's own server

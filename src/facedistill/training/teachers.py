@@ -77,12 +77,9 @@ def check_score(teacher: NetworkTeacher, parent: Run | WeightsFile, beside: Face
 
 
 def check_probe(teacher: NetworkTeacher, found: Probe, path: Path) -> None:
-    """Stop a run whose teacher scores less than when it was published.
+    """Raise ``WeightsError`` where a teacher scores less than when it was published.
 
     Where its file comes from elsewhere and says nothing, a classifier has to beat chance.
-
-    Raises:
-        WeightsError: it scores less.
     """
     recorded = teacher.about.get("probe")
     if recorded is None:

@@ -22,11 +22,7 @@ from facedistill.training.callbacks.progress import RunProgress
 
 
 def prepare_compiler(config: Config) -> None:
-    """Have torch.compile begin anew: what it makes depends on what the process had it compile before.
-
-    Raises:
-        RunError: there is no C++ compiler, which it needs, for a GPU too; it would say so in a traceback.
-    """
+    """Have torch.compile begin anew: its earlier work changes its results. Raises ``RunError`` without a C++ compiler."""
     if not config.trainer.compile:
         return
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
