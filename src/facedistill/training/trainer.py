@@ -22,7 +22,7 @@ from facedistill.training.callbacks.progress import RunProgress
 
 
 def prepare_compiler(config: Config) -> None:
-    """Have torch.compile begin anew: its earlier work changes its results. Raises ``RunError`` without a C++ compiler."""
+    """Have torch.compile begin anew: its earlier work changes its results. Raises ``RunError`` without a compiler."""
     if not config.trainer.compile:
         return
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
