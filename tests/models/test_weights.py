@@ -63,6 +63,13 @@ def test_a_pt_is_read_bare_or_wrapped_new_or_old(tmp_path: Path, wrap: Callable[
     assert_same(tensors, dict(module.state_dict()))
 
 
+@pytest.mark.parametrize("about", ["[1]", "3", '"x"', '{"image": [16]}', "{"])
+def test_metadata_that_is_not_ours_is_refused(tmp_path: Path, about: str) -> None:
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"facedistill": about})
+    with pytest.raises(WeightsError, match=r"w\.safetensors is not a whole safetensors file"):
+        read_weights(tmp_path / "w.safetensors")
+
+
 def test_a_foreign_safetensors_says_nothing_of_itself(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
     tensors, about, _ = read_weights(tmp_path / "w.safetensors")
