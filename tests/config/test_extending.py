@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tiny import RUN
+
 PROJECT = Path(__file__).parents[2]
 BLOCKS = dict(
     re.findall(r"```(toml|python|yaml)\n(.*?)```", (PROJECT / "docs" / "extending.md").read_text(), re.DOTALL)
 )
-TINY = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
-    *("logger=csv", "trainer.progress=false", "rate=8"),
-]
+TINY = [*RUN, "rate=8"]
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from facedistill.models.network import Network, build_network
 from facedistill.models.weights import Reference, read_weights, save_weights
 from facedistill.tasks.classify import Classify
 from facedistill.tasks.hint import Hint
+from tiny import MODULE as TINY
 
-TINY = ["image.resize=24", "image.crop=16", "model.width=8", "teacher.model.width=16", "task.batch_size=8", "rate=2"]
 Compose = Callable[..., Config]
 
 

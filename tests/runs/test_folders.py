@@ -30,12 +30,7 @@ from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
 from facedistill.system.files import write_aside
 from facedistill.training import fit
 from made_records import complete
-
-TINY = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
-    *("logger=csv", "trainer.progress=false"),
-]
+from tiny import RUN
 
 
 def printed(capsys: pytest.CaptureFixture[str], runs: Path, *words: str) -> tuple[int, str]:
@@ -279,7 +274,7 @@ def test_what_is_not_understood_says_what_is(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A student and its teacher, trained."""
-    run = plan([*TINY, f"runs_dir={tmp_path_factory.mktemp('made')}", "rate=8", "target=soft"])
+    run = plan([*RUN, f"runs_dir={tmp_path_factory.mktemp('made')}", "rate=8", "target=soft"])
     ensure(run, fit.train_run)
     return run
 

@@ -19,6 +19,7 @@ import pytest
 
 from facedistill.models.weights import read_weights
 from facedistill.runs.record import all_records
+from tiny import RUN
 
 # A test submits jobs, so a Slurm must be meant for it: the one of cluster.sh is told by SLURM_CONF.
 reason = "SLURM_CONF names no Slurm: make test-slurm"
@@ -28,11 +29,7 @@ pytestmark = [
 ]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gpus-and-clusters.md").read_text()
-TINY = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=20"),
-    *("logger=csv", "trainer.accelerator=cpu"),
-]
+TINY = [*RUN, "schedule.epochs=20", "trainer.accelerator=cpu", "trainer.progress=true"]
 GRID = ["rate=4,8", "init=scratch", "target=none,soft"]
 TIMED = ("seconds", "images_per_second")
 LIMIT = 180  # seconds for a test

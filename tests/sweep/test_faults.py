@@ -23,12 +23,9 @@ from facedistill.models.weights import read_weights
 from facedistill.runs.plan import plan
 from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
+from tiny import RUN
 
-TINY = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
-    "logger=csv",
-]
+TINY = [*RUN, "trainer.progress=true"]
 GRID = ["rate=4,8", "init=scratch,full", "target=none,soft,hidden"]
 CELLS = 12
 RUNS = CELLS + 1  # and the teacher: W_S0 is a cell

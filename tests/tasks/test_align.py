@@ -17,17 +17,9 @@ from facedistill.errors import DataError
 from facedistill.models.network import build_network
 from facedistill.tasks.align import Align, in_original
 from facedistill.tasks.assemble import build_module, build_targets, training_network
+from tiny import MODULE
 
-TINY = [
-    "task=align",
-    "init=scratch",
-    "image.resize=24",
-    "image.crop=16",
-    "model.width=8",
-    "teacher.model.width=16",
-    "task.batch_size=8",
-    "rate=2",
-]
+TINY = ["task=align", "init=scratch", *MODULE]
 Compose = Callable[..., Config]
 
 

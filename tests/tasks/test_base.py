@@ -20,8 +20,8 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import build_network
 from facedistill.tasks.classify import Classify
+from tiny import MODULE as TINY
 
-TINY = ["image.resize=24", "image.crop=16", "model.width=8", "teacher.model.width=16", "task.batch_size=8", "rate=2"]
 Compose = Callable[..., Config]
 Floats = NDArray[np.float64]
 

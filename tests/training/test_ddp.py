@@ -37,12 +37,20 @@ from facedistill.tasks.assemble import build_module, build_targets, training_net
 from facedistill.training.trainer import build_trainer
 from facedistill.worker import is_first
 from facedistill.worker import main as worker
+from tiny import RUN
 
 IDENTITIES = 5
 TINY = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=9", "logger=csv"),
-    *("trainer.accelerator=cpu", "rate=8", "init=scratch", "target=none", "schedule.epochs=3"),
+    *(
+        *RUN,
+        "task.batch_size=9",
+        "trainer.accelerator=cpu",
+        "rate=8",
+        "init=scratch",
+        "target=none",
+        "schedule.epochs=3",
+    ),
+    "trainer.progress=true",
 ]
 TWO = "trainer=ddp"
 TIMED = ("seconds", "images_per_second")

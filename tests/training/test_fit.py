@@ -29,24 +29,11 @@ from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.training import fit, publish, trainer
-
-TINY = [
-    "data.num_identities=4",
-    "data.images_per_identity=12",
-    "data.pairs_per_fold=2",
-    "image.resize=24",
-    "image.crop=20",
-    "model.width=16",
-    "teacher.model.width=16",
-    "task.batch_size=8",
-    "schedule.epochs=1",
-    "logger=csv",
-    "trainer.progress=false",
-]
+from tiny import RUN
 
 
 def words(runs_dir: Path, *more: str) -> list[str]:
-    return [*TINY, f"runs_dir={runs_dir}", *more]
+    return [*RUN, f"runs_dir={runs_dir}", *more]
 
 
 def make(runs_dir: Path, *more: str) -> Run:

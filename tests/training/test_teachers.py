@@ -21,13 +21,10 @@ from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
 from facedistill.training.teachers import check_probe, load_teachers
+from tiny import MODULE as TINY
+from tiny import RUN
 
-TINY = ["image.resize=24", "image.crop=16", "model.width=8", "teacher.model.width=16", "task.batch_size=8", "rate=2"]
-RUN = [
-    *("data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=2", "image.resize=24"),
-    *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
-    *("logger=csv", "trainer.progress=false", "rate=8"),
-]
+WORDS = [*RUN, "rate=8"]
 Compose = Callable[..., Config]
 
 
@@ -77,7 +74,7 @@ def test_a_perfect_foreign_teacher_of_two_identities_is_accepted(compose: Compos
 
 
 def trained(folder: Path, *words: str) -> Run:
-    run = plan([*RUN, f"runs_dir={folder}", *words])
+    run = plan([*WORDS, f"runs_dir={folder}", *words])
     ensure(run, fit.train_run)
     return run
 
@@ -108,7 +105,7 @@ def as_teacher(recognizer: Path) -> list[str]:
 def test_a_finished_recognizer_teaches_every_target_that_needs_no_logits(
     recognizer: Path, tmp_path: Path, cell: list[str]
 ) -> None:
-    words = [word for word in RUN if not word.startswith("teacher.model")]
+    words = [word for word in WORDS if not word.startswith("teacher.model")]
     run = plan([*words, f"runs_dir={tmp_path}", "target=hidden", *cell, *as_teacher(recognizer)])
     check_tree(run)
     before = recognizer.read_bytes()
@@ -123,7 +120,7 @@ def test_a_finished_recognizer_teaches_every_target_that_needs_no_logits(
 def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
     recognizer: Path, tmp_path: Path, target: str
 ) -> None:
-    words = [word for word in RUN if not word.startswith("teacher.model")]
+    words = [word for word in WORDS if not word.startswith("teacher.model")]
     words += [f"runs_dir={tmp_path}/runs", "init=full", f"target={target}"]
     said = rf"has no classifier.*target\.terms\.{target}.*target=hidden"
     with pytest.raises(ConfigError, match=said):
@@ -136,7 +133,7 @@ def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
 
 
 def test_how_a_recognizer_normalizes_is_part_of_its_identity_and_of_its_bank(recognizer: Path, tmp_path: Path) -> None:
-    words = [*(word for word in RUN if not word.startswith("teacher.model")), f"runs_dir={tmp_path}/runs"]
+    words = [*(word for word in WORDS if not word.startswith("teacher.model")), f"runs_dir={tmp_path}/runs"]
     words += ["target=hidden", f"cache_dir={tmp_path}/cache", *as_teacher(recognizer)]
     first, other = trained_words(words), trained_words([*words, "teacher.model.std=[255,255,255]"])
     assert first.identity != other.identity
@@ -154,7 +151,7 @@ def trained_words(words: list[str]) -> Run:
 def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Path, views: str) -> None:
     wide = trained(tmp_path / "wide", "task=teacher", "rate=1", "teacher.model.width=24", "seed=5")
     words = ["target=soft", "target.beta=0.5", "target.terms.hidden.from=second", f"target.views={views}"]
-    run = plan([*RUN, f"runs_dir={tmp_path}/runs", *words, f"+teachers.second.weights={wide.weights}"])
+    run = plan([*WORDS, f"runs_dir={tmp_path}/runs", *words, f"+teachers.second.weights={wide.weights}"])
     assert list(run.parents) == ["teacher", "second"]
     assert run.recipe["target"]["hidden"]["from"] == "second"
     ensure(run, fit.train_run)
@@ -173,7 +170,7 @@ def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Pa
     for role, embedding in batch.teacher_embeddings.items():
         expected = teachers[role](batch.images).embedding
         torch.testing.assert_close(embedding.float(), expected, rtol=1e-2, atol=1e-2)
-    alone = plan([*RUN, f"runs_dir={tmp_path}/runs", *words[:2], f"target.views={views}"])
+    alone = plan([*WORDS, f"runs_dir={tmp_path}/runs", *words[:2], f"target.views={views}"])
     assert alone.identity != run.identity
 
 
