@@ -234,7 +234,7 @@ def test_a_signal_leaves_what_can_be_gone_on_with(tmp_path: Path, number: int, s
     process.send_signal(number)
     ended, said = finish(process)
     assert ended == status, said
-    assert said.count("the same command goes on") == 1
+    assert said.count("the same command resumes") == 1
     assert "Traceback" not in said
     assert gone(str(tmp_path))
     assert len(list(runs.glob("*/last.ckpt"))) == 1

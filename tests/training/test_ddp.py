@@ -287,6 +287,7 @@ def test_a_rank_that_fails_ends_the_run_and_nothing_hangs(tmp_path: Path) -> Non
     assert not all_records(tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_two_machines_make_the_run_that_two_processes_of_one_make(made: Path, tmp_path: Path) -> None:
     """Both on this one: each is given the worker's command with its NODE_RANK, as its help says."""
     with socket.socket() as free:
