@@ -191,7 +191,8 @@ def test_a_sweep_survives_thirty_faults(undisturbed: Path, tmp_path: Path) -> No
     assert set(victims) >= set(kinds)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_a_sweep(undisturbed: Path, tmp_path: Path, count: int) -> None:
     runs = tmp_path / "runs"
     words = ["rate=8", "init=scratch,full", "target=none,soft", "hydra.launcher.n_jobs=1"]
@@ -260,7 +261,8 @@ def limited(size: int) -> Any:
     return limit
 
 
-@pytest.mark.parametrize("sweep", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [True, False])
 def test_a_full_disk_fails_the_cell_and_it_goes_on_with_room(undisturbed: Path, tmp_path: Path, sweep: bool) -> None:
     runs = tmp_path / "runs"
     words: Sequence[str] = [*(["-m"] if sweep else []), "rate=8", "init=full", "target=soft"]

@@ -326,6 +326,7 @@ def test_a_sweep_of_two_jobs_of_two_ranks(tmp_path: Path) -> None:
     assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2
 
 
+@pytest.mark.slow
 def test_ranks_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
     """Nothing trains on unseen, and the lock is free again."""
     process = start(tmp_path / "runs", "schedule.epochs=500")

@@ -11,7 +11,7 @@ import torch
 
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.teacher import NetworkTeacher, Teacher, TeacherInput, TeacherOutput
 from facedistill.errors import ConfigError, WeightsError
 from facedistill.evaluation.scoring import Probe
 from facedistill.models.network import build_network
@@ -20,6 +20,7 @@ from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
+from facedistill.training import teachers as teachers_module
 from facedistill.training.teachers import check_probe, load_teachers
 from tiny import MODULE as TINY
 from tiny import RUN
@@ -172,6 +173,35 @@ def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Pa
         torch.testing.assert_close(embedding.float(), expected, rtol=1e-2, atol=1e-2)
     alone = plan([*WORDS, f"runs_dir={tmp_path}/runs", *words[:2], f"target.views={views}"])
     assert alone.identity != run.identity
+
+
+class MeanColour(Teacher):
+    """A teacher that is no network."""
+
+    input, width = TeacherInput(None, None, None), 3
+
+    def __call__(self, images: torch.Tensor) -> TeacherOutput:
+        return self.from_embedding(images.float().mean((2, 3)) / 255)
+
+    def from_embedding(self, embedding: torch.Tensor) -> TeacherOutput:
+        return TeacherOutput(embedding, None)
+
+    def to(self, device: torch.device) -> None:
+        pass
+
+
+@pytest.mark.parametrize("views", ["all", "live"])
+def test_whatever_keeps_the_protocol_teaches(
+    recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: str
+) -> None:
+    monkeypatch.setattr(teachers_module, "load_teacher", lambda parent: MeanColour())
+    words = ["target=hidden", f"target.views={views}", f"teacher.weights={recognizer}", f"cache_dir={tmp_path}/cache"]
+    run = trained(tmp_path / "runs", *words)
+    assert 0 < run.record.history[-1]["train/hidden"] < 10
+    assert bool(list((tmp_path / "cache").glob("bank-*"))) == (views == "all")
+    fitnet = plan([*WORDS, f"runs_dir={tmp_path}/runs", *words, "init=fitnet"])
+    with pytest.raises(WeightsError, match="no middle layer to start FitNet from"):
+        ensure(fitnet, fit.train_run)
 
 
 def test_another_number_of_identities_is_refused_only_where_logits_are_compared(teacher: Run, tmp_path: Path) -> None:

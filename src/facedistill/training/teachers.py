@@ -49,8 +49,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     return teachers
 
 
-def load_teacher(parent: Run | WeightsFile) -> NetworkTeacher:
-    """The network that a run published, or that is in a file."""
+def load_teacher(parent: Run | WeightsFile) -> Teacher:
+    """The network that a run published, or that is in a file; another kind of teacher is chosen here."""
     if isinstance(parent, Run):
         return NetworkTeacher.load(parent.weights, parent.config.network, parent.config.rate)
     return NetworkTeacher.load(parent.weights, parent.model)
@@ -64,9 +64,9 @@ def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
         )
 
 
-def check_score(teacher: NetworkTeacher, parent: Run | WeightsFile, beside: FaceData, device: torch.device) -> None:
-    """Have a teacher repeat on the data of its task what it scored there, where it has an output layer for that."""
-    if parent.config is None:
+def check_score(teacher: Teacher, parent: Run | WeightsFile, beside: FaceData, device: torch.device) -> None:
+    """Have a network repeat on the data of its task what it scored there, where it has an output layer for that."""
+    if parent.config is None or not isinstance(teacher, NetworkTeacher):
         return
     data = FaceData.of(parent.config, beside)
     if parent.config.task.classifies and teacher.num_identities != len(data.faces.identities):
