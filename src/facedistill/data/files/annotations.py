@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.files.faults import located, refusal
-from facedistill.data.files.photos import SUFFIXES, finite, five_points, lines_of
+from facedistill.data.files.landmarks import five_points
+from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.text_lists import finite, lines_of
 from facedistill.errors import DataError
 
 _NAMED = re.compile(rf"(.*(?:{'|'.join(map(re.escape, SUFFIXES))}))((?:\s.*)?)", re.IGNORECASE)

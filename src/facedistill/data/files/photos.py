@@ -1,10 +1,9 @@
-"""Photographs and landmarks in people's own files, and checks of both."""
+"""Photographs in people's own files."""
 
 import io
-import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facedistill.data.faces import LANDMARKS
-from facedistill.data.files.alignment import likeness
-from facedistill.data.files.faults import readable, refusal
+from facedistill.data.files.faults import refusal
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 
@@ -23,9 +20,6 @@ ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 MIN_PIXELS = 8  # a shorter side can't show a face
 MAX_PIXELS = 100_000_000  # a header that announces more is treated as an attack
-MAX_LINE = 2000  # characters; no list of landmarks has longer lines, and the rest of the file might be endless
-# The minimum over the 25,978 faces of LFW and MTFL is 0.85; the maximum with left and right, or x and y, swapped, 0.56.
-LEAST_LIKENESS = 0.7
 _READ_AT_ONCE = 256
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata; for good, as filters are shared by all threads
 
@@ -138,48 +132,3 @@ def store_photos(
     if missing:
         attempt(missing[0])  # raises where the store was filled with on_error=skip, but this call has on_error=raise
     return stored
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file and their numbers from 1, read one by one. Raises ``DataError`` if one is too long."""
-    with readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
-            if len(line) > MAX_LINE:
-                raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
-            yield number, line
-
-
-def finite(words: Sequence[str]) -> list[float]:
-    """Words as numbers. Raises ``DataError`` where one isn't a finite number."""
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        raise DataError(f"a coordinate is not a number ({error})") from error
-    if not all(map(math.isfinite, values)):
-        raise DataError(f"a coordinate is not finite ({' '.join(words)})")
-    return values
-
-
-def five_points(words: Sequence[str]) -> NDArray[np.float64]:
-    """``LANDMARKS``, float64 [5, 2], from ten words. Raises ``DataError`` unless these are numbers, with two eyes."""
-    if len(words) != 2 * len(LANDMARKS):
-        raise DataError(f"{len(words)} values, expected x y of {', '.join(LANDMARKS)}")
-    points = np.array(finite(words)).reshape(-1, 2)
-    check_eyes(points)
-    return points
-
-
-def check_eyes(points: NDArray[np.float64]) -> None:
-    """Raise ``DataError`` if both eyes are at one point: their distance is the unit of errors."""
-    if math.dist(points[0], points[1]) < 1:
-        raise DataError("both eyes are at one point")
-
-
-def check_face(points: NDArray[np.float64], image: Image.Image) -> None:
-    """Raise ``DataError`` if a landmark is outside of the image, or they are not a face's, or in another order."""
-    for name, (x, y) in zip(LANDMARKS, points.tolist(), strict=True):
-        if not (-0.5 <= x <= image.width - 0.5 and -0.5 <= y <= image.height - 0.5):
-            raise DataError(f"the {name} ({x:g}, {y:g}) is outside of the image of {image.width}×{image.height} pixels")
-    if likeness(points) < LEAST_LIKENESS:
-        order = f"{', '.join(LANDMARKS)} (left is left in the image; x comes before y)"
-        raise DataError(f"no face has such landmarks. Their order: {order}")

@@ -12,9 +12,10 @@ from PIL import Image
 from facedistill.data.files.alignment import Alignment
 from facedistill.data.files.annotations import Annotation, read_annotations
 from facedistill.data.files.faults import located
+from facedistill.data.files.landmarks import check_face
 from facedistill.data.files.layouts.find import find_layout
 from facedistill.data.files.layouts.layout import Layout
-from facedistill.data.files.photos import check_face, data_folder
+from facedistill.data.files.photos import data_folder
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError

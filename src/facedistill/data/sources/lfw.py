@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.faults import located
 from facedistill.data.files.layouts.folders import FolderLayout
-from facedistill.data.files.photos import data_folder, lines_of, store_photos
+from facedistill.data.files.photos import data_folder, store_photos
+from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256

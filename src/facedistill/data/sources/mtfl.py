@@ -14,7 +14,9 @@ from PIL import Image
 
 from facedistill.data.files.alignment import cut_square, enclosing_square
 from facedistill.data.files.faults import located
-from facedistill.data.files.photos import check_face, data_folder, five_points, lines_of, open_photo
+from facedistill.data.files.landmarks import check_face, five_points
+from facedistill.data.files.photos import data_folder, open_photo
+from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.photos import SUFFIXES, lines_of
+from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.text_lists import lines_of
 from facedistill.errors import DataError
 
 

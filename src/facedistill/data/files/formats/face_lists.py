@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.photos import lines_of
+from facedistill.data.files.text_lists import lines_of
 from facedistill.errors import DataError
 
 _NUMBER = r"\d{1,18}"

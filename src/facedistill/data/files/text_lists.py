@@ -1,0 +1,30 @@
+"""Text files of people's own: lines and numbers."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from facedistill.data.files.faults import readable
+from facedistill.errors import DataError
+
+MAX_LINE = 2000  # characters; no list of landmarks has longer lines, and the rest of the file might be endless
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file and their numbers from 1, read one by one. Raises ``DataError`` if one is too long."""
+    with readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
+            if len(line) > MAX_LINE:
+                raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
+            yield number, line
+
+
+def finite(words: Sequence[str]) -> list[float]:
+    """Words as numbers. Raises ``DataError`` where one isn't a finite number."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"a coordinate is not a number ({error})") from error
+    if not all(map(math.isfinite, values)):
+        raise DataError(f"a coordinate is not finite ({' '.join(words)})")
+    return values
