@@ -7,13 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import LANDMARKS
-from facedistill.data.files.alignment import likeness
+from facedistill.data.faces import LANDMARKS, MIRRORED
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE, likeness
 from facedistill.data.files.text_lists import finite
 from facedistill.errors import DataError
 
 # The minimum over the 25,978 faces of LFW and MTFL is 0.85; the maximum with left and right, or x and y, swapped, 0.56.
 LEAST_LIKENESS = 0.7
+_ORDER = f"{', '.join(LANDMARKS)} (left is left in the image; x comes before y)"
+_EACH, _AXES = np.arange(10).reshape(5, 2), np.arange(10).reshape(2, 5).T
+# the ten numbers of a list in the order of LANDMARKS, x before y
+OUR_ORDER = "x1 y1 … x5 y5"
+ORDERS = {
+    OUR_ORDER: _EACH,
+    "x1 … x5 y1 … y5": _AXES,
+    "x1 y1 … x5 y5, with left and right of the person": _EACH[list(MIRRORED)],
+    "x1 … x5 y1 … y5, with left and right of the person": _AXES[list(MIRRORED)],
+    "y1 x1 … y5 x5": _EACH[:, ::-1],
+    "y1 … y5 x1 … x5": _AXES[:, ::-1],
+}
 
 
 def five_points(words: Sequence[str]) -> NDArray[np.float64]:
@@ -37,5 +49,29 @@ def check_face(points: NDArray[np.float64], image: Image.Image) -> None:
         if not (-0.5 <= x <= image.width - 0.5 and -0.5 <= y <= image.height - 0.5):
             raise DataError(f"the {name} ({x:g}, {y:g}) is outside of the image of {image.width}×{image.height} pixels")
     if likeness(points) < LEAST_LIKENESS:
-        order = f"{', '.join(LANDMARKS)} (left is left in the image; x comes before y)"
-        raise DataError(f"no face has such landmarks. Their order: {order}")
+        raise DataError(f"no face has such landmarks. Their order: {_ORDER}")
+
+
+def order_of(numbers: NDArray[np.float64]) -> tuple[int, str]:
+    """Where the landmarks of faces, most of which are upright, begin in [N, 10 or more], and their order in ``ORDERS``.
+
+    They are the last ten numbers or the first. Raises ``DataError`` if they are no faces in any order.
+    """
+    last = numbers.shape[1] - _EACH.size
+    forms = {(start, name): numbers[:, start + order] for start in (last, 0) for name, order in ORDERS.items()}
+    upright = {form: float(np.median(_upright_likeness(points))) for form, points in forms.items()}
+    best = max(upright, key=upright.__getitem__)
+    if upright[best] >= LEAST_LIKENESS:
+        return best
+    if np.median([likeness(points) for points in forms[last, OUR_ORDER]]) < LEAST_LIKENESS:
+        raise DataError(f"no face has such landmarks. Their order: {_ORDER}")
+    return last, OUR_ORDER  # faces that lie on their side
+
+
+def _upright_likeness(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each of [N, 5, 2]: ``likeness`` times the cosine of its rotation."""
+    with np.errstate(all="ignore"):  # five equal points, and numbers like 1e300
+        one, other = (each - each.mean(-2, keepdims=True) for each in (points, ARCFACE_TEMPLATE))
+        spread = np.linalg.norm(one, axis=(-2, -1)) * np.linalg.norm(other)
+        cosine: NDArray[np.float64] = np.nan_to_num((one * other).sum((-2, -1)) / spread)
+    return cosine

@@ -1,5 +1,6 @@
 """Text files of people's own: lines and numbers."""
 
+import codecs
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,15 +9,23 @@ from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
 
 MAX_LINE = 2000  # characters; no list of landmarks has longer lines, and the rest of the file might be endless
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file and their numbers from 1, read one by one. Raises ``DataError`` if one is too long."""
-    with readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
-            if len(line) > MAX_LINE:
-                raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
-            yield number, line
+    """The lines of a text file and their numbers from 1, read one by one; UTF-8, or UTF-16 with a byte order mark.
+
+    Raises ``DataError`` if one is too long.
+    """
+    with readable(path):
+        with path.open("rb") as file:
+            utf16 = file.read(2) in _UTF16
+        encoding, errors = ("utf-16", "replace") if utf16 else ("utf-8-sig", "surrogateescape")
+        with path.open(encoding=encoding, errors=errors) as text:
+            for number, line in enumerate(iter(lambda: text.readline(MAX_LINE + 1), ""), start=1):
+                if len(line) > MAX_LINE:
+                    raise DataError(f"{path}, line {number}: longer than {MAX_LINE} characters")
+                yield number, line
 
 
 def finite(words: Sequence[str]) -> list[float]:

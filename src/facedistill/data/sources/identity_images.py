@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.files.alignment import Alignment
-from facedistill.data.files.annotations import Annotation, read_annotations
+from facedistill.data.files.annotations import Annotation, Annotations, read_annotations
 from facedistill.data.files.faults import located
-from facedistill.data.files.landmarks import check_face
+from facedistill.data.files.landmarks import OUR_ORDER, check_face
 from facedistill.data.files.layouts.find import find_layout
 from facedistill.data.files.layouts.layout import Layout
 from facedistill.data.files.photos import data_folder
@@ -69,8 +69,12 @@ class IdentityImages(PhotoSource):
         self._numbers = self._layout.enough(self.min_images)
         labels = self._layout.labels[self._numbers]
         count = len(np.unique(labels))
-        if self._alignment.needs:
-            self._annotations  # noqa: B018 - report its errors before images are read
+        counts, notes = {"identities_below_min_images": len(self._layout.identities) - count}, [*self._layout.notes]
+        if self._alignment.needs:  # reports errors of the list before images are read
+            if self._annotations.elsewhere:
+                counts["lines_for_other_images"] = self._annotations.elsewhere
+            if self._annotations.order != OUR_ORDER:
+                notes.append(f"the landmarks of {self._annotations_path.name} are {self._annotations.order}")
         if count < 2:
             raise DataError(
                 f"data.root={self.root}: {count} identities with at least {self.min_images} images; a classifier needs "
@@ -85,8 +89,8 @@ class IdentityImages(PhotoSource):
             labels,
             np.array([is_test_sample(self._layout.name(number)) for number in self._numbers]),
             [self._layout.stamp(self._numbers), self._square_stamp],
-            counts={"identities_below_min_images": len(self._layout.identities) - count},
-            notes=self._layout.notes,
+            counts=counts,
+            notes=notes,
         )
 
     def open(self, number: int) -> Image.Image:
@@ -110,7 +114,10 @@ class IdentityImages(PhotoSource):
     @property
     def _square_stamp(self) -> list[Any]:
         """What decides the pixels of a square besides the image."""
-        return [self._alignment.identity, sha256(self._annotations_path) if self._alignment.needs else ""]
+        if not self._alignment.needs:
+            return [self._alignment.identity, ""]
+        order = self._annotations.order
+        return [self._alignment.identity, sha256(self._annotations_path), *([order] if order != OUR_ORDER else [])]
 
     @cached_property
     def _layout(self) -> Layout:
@@ -128,7 +135,7 @@ class IdentityImages(PhotoSource):
 
     def _annotation(self, number: int) -> Annotation:
         name = self._layout.name(number)
-        annotation = self._annotations.get(name)
+        annotation = self._annotations.of.get(name)
         if annotation is None:
             location = self._layout.location(number)
             raise DataError(f"{self._annotations_path} has no line for {location}, named {name}")
@@ -137,7 +144,7 @@ class IdentityImages(PhotoSource):
         return annotation
 
     @cached_property
-    def _annotations(self) -> dict[str, Annotation | str]:
+    def _annotations(self) -> Annotations:
         kind = self._alignment.needs
         assert kind is not None
         return read_annotations(self._annotations_path, kind, self._by_name, self._layout.path, self.on_error)
