@@ -5,19 +5,44 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from facedistill.data.files.faults import refusal
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 
 ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+# The formats that are read, by Pillow's names: the part of Pillow that decodes each, and the suffixes of its files.
+# A file's content decides which of them it is. Nothing else is tried, as Pillow would hand an EPS to Ghostscript.
+_FORMATS = {
+    "JPEG": ("jpg", ".jpg .jpeg .jpe .jfif .mpo"),
+    "PNG": ("zlib", ".png"),
+    "WEBP": ("webp", ".webp"),
+    "BMP": ("pil", ".bmp"),
+    "GIF": ("pil", ".gif"),
+    "TIFF": ("pil", ".tif .tiff"),
+    "PPM": ("pil", ".pgm .ppm .pnm .pbm"),
+    "JPEG2000": ("jpg_2000", ".jp2 .j2k .jpf .jpx .j2c .jpc"),
+    "AVIF": ("avif", ".avif"),
+}
+_READ = {name: suffixes.split() for name, (decoder, suffixes) in _FORMATS.items() if features.check(decoder)}
+SUFFIXES = set(chain.from_iterable(_READ.values()))
+_CONVERT = "convert it to JPEG or PNG"
+_ADVICE = {
+    " ".join(suffixes for _, suffixes in _FORMATS.values()): "this Pillow has no decoder for it: pip install -U pillow",
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f": f"a camera's raw file: {_CONVERT}",
+    ".heic .heif .hif .svg .psd .xcf .eps .jxl .jxr .tga .ico .icns .exr .hdr .pcx .dds": _CONVERT,
+}
+# The suffixes of images that can't be read, each with what to do about it.
+UNREAD_SUFFIXES = {
+    suffix: advice for suffixes, advice in _ADVICE.items() for suffix in suffixes.split() if suffix not in SUFFIXES
+}
 MIN_PIXELS = 8  # a shorter side can't show a face
 MAX_PIXELS = 100_000_000  # a header that announces more is treated as an attack
 _READ_AT_ONCE = 256
