@@ -13,6 +13,10 @@ class DataError(FacedistillError):
     """Data that can't be used."""
 
 
+class DiskError(FacedistillError):
+    """A file that can't be written, or a disk that fails."""
+
+
 class WeightsError(FacedistillError):
     """A file of weights that can't be used."""
 

@@ -24,7 +24,7 @@ from facedistill.distill import bank as bank_module
 from facedistill.distill.bank import Bank, BankMaker
 from facedistill.distill.targets.soft import SoftTarget
 from facedistill.distill.teacher import NetworkTeacher, TeacherOutput
-from facedistill.errors import DataError
+from facedistill.errors import DataError, DiskError
 from facedistill.models.network import NetworkOutput, build_network
 
 Compose = Callable[..., Config]
@@ -213,6 +213,34 @@ def test_a_view_that_was_cut_is_made_again(config: Config, data: FaceData, tmp_p
     path = made.folder / "view-0000.npy"
     path.write_bytes(path.read_bytes()[:-1])
     np.testing.assert_array_equal(made.open(range(1))(keys_of(data, 0)), expected)
+
+
+def test_samples_that_are_not_what_the_teacher_said_are_made_again(
+    config: Config, data: FaceData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those that the teacher isn't asked again."""
+    made = maker(config, data, tmp_path)
+    expected = made.open(range(1))(keys_of(data, 0)).copy()
+    spots = np.linspace(0, len(expected) - 1, bank_module.SPOTS).astype(int)
+    [wrong, *_] = sorted(set(range(len(expected))) - set(spots.tolist()))
+    with (made.folder / "view-0000.npy").open("r+b") as file:
+        file.seek(128 + wrong * expected[0].nbytes)
+        file.write(bytes(expected[0].nbytes))
+    capsys.readouterr()
+    np.testing.assert_array_equal(made.open(range(1))(keys_of(data, 0)), expected)
+    assert f"view-0000.npy: embedding {wrong} " in capsys.readouterr().err
+
+
+def test_a_bank_that_can_not_be_written_names_the_cache(
+    config: Config, data: FaceData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    made = maker(config, data, tmp_path)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DiskError, match=rf"{made.folder}.*No space left on device.*cache_dir="):
+        made.open(range(1))
 
 
 def test_a_value_beyond_float16_says_what_to_type(config: Config, data: FaceData, tmp_path: Path) -> None:

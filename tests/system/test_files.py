@@ -1,15 +1,20 @@
 """Files that are either whole or not there."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from facedistill.system.files import hash_of, sha256, write_aside, write_json
+from facedistill.errors import BusyError, DiskError
+from facedistill.system.files import disk_of, hash_of, held, sha256, write_aside, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -40,6 +45,57 @@ def test_an_error_leaves_the_old_content_and_no_temporary_file(tmp_path: Path, e
         half()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as refusal:
+        write_json(tmp_path / "record.json", {})
+    assert refusal.value.filename == str(tmp_path / "record.json")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("filename", "said"),
+    [
+        (None, "/data/runs: Disk quota exceeded. It belongs to the runs: .*runs_dir=FOLDER"),
+        ("/data/runs/a/b.json", "/data/runs/a/b.json: Disk quota exceeded. It belongs to the runs: .*runs_dir=FOLDER"),
+        ("/data", "/data: Disk quota exceeded. It belongs to the runs: .*runs_dir=FOLDER"),
+        ("/dev/shm/x", "^/dev/shm/x: Disk quota exceeded$"),
+    ],
+)
+def test_an_error_of_a_disk_names_the_word_that_moves_its_files(filename: str | None, said: str) -> None:
+    with pytest.raises(DiskError, match=said), disk_of("the runs", "runs_dir", Path("/data/runs")):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", filename)
+
+
+def test_who_waits_for_a_lock_is_told_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        with held(tmp_path / "lock", "reading /faces"):
+            begun.set()
+            done.wait(30)
+
+    monkeypatch.setattr("facedistill.system.files.NOTICE_AFTER", 0.01)
+    begun, done = threading.Event(), threading.Event()
+    other = threading.Thread(target=work)
+    other.start()
+    begun.wait(30)
+    with (
+        pytest.raises(BusyError, match=rf"process {os.getpid()} on {socket.gethostname()}"),
+        held(tmp_path / "lock", "reading /faces", wait=False),
+    ):
+        pass
+    threading.Timer(0.2, done.set).start()
+    with held(tmp_path / "lock", "reading /faces"):
+        said = capsys.readouterr().err
+    other.join()
+    assert re.fullmatch(rf"waiting for process {os.getpid()} on .+, for \d+ s: reading /faces\n", said)
+    assert names(tmp_path) == ["lock"]
 
 
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:

@@ -18,13 +18,12 @@ from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
 from facedistill.data import doctor
-from facedistill.data.files.store import Mapped, verify
-from facedistill.data.sources.packed import Packed, pack_folder, write_pack
+from facedistill.data.sources.packed import Packed, check_pixels, pack_folder, write_pack
 from facedistill.data.sources.photo_source import PhotoSource
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
 from facedistill.errors import ConfigError
-from facedistill.system.files import write_aside
+from facedistill.system.files import disk_of, write_aside
 
 _CHOICES = {"check": ("all",), "pack": ("true", "false")}
 
@@ -87,11 +86,9 @@ def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) ->
     faces = source.faces(size, cache)
     checked = "all of them rendered here"
     if isinstance(source, Packed):
-        checked = "not looked for; check=all compares checksums"
+        checked = "compared with their checksums once on this machine; check=all compares them again"
         if check_all:
-            for images in [faces.images, *([faces.pairs.images] if faces.pairs else [])]:
-                assert isinstance(images, Mapped)
-                verify(images)
+            check_pixels(faces)
             checked = "all checksums agree"
     return doctor.survey_faces(faces, f"{source.identity()['source']} faces", checked)
 
@@ -109,7 +106,7 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
 
 
 def _save(sheet: Path, rows: Sequence[doctor.Images], size: int) -> None:
-    with write_aside(sheet) as part:
+    with disk_of("contact sheets", "sheet", sheet.parent), write_aside(sheet) as part:
         doctor.contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
 
 

@@ -23,7 +23,7 @@ from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.distill.teacher import Teacher, differs
 from facedistill.errors import BusyError, DataError
-from facedistill.system.files import hash_of, read_json_object, write_json
+from facedistill.system.files import disk_of, hash_of, read_json_object, write_json
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
@@ -86,10 +86,12 @@ class BankMaker:
         Raises:
             DataError: it is of something else than its name says, or the teacher says something else today; the disk
                 has no room; a value of K_T is beyond float16.
+            DiskError: it can't be written.
         """
         about = self.folder / "about.json"
         if not about.exists():
-            write_json(about, self._contents)
+            with disk_of("the cache", "cache_dir", self.folder):
+                write_json(about, self._contents)
         if read_json_object(about) != self._contents:
             raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")
         if missing := self._missing(views):

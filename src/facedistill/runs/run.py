@@ -7,9 +7,6 @@ act.
 from __future__ import annotations
 
 import csv
-import os
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +17,7 @@ from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
-from facedistill.system.files import hash_of, read_json_object, remove_parts, sha256, write_json
+from facedistill.system.files import hash_of, process_in, remove_parts, sha256, this_process, write_json
 
 OWNER = "owner.json"  # in a run's directory: which process trains it, or began to
 WEIGHTS, CHECKPOINT, LOCK, HISTORY, LOG = "weights.safetensors", "last.ckpt", "lock", "metrics.csv", "log.txt"
@@ -120,9 +117,7 @@ class Run:
         """
         remove_parts(self.directory)
         owner = {
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "since": time.time(),
+            **this_process(),
             "words": list(self.words),
             "parents": {role: parent.name for role, parent in self.parents.items()},
         }
@@ -131,11 +126,7 @@ class Run:
     @property
     def owner(self) -> str:
         """Which process trains the run, as far as it is known, and for how long."""
-        owner = read_json_object(self.directory / OWNER) or {}
-        try:
-            return f"process {owner['process']} on {owner['host']}, for {max(0.0, time.time() - owner['since']):.0f} s"
-        except (KeyError, TypeError):
-            return "another process"
+        return process_in(self.directory / OWNER)
 
     @property
     def is_complete(self) -> bool:

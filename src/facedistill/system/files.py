@@ -1,9 +1,13 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, the disks that they lie on, and locks that say who has them."""
 
+import errno
 import hashlib
 import json
 import os
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +15,24 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from facedistill.errors import BusyError, DiskError
+
+NOTICE_AFTER = 1.0  # seconds that a process waits for a lock before it says for whom
+
 
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` once the block ends without an error.
 
-    A reader sees the old file or the new one, never a part. On an error the temporary file is removed.
+    A reader sees the old file or the new one, never a part. On an error the temporary file is removed. An ``OSError``
+    names ``path``, also that of a full disk, which names no file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    part = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -30,8 +40,34 @@ def write_aside(path: Path) -> Iterator[Path]:
         os.umask(umask)
         part.chmod(0o666 & ~umask)
         part.replace(path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename).parent == path.parent:
+            error.filename = str(path)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_of(what: str, word: str, folder: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of what is written to ``folder`` into a ``DiskError``, which says how to name another folder.
+
+    Args:
+        what: which files these are, for people: "the cache".
+        word: the word of the command line that names their folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = Path(error.filename or folder)
+        fault = f"{path}: {error.strerror or error}"
+        if not (path.is_relative_to(folder) or folder.is_relative_to(path)):
+            raise DiskError(fault) from error
+        raise DiskError(
+            f"{fault}. It belongs to {what}: mend its disk, or name a folder on another with {word}=FOLDER. Nothing "
+            "complete was damaged; the same command resumes"
+        ) from error
 
 
 def remove_parts(folder: Path) -> None:
@@ -53,6 +89,44 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def this_process() -> dict[str, Any]:
+    """What others may want to know of this process, to be written into a file."""
+    return {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
+
+
+def process_in(path: Path) -> str:
+    """The process that a file names, as far as it is known, and for how long it has been at work."""
+    found = read_json_object(path) or {}
+    try:
+        return f"process {found['process']} on {found['host']}, for {max(0.0, time.time() - found['since']):.0f} s"
+    except (KeyError, TypeError):
+        return "another process"
+
+
+@contextmanager
+def held(lock: Path, work: str, wait: bool = True) -> Iterator[None]:
+    """Hold a lock; a process that waits for it says on stderr for whom, and what ``work`` that one does.
+
+    Raises ``BusyError`` if another process holds it, and ``wait`` is false; ``OSError`` if there can be no lock.
+    """
+    holder, own = lock.with_name(f"{lock.name}-holder"), FileLock(lock)
+    try:
+        own.acquire(timeout=NOTICE_AFTER if wait else 0)
+    except NotImplementedError as error:
+        raise OSError(errno.ENOLCK, "this disk has no file locks", str(lock)) from error
+    except Timeout as error:
+        if not wait:
+            raise BusyError(f"{process_in(holder)} holds {lock}") from error
+        print(f"waiting for {process_in(holder)}: {work}", file=sys.stderr)
+        own.acquire()
+    try:
+        holder.write_text(json.dumps(this_process()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        own.release()
 
 
 def is_held(lock: Path) -> bool:

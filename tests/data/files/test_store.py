@@ -1,5 +1,6 @@
 """The store: complete or resumed, the same bytes after a kill, made once, and only if the disk has room."""
 
+import errno
 import io
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from facedistill.data.files.photos import store_photos
 from facedistill.data.files.store import Columns, Mapped, Stored, image_of, open_or_make, read_npz, verify
-from facedistill.errors import DataError
+from facedistill.errors import DataError, DiskError
 
 COUNT, SIZE = 10, 6
 IMAGE_BYTES = SIZE * SIZE * 3
@@ -332,16 +333,107 @@ def test_checksums_are_of_the_images_and_a_flipped_bit_is_found(tmp_path: Path) 
     stored = Maker().open(tmp_path / "store")
     with np.load(tmp_path / "store.npz") as index:
         assert index["crc32"].tolist() == [zlib.crc32(IMAGES[number].tobytes()) for number in KEPT]
-    verify(stored.items)
     flip(tmp_path / "store.npy", 128 + 6 * IMAGE_BYTES - 1)
+    with pytest.raises(DataError, match=rf"{tmp_path}/store\.npy: image 5 .*at byte {128 + 5 * IMAGE_BYTES}\)"):
+        verify(stored.items)
+
+
+def test_items_that_are_not_what_was_written_are_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], uninterrupted: tuple[bytes, bytes]
+) -> None:
+    """Most of them zeroed, the first and the last intact: whoever compares some of them may see nothing."""
+    Maker().open(tmp_path / "store")
+    with (tmp_path / "store.npy").open("r+b") as file:
+        file.seek(128 + IMAGE_BYTES)
+        file.write(bytes(6 * IMAGE_BYTES))
     again = Maker()
-    with pytest.raises(DataError) as refusal:
-        verify(again.open(tmp_path / "store").items)
-    assert again.starts == []  # opening alone does not read all pixels
-    for said in (f"{tmp_path}/store.npy", "image 5 ", f"byte {128 + 5 * IMAGE_BYTES}", "Delete the file"):
-        assert said in str(refusal.value)
-    (tmp_path / "store.npy").unlink()
-    verify(again.open(tmp_path / "store").items)
+    np.testing.assert_array_equal(again.open(tmp_path / "store").items, IMAGES[KEPT])
+    assert again.starts == [0]
+    assert bytes_of(tmp_path / "store") == uninterrupted
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/store.npy: image 1 " in line
+    assert "made again" in line
+
+
+@pytest.mark.parametrize("member", ["photo", "landmarks", "crc32"])
+def test_columns_that_are_not_what_was_written_are_made_again(tmp_path: Path, member: str) -> None:
+    Maker().open(tmp_path / "store")
+    path = tmp_path / "store.npz"
+    with ZipFile(path) as archive:
+        start = archive.getinfo(f"{member}.npy").header_offset
+    flip(path, start + 30 + len(f"{member}.npy") + 20 + 128)  # local header, its extra field, header of the array
+    again = Maker()
+    stored = again.open(tmp_path / "store")
+    assert again.starts == [0]
+    assert stored.columns["photo"].tolist() == KEPT
+
+
+def test_columns_of_other_lengths_are_made_again(tmp_path: Path) -> None:
+    Maker().open(tmp_path / "store")
+    with np.load(tmp_path / "store.npz") as arrays:
+        np.savez(tmp_path / "store.npz", **{**arrays, "photo": arrays["photo"][:-1]})
+    assert Maker().open(tmp_path / "store").columns["photo"].tolist() == KEPT
+
+
+def test_a_file_is_verified_once_unless_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(items: Mapped) -> None:
+        verified.append(items.path.name)
+        verify(items)
+
+    def opened() -> int:
+        verified.clear()
+        Maker().open(tmp_path / "store")
+        return len(verified)
+
+    verified: list[str] = []
+    monkeypatch.setattr("facedistill.data.files.store.verify", count)
+    assert opened() == 1  # the part, once it is filled
+    assert opened() == 0
+    path = tmp_path / "store.npy"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert (opened(), opened()) == (1, 0)
+    status = path.stat()
+    shutil.copy2(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert path.stat().st_ino != status.st_ino
+    assert (opened(), opened()) == (1, 0)
+    monkeypatch.setattr("socket.gethostname", lambda: "another machine")
+    assert (opened(), opened()) == (1, 0)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/file")  # where nothing can be remembered
+    assert (opened(), opened()) == (1, 1)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("filelock.FileLock.acquire", PermissionError(errno.EACCES, "Permission denied")),  # another user's
+        ("filelock.FileLock.acquire", OSError(errno.EROFS, "Read-only file system")),
+        ("filelock.FileLock.acquire", NotImplementedError("no flock")),
+        ("pathlib.Path.mkdir", OSError(errno.EROFS, "Read-only file system")),
+        ("os.fsync", OSError(errno.ENOSPC, "No space left on device")),
+        ("os.fsync", OSError(errno.EDQUOT, "Disk quota exceeded")),
+        ("tempfile.mkstemp", OSError(errno.ENAMETOOLONG, "File name too long")),
+    ],
+    ids=str,
+)
+def test_only_a_store_that_is_not_complete_needs_a_disk_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    (tmp_path / "cache").mkdir()
+    Maker().open(tmp_path / "cache" / "complete")
+    monkeypatch.setattr(name, raising(error))
+    np.testing.assert_array_equal(Maker().open(tmp_path / "cache" / "complete").items, IMAGES[KEPT])
+    with pytest.raises(DiskError, match=rf"^{tmp_path}/cache.*: .*belongs to the cache: .*cache_dir=FOLDER"):
+        Maker().open(tmp_path / "cache" / "new")
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:

@@ -10,24 +10,26 @@ import math
 import os
 import re
 import shutil
+import socket
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from facedistill.data.files.faults import readable
-from facedistill.errors import BusyError, DataError
-from facedistill.system.files import write_aside
+from facedistill.errors import DataError
+from facedistill.system.files import disk_of, hash_of, held, write_aside
 
 Columns = dict[str, NDArray[Any]]
 Batches = Iterable[tuple[int, NDArray[Any], Columns]]
@@ -122,30 +124,36 @@ def open_or_make(
     batch, items [n, …], and their columns. Items may be left out, so n may be 0. Of several processes that call this at
     the same time one fills the store, and the others wait.
 
+    A store is used only if every item has its checksum: a damaged one is made again, and a line on stderr says so. One
+    that is intact needs neither its lock nor a disk that can be written.
+
     Raises ``DataError`` if the disk has no room, or returns something else than was written, or nothing could be read;
-    ``BusyError`` if another process is filling it, and ``wait`` is false.
+    ``DiskError`` if it can't be written; ``BusyError`` if another process is filling it, and ``wait`` is false.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(_beside(path, ".lock"), timeout=-1 if wait else 0):
-            try:
-                stored = _open(path, item)
-            except DataError as error:
-                cause = error.__cause__
-                if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):
-                    raise  # the disk fails, but the store may be intact; EINVAL is a bad offset in a broken zip
+    with disk_of("the cache", "cache_dir", path.parent):
+        found = _open_if_intact(path, item)
+        if isinstance(found, Stored):
+            return found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with held(_beside(path, ".lock"), description, wait):
+            found = _open_if_intact(path, item)
+            if isinstance(found, DataError):
+                if _beside(path, ".npz").exists():
+                    print(f"{found}. It is made again", file=sys.stderr)
                 _fill(path, count, item, make, description)
-                stored = _open(path, item)
+                found = _open(path, item)
             for suffix in (".part", ".journal"):
                 _beside(path, suffix).unlink(missing_ok=True)
-            return stored
-    except Timeout as error:
-        raise BusyError(f"another process has {path}") from error
+            return found
 
 
 def verify(items: Mapped) -> None:
-    """Compare every item with its checksum. Raises ``DataError`` with the first that differs, and its first byte."""
+    """Compare every item with its checksum, and remember it: see ``verify_once``.
+
+    Raises ``DataError`` with the first that differs, and its first byte.
+    """
     assert items.checksums is not None
+    remembered = _remembered(items)
     with readable(items.path), items.path.open("rb") as file, progress_bar() as progress:
         file.seek(HEADER)
         bar = progress.add_task(f"checking {items.path.name}", total=len(items))
@@ -155,11 +163,29 @@ def verify(items: Mapped) -> None:
             if len(wrong):
                 number = first + int(wrong[0])
                 location = f"from 0; at byte {HEADER + number * items.item.bytes}"
-                raise DataError(
-                    f"{items.path}: {items.item.one} {number} ({location}) is not what was written. Delete the "
-                    "file: a cache is filled again, and a pack can be copied again"
-                )
+                raise DataError(f"{items.path}: {items.item.one} {number} ({location}) is not what was written")
             progress.advance(bar, len(expected))
+    with suppress(OSError):  # then it is verified each time
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        remembered.touch()
+
+
+def verify_once(items: Mapped) -> None:
+    """``verify``, unless this user has done so on this machine, and the file has the size, time and inode of then."""
+    if not _remembered(items).exists():
+        verify(items)
+
+
+def _remembered(items: Mapped) -> Path:
+    """A file that is there once these items are verified; not beside them, as that disk may be read-only."""
+    assert items.checksums is not None
+    with readable(items.path):
+        status = items.path.stat()
+    key = hash_of(
+        [socket.gethostname(), status.st_size, status.st_mtime_ns, status.st_ino, zlib.crc32(items.checksums.tobytes())]
+    )
+    caches = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "."), ".cache")
+    return Path(caches, "facedistill", "verified", key)
 
 
 def progress_bar(amount: ProgressColumn | None = None) -> Progress:
@@ -210,19 +236,35 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)  # with_suffix would cut names with dots
 
 
+def _open_if_intact(path: Path, item: Item) -> Stored | DataError:
+    """The store, or why it has to be made. Raises ``DataError`` if the disk fails, since the store may be intact."""
+    try:
+        return _open(path, item)
+    except DataError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):  # a bad offset in a zip
+            raise
+        return error
+
+
 def _open(path: Path, item: Item) -> Stored:
     columns = read_npz(_beside(path, ".npz"))
-    if "crc32" not in columns:
+    checksums = columns.pop("crc32", np.empty(0))
+    if checksums.dtype != np.uint32 or checksums.ndim != 1:
         raise DataError(f"{path}.npz has no checksums")
-    checksums = columns.pop("crc32")
-    return Stored(Mapped(_beside(path, ".npy"), len(checksums), item, checksums), columns)
+    if any(column.shape[:1] != checksums.shape for column in columns.values()):
+        raise DataError(f"{path}.npz has columns of other lengths")
+    items = Mapped(_beside(path, ".npy"), len(checksums), item, checksums)
+    verify_once(items)
+    return Stored(items, columns)
 
 
 def _fill(path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str) -> None:
     part, journal, final = (_beside(path, suffix) for suffix in (".part", ".journal", ".npy"))
     if final.exists() and journal.exists() and not part.exists():
         final.replace(part)  # killed between the last two renames
-    final.unlink(missing_ok=True)  # useless without its npz
+    for damaged in (_beside(path, ".npz"), final):  # useless without each other
+        damaged.unlink(missing_ok=True)
     part.touch()
     journal.touch()
     with part.open("r+b") as part_file, journal.open("r+b") as journal_file, progress_bar() as progress:

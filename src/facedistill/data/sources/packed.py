@@ -15,7 +15,7 @@
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +27,14 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from facedistill.data.faces import LANDMARKS, FaceSet, Pairs
 from facedistill.data.files.photos import data_folder
-from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify
+from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify, verify_once
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
-from facedistill.system.files import hash_of, sha256, write_aside, write_json
+from facedistill.system.files import disk_of, hash_of, sha256, write_aside, write_json
 
 IMAGES, PAIRS, FACES, MANIFEST = "images.npy", "pairs.npy", "faces.npz", "pack.json"
 AGAIN = "Copy the pack again, or make it again: facedistill data data=… pack=true"
+_MADE_AGAIN = "The same command makes it again"
 _FORMAT = "facedistill pack 2"
 _MAX_MANIFEST = 1_000_000  # bytes
 _COPIED_AT_ONCE = 256
@@ -62,7 +63,7 @@ class Packed(Source):
         return {"source": "packed", "of": manifest.of, "faces": manifest.sha256}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        """All faces. Pixels are not verified: ``store.verify`` does that."""
+        """All faces. Raises ``DataError`` unless all pixels are what was written; see ``store.verify_once``."""
         folder, manifest = self._manifest()
         if size != manifest.size:
             actual = manifest.size
@@ -105,8 +106,14 @@ def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> Non
     """Pack the faces of a source with this ``identity``, and verify the pack.
 
     Pixels are linked if the disk allows it, or else copied. If interrupted, the next call resumes. An existing pack is
-    replaced. Raises ``DataError`` if the pixels differ from what the source wrote, or the disk has no room.
+    replaced. Raises ``DataError`` if the pixels differ from what the source wrote, or the disk has no room;
+    ``DiskError`` if it can't be written.
     """
+    with disk_of("the cache", "cache_dir", folder):
+        _write_pack(faces, identity, folder)
+
+
+def _write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     arrays: dict[str, Any] = {
@@ -148,7 +155,7 @@ def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.
     else:
         checksums = np.array([zlib.crc32(image.tobytes()) for image in images], np.uint32)
     try:
-        verify(Mapped(path, len(images), image_of(images.shape[1]), checksums))
+        _compare(Mapped(path, len(images), image_of(images.shape[1]), checksums), verify, _MADE_AGAIN)
     except DataError:
         if linked:
             raise
@@ -172,7 +179,7 @@ def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], pat
     stored = open_or_make(aside, len(images), image_of(images.shape[1]), batches, f"copying to {path}")
     assert stored.items.checksums is not None
     if isinstance(images, Mapped) and (stored.items.checksums != checksums).any():
-        verify(images)  # raises, with the first image that differs
+        _compare(images, verify, _MADE_AGAIN)  # raises, with the first image that differs
         raise DataError(f"{images.path} differed between two reads. Is its disk failing?")
     stored.items.path.replace(path)
     for suffix in (".npz", ".lock"):
@@ -255,7 +262,7 @@ def _face_set(folder: Path, manifest: _Manifest) -> FaceSet:
     for name, number in (("images", count), ("identities", len(identities))):
         arrays.check(manifest.counts.get(name, number) == number, f"{number} {name}, but {MANIFEST} says otherwise")
     faces = FaceSet(
-        Mapped(folder / IMAGES, count, image_of(manifest.size), checksums),
+        _verified(folder / IMAGES, manifest.size, checksums),
         labels=arrays.indices("labels", max(1, len(identities)), count),
         is_test=is_test,
         identities=identities,
@@ -276,10 +283,30 @@ def _pairs(arrays: _Arrays, path: Path, size: int) -> Pairs:
     fold = arrays.indices("pairs_fold", count, count)
     arrays.check(count and np.bincount(fold).all(), "a fold has no pairs")
     return Pairs(
-        Mapped(path, len(checksums), image_of(size), checksums),
+        _verified(path, size, checksums),
         left=arrays.indices("pairs_left", len(checksums), count),
         right=arrays.indices("pairs_right", len(checksums), count),
         same=same,
         fold=fold,
         trained_on=arrays.take("pairs_trained_on", np.bool_, count),
     )
+
+
+def check_pixels(faces: FaceSet) -> None:
+    """Compare all pixels of a pack with their checksums. Raises ``DataError`` with the first image that differs."""
+    for images in (faces.images, faces.pairs.images if faces.pairs else None):
+        if isinstance(images, Mapped):
+            _compare(images, verify, AGAIN)
+
+
+def _verified(path: Path, size: int, checksums: NDArray[np.uint32]) -> Mapped:
+    images = Mapped(path, len(checksums), image_of(size), checksums)
+    _compare(images, verify_once, AGAIN)
+    return images
+
+
+def _compare(images: Mapped, compare: Callable[[Mapped], None], remedy: str) -> None:
+    try:
+        compare(images)
+    except DataError as error:
+        raise DataError(f"{error}. {remedy}") from error

@@ -19,7 +19,7 @@ from fuzz import FEW, RUNS, damaged, fuzz, said
 
 from facedistill.data.files.formats import base64_tsv
 from facedistill.data.files.formats.base64_tsv import Base64Tsv
-from facedistill.errors import DataError
+from facedistill.errors import DataError, DiskError
 
 NAME = "FaceImageCroppedWithAlignment.tsv"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -244,6 +244,34 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, reads: list[Path], damage
         index.write_bytes(content)
         good(opened(tmp_path))
     assert len(reads) == 6
+
+
+def test_an_index_with_a_flipped_bit_is_made_again(
+    tmp_path: Path, reads: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any bit: a label or an offset that is wrong would be another image or another person."""
+    opened(tmp_path, text(ROWS))
+    [index] = (tmp_path / "cache").glob("*.npy")
+    whole = index.read_bytes()
+    places = [0, 10, 130, 128 + 64 + 12, 128 + 5 * 64, len(whole) - 10, len(whole) - 1]
+    for at in places:
+        index.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        good(opened(tmp_path))
+        assert index.read_bytes() == whole
+    assert len(reads) == 1 + len(places)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"{index} is not what was written. It is made again"] * len(places)
+
+
+def test_an_index_on_a_disk_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    opened(tmp_path, text(ROWS))
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    good(opened(tmp_path))
+    with pytest.raises(DiskError, match=r"Read-only file system.*cache_dir="):
+        opened(tmp_path, text(ROWS[:2]))
 
 
 def test_the_index_is_no_pickle(tmp_path: Path) -> None:

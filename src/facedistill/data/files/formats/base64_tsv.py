@@ -6,19 +6,21 @@ Source: https://www.msceleb.org/download/aligned, kept in ``download-aligned.md`
 https://github.com/vardhman1996/msceleb.github.io. The faces are cropped and aligned; the rectangle is not used.
 
 The file is read through once to make an index in the cache: a ``.npy`` of rows, which every process maps, followed in
-the same file by one of the identities.
+the same file by one of the identities and by the CRC-32 of both, a little-endian uint32.
 """
 
 import base64
 import os
 import struct
+import sys
 import weakref
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from rich.progress import DownloadColumn
@@ -26,13 +28,15 @@ from rich.progress import DownloadColumn
 from facedistill.data.files.faults import readable
 from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
-from facedistill.system.files import hash_of, write_aside
+from facedistill.system.files import disk_of, hash_of, held, write_aside
 
 MAX_LINE = 2**26  # bytes; an image has about 10 kB
 MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names about 25
 _COLUMNS = 7
 _ROW = np.dtype([("start", "<i8"), ("length", "<i4"), ("label", "<i4"), ("name", f"S{MAX_NAME}")])
 _PACK = struct.Struct(f"<qii{MAX_NAME}s")  # a row of the index
+_CRC = struct.Struct("<I")
+_BLOCK = 2**20  # bytes
 _BOM = b"\xef\xbb\xbf"
 _MEND = "Is it FaceImageCroppedWithAlignment.tsv, unpacked and complete? If so, get it again"
 
@@ -59,13 +63,7 @@ class Base64Tsv:
         weakref.finalize(self, os.close, self._file)
         status = os.fstat(self._file)
         index = cache_dir / f"{path.stem}-{hash_of([path.name, status.st_size, status.st_mtime_ns])}.npy"
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{index}.lock"):
-            try:
-                self._rows, self.identities = _open(index)
-            except (OSError, ValueError, EOFError):
-                _make(index, path, status.st_size)
-                self._rows, self.identities = _open(index)
+        self._rows, self.identities = _open_or_make(index, path, status.st_size)
         self.labels: NDArray[np.int64] = self._rows["label"].astype(np.int64)
         self.names: NDArray[np.bytes_] = self._rows["name"]
 
@@ -88,19 +86,46 @@ class Base64Tsv:
             raise DataError(f"{self.path}, line {number + 1}, byte {start}: {what}") from error
 
 
+def _open_or_make(index: Path, path: Path, size: int) -> tuple[NDArray[np.void], list[str]]:
+    """Rows and identities of an index, which is made if it is missing or damaged; intact, it needs no lock."""
+    with disk_of("the cache", "cache_dir", index.parent):
+        with suppress(FileNotFoundError, DataError):
+            return _open(index)
+        index.parent.mkdir(parents=True, exist_ok=True)
+        with held(index.with_name(f"{index.name}.lock"), f"reading through {path.name}"):
+            try:
+                return _open(index)
+            except FileNotFoundError:
+                pass
+            except DataError as error:
+                print(f"{error}. It is made again", file=sys.stderr)
+            _make(index, path, size)
+            return _open(index)
+
+
 def _open(index: Path) -> tuple[NDArray[np.void], list[str]]:
-    rows = np.load(index, mmap_mode="r", allow_pickle=False)
-    if rows.dtype != _ROW:
-        raise ValueError("another layout")
+    """Raises ``DataError`` if it is not what was written, ``OSError`` if it can't be read."""
     with index.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size - _CRC.size
+        if length < 0 or _CRC.pack(_checksum(file, length)) != file.read():
+            raise DataError(f"{index} is not what was written")
+        rows = np.load(index, mmap_mode="r", allow_pickle=False)
         file.seek(rows.offset + rows.nbytes)
         return rows, np.load(file, allow_pickle=False).astype(str).tolist()
+
+
+def _checksum(file: BinaryIO, length: int) -> int:
+    """CRC-32 of the next bytes of a file."""
+    checksum = 0
+    while length and (block := file.read(min(length, _BLOCK))):
+        checksum, length = zlib.crc32(block, checksum), length - len(block)
+    return checksum
 
 
 def _make(index: Path, path: Path, size: int) -> None:
     labels: dict[bytes, int] = {}
     count = 0
-    with readable(path), write_aside(index) as part, part.open("wb") as out:
+    with write_aside(index) as part, part.open("w+b") as out:
         # the header is written twice, because lines are counted on the way
         start = _write_header(out, 0)
         for offset, length, mid, name in _samples(path, size):
@@ -109,8 +134,12 @@ def _make(index: Path, path: Path, size: int) -> None:
         if not count:
             raise DataError(f"{path} holds no image. {_MEND}")
         np.save(out, np.array(list(labels)), allow_pickle=False)
+        end = out.tell()
         out.seek(0)
-        assert _write_header(out, count) == start
+        rewritten = _write_header(out, count)
+        assert rewritten == start
+        out.seek(0)
+        out.write(_CRC.pack(_checksum(out, end)))
 
 
 def _write_header(file: BinaryIO, count: int) -> int:
@@ -121,7 +150,7 @@ def _write_header(file: BinaryIO, count: int) -> int:
 def _samples(path: Path, size: int) -> Iterator[tuple[int, int, bytes, bytes]]:
     """Start and length of the FaceData, MID and name of every line."""
     blank = ""
-    with path.open("rb", buffering=2**20) as file, progress_bar(DownloadColumn()) as progress:
+    with readable(path), path.open("rb", buffering=2**20) as file, progress_bar(DownloadColumn()) as progress:
         bar = progress.add_task(f"reading through {path.name}", total=size)
         offset = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
         file.seek(offset)
