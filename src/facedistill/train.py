@@ -18,7 +18,7 @@ from facedistill.config.choices import CONFIG_DIR
 from facedistill.config.compose import checked, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.ensure import ensure
-from facedistill.runs.plan import check_tree, plan, tree
+from facedistill.runs.plan import check_data, check_tree, plan, tree
 from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
@@ -42,6 +42,7 @@ def plan_cell(node: DictConfig) -> Run | None:
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
         run = plan(words, checked(node))
+        check_data(run)
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN
             title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""

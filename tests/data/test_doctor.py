@@ -13,6 +13,7 @@ from facedistill.config.compose import compose_config
 from facedistill.data import doctor
 from facedistill.data.__main__ import main
 from facedistill.data.sources.source import build_source, is_test_sample
+from facedistill.runs.plan import check_data, plan
 from writers import PEOPLE, SHOTS, encoded_faces, write_folders, write_records, write_tsv
 
 FACES = encoded_faces()
@@ -104,7 +105,9 @@ def test_a_missing_image_counts_as_broken(tmp_path: Path, capsys: pytest.Capture
     (root / "person 9").mkdir()
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
-    assert " broken 2 every" in said
+    assert " broken 0 every" in said
+    assert " names at fault 2\n" in said
+    assert "It can't be trained on as it is: mend the names above. Or leave them out:" in said
     assert "lost.png: No such file or directory" in said
     assert "person 9 holds no image" in said
 
@@ -124,6 +127,61 @@ def test_what_can_not_be_examined(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "choices are true, false" in said
 
 
+def printed_command(said: str) -> list[str]:
+    """The words of the one command that the doctor says to type next."""
+    commands = re.findall(r"\n +facedistill (?:train|data) (.*)\n", said)
+    assert len(commands) == 1, said
+    return shlex.split(commands[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "expected"),
+    [
+        ([], 0, ["rate=4", "init=full", "target=soft"]),
+        (["task=classify", "rate=8"], 0, ["task=classify", "rate=8"]),
+        (["task=verify", "task.batch_size=8"], 0, ["task=verify", "task.batch_size=8"]),
+        (["task=verify"], 1, "4 identities can't fill a batch of 8 × 4 images: lower task.batch_size"),
+        (["task=verify", "target=hidden", "task.batch_size=16"], 0, ["target=hidden", "task.batch_size=16"]),
+        (["task=align"], 1, "task=align needs landmarks, which data=identity_folders does not give"),
+        (["task=classify", "rate=3"], 2, "rate=3 is no compression rate"),
+        (["data.min_images=99"], 2, "min_images"),
+    ],
+)
+def test_what_it_prints_can_be_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, expected: list[str] | str
+) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    said_status, said = run(capsys, "data=identity_folders", f"data.root={root}", *words)
+    assert said_status == status, said
+    if isinstance(expected, str):
+        assert expected in said
+        assert "It can be trained on" not in said
+        return
+    command = printed_command(said)
+    assert command[-len(expected) :] == expected or set(expected) <= set(command)
+    check_data(plan(command))
+
+
+def test_it_needs_no_word_about_crops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    status = main(["data=identity_folders", f"data.root={root}", "image.resize=32", "cache_dir=cache"])
+    said = capsys.readouterr().out
+    assert status == 0
+    assert compose_config(printed_command(said)).image.crop == 28
+
+
+def test_people_who_keep_one_training_image_are_judged_without_broken_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = [face for face in FACES if face.identity == "person 0" and not is_test_sample(f"person 0/{face.file}")]
+    broken = [face._replace(content=b"") if face in trained[1:] else face for face in FACES]
+    root = write_folders(tmp_path / "faces", broken)
+    words = ["data=identity_folders", f"data.root={root}", "task=verify", "task.batch_size=8", "data.on_error=skip"]
+    status, said = run(capsys, *words)
+    assert status == 1
+    assert "It can't be trained on: data=identity_folders: 1 identity has one training image" in said
+
+
 def test_images_on_one_side_of_the_split_can_not_be_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +189,7 @@ def test_images_on_one_side_of_the_split_can_not_be_trained_on(
     root = write_folders(tmp_path / "faces", training)
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
-    assert "one side of the split" in said
+    assert "one side of the 80/20 split" in said
 
 
 def test_of_a_large_set_some_are_decoded(

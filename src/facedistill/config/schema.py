@@ -190,8 +190,10 @@ class ImageConfig:
     resize: int = MISSING
     crop: int = MISSING
 
-    def complaints(self) -> Iterator[str]:
-        if not 1 <= self.crop <= self.resize:
+    def complaints(self, trains: bool = True) -> Iterator[str]:
+        if self.resize < 1:
+            yield f"image.resize={self.resize} must be at least 1"
+        elif trains and not 1 <= self.crop <= self.resize:
             yield f"image.crop={self.crop} must lie between 1 and image.resize={self.resize}"
 
 
@@ -355,7 +357,8 @@ class Config:
         yield from self.task.complaints()
         yield from self.target.complaints()
         yield from self._complaints_of_teachers()
-        for part in (self.teacher, self.image, self.schedule, self.trainer, self.logger):
+        yield from self.image.complaints(trains)
+        for part in (self.teacher, self.schedule, self.trainer, self.logger):
             yield from part.complaints()
         ranks, task = self.trainer.world_size, self.task
         if task.batch_size // (task.images_per_identity or 1) // ranks < (1 if task.images_per_identity else 2):

@@ -14,17 +14,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
 from facedistill.data import doctor
+from facedistill.data.faces import Samples
 from facedistill.data.sources.packed import Packed, check_pixels, pack_folder, write_pack
 from facedistill.data.sources.photo_source import PhotoSource
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, FacedistillError
+from facedistill.runs.plan import check_data, plan
 from facedistill.system.files import disk_of, write_aside
 
+_CLASSIFY = ["rate=4", "init=full", "target=soft"]
+_ALIGN = ["task=align", "rate=8", "init=scratch", "target=none"]
 _CHOICES = {"check": ("all",), "pack": ("true", "false")}
 
 
@@ -49,9 +55,8 @@ def _examine(words: list[str]) -> int:
 def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: bool, pack: bool) -> int:
     cache, size = Path(config.cache_dir).expanduser(), config.image.resize
     source = build_source(config.data)
-    if isinstance(source, PhotoSource):
-        tolerant = build_source({**config.data, "on_error": "skip"})
-        assert isinstance(tolerant, PhotoSource)
+    tolerant = build_source({**config.data, "on_error": "skip"}) if isinstance(source, PhotoSource) else None
+    if isinstance(tolerant, PhotoSource):
         survey = doctor.survey_photos(tolerant, size, cache, check_all)
     else:
         survey = _survey_prepared(source, size, cache, check_all)
@@ -61,24 +66,63 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         _save(sheet, doctor.sheet_rows(survey), size)
         how = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
         print(f"  {sheet} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
-    command = shlex.join(words)
-    if not survey.trainable:
-        fault = "its usable images show one identity, or fall on one side of the split. Add more."
-        print(f"\nIt can't be trained on: {fault}")
+    faults = survey.broken_count + survey.unusable_names
+    leaves_out = isinstance(source, PhotoSource) and source.on_error == "raise" and faults > 0
+    skipping = [*(word for word in words if not word.startswith("data.on_error=")), "data.on_error=skip"]
+    try:
+        if isinstance(tolerant, PhotoSource) and tolerant.has_pairs:
+            print(_pairs_line(tolerant, survey, size, cache))
+        run_words = _trainable_words(skipping if leaves_out else words, config, survey.samples)
+    except FacedistillError as error:
+        print(f"\nIt can't be trained on: {error}")
         return 1
-    if survey.broken_count and isinstance(source, PhotoSource) and source.on_error == "raise":
-        print("\nIt can't be trained on as it is: a broken image would stop it. Get them again, or leave them out:")
-        print(f"  facedistill data {command} data.on_error=skip")
+    if leaves_out:
+        print(f"\nIt can't be trained on as it is: {_cure(survey)}. Or leave them out:")
+        print(f"  facedistill data {shlex.join(skipping)}")
         return 1
-    rest = "rate=4 init=full target=soft" if survey.of.identities else "task=align rate=8 init=scratch target=none"
-    print(f"\nIt can be trained on. Next:\n  facedistill train {command} {rest}")
+    print(f"\nIt can be trained on. Next:\n  facedistill train {shlex.join(run_words)}")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
-        root = shlex.quote(str(folder))
+        of_run = (word for word in run_words if not word.startswith(("data=", "data.", "image.resize=", "cache_dir=")))
+        packed = ["data=packed", f"data.root={folder}", f"image.resize={size}", *of_run]
         print(f"\nIts packed form is {folder}. Copied to another machine:")
-        print(f"  facedistill train data=packed data.root={root} image.resize={size} {rest}")
+        print(f"  facedistill train {shlex.join(packed)}")
     return 0
+
+
+def _trainable_words(words: list[str], config: Config, samples: Samples) -> list[str]:
+    """The words of a run that these samples are fit for, itself and what it stands on: it has been planned.
+
+    Raises ``FacedistillError`` where there is none, with what speaks against the first.
+    """
+    crop = [] if config.image.crop <= config.image.resize else [f"image.crop={max(1, config.image.resize * 7 // 8)}"]
+    names_a_run = any(word.startswith(("task=", "init=", "target=")) for word in words)
+    possible = [_CLASSIFY] * samples.has_identities + [_ALIGN] * samples.has_landmarks
+    errors = []
+    for ending in [[]] if names_a_run else possible or [_CLASSIFY]:
+        run_words = [*words, *crop, *ending]
+        try:
+            check_data(plan(run_words), samples)
+        except FacedistillError as error:
+            errors.append(error)
+        else:
+            return run_words
+    raise errors[0]
+
+
+def _cure(survey: doctor.Survey) -> str:
+    """What can be done about what is broken."""
+    broken = "get broken images again" if survey.broken_count else ""
+    return " and ".join(filter(None, [broken, "mend the names above" if survey.unusable_names else ""]))
+
+
+def _pairs_line(source: PhotoSource, survey: doctor.Survey, size: int, cache: Path) -> str:
+    """The pairs of a source, all of whose images are decoded for that. Raises ``DataError`` if one can't be used."""
+    samples = survey.samples
+    trained_on = {survey.of.identities[label] for label in np.unique(samples.labels[~samples.is_test])}
+    pairs = source.protocol(size, cache, trained_on)
+    return doctor.pairs_line(pairs)
 
 
 def _survey_prepared(source: Source, size: int, cache: Path, check_all: bool) -> doctor.Survey:

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.data.files.store import progress_bar
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError
@@ -36,8 +36,9 @@ class Survey:
         sizes: the number of images by (width, height).
         thumbnails: some images as a network sees them, uint8 [size, size, 3], by number.
         usable: bool [N], not known to be broken.
-        errors: the first messages about broken images.
-        broken_count: how many are broken.
+        errors: the first messages about what can't be used.
+        unusable_names: how many names of files, or lines of lists, are at fault.
+        broken_count: how many images are broken.
     """
 
     title: str
@@ -47,13 +48,14 @@ class Survey:
     thumbnails: dict[int, NDArray[np.uint8]]
     usable: NDArray[np.bool_]
     errors: Sequence[str] = ()
+    unusable_names: int = 0
     broken_count: int = 0
 
     @property
-    def trainable(self) -> bool:
-        """Whether usable images are on both sides of the split, and of two identities if there are identities."""
-        sides, people = (np.unique(values[self.usable]) for values in (self.of.is_test, self.of.labels))
-        return len(sides) == 2 and (not self.of.identities or len(people) > 1)
+    def samples(self) -> Samples:
+        """Those of the usable images."""
+        of = self.of.samples
+        return replace(of, labels=of.labels[self.usable], is_test=of.is_test[self.usable])
 
 
 def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bool) -> Survey:
@@ -95,7 +97,7 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
     checked = spread_over if some else "every image was decoded"
     shown = [*source.faults.first, *errors][:_ERRORS_SHOWN]
     title = f"{inventory.kind} in {inventory.path}"
-    return Survey(title, inventory, checked, sizes, thumbnails, usable, shown, source.faults.count + len(errors))
+    return Survey(title, inventory, checked, sizes, thumbnails, usable, shown, source.faults.count, len(errors))
 
 
 def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
@@ -103,7 +105,10 @@ def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
     count, size, labels = len(faces.labels), faces.images.shape[1], faces.labels
     others = {name: n for name, n in faces.counts.items() if name not in ("images", "identities", "skipped")}
     available = count, len(faces.identities)
-    inventory = Inventory(title, Path(), available, faces.identities, labels, faces.is_test, None, counts=others)
+    landmarks = faces.landmarks is not None
+    inventory = Inventory(
+        title, Path(), available, faces.identities, labels, faces.is_test, None, landmarks, counts=others
+    )
     thumbnails = {int(i): faces.images[i] for i in sheet_numbers(labels, bool(faces.identities))}
     return Survey(title, inventory, checked, Counter({(size, size): count}), thumbnails, np.ones(count, np.bool_))
 
@@ -153,6 +158,13 @@ def pair_rows(pairs: Pairs) -> list[Images]:
     return _in_rows([pairs.images[index] for index in indices])
 
 
+def pairs_line(pairs: Pairs) -> str:
+    """How many pairs there are, and of whom."""
+    trained = int(pairs.trained_on.sum())
+    remark = f"{int(pairs.same.sum()):,} of one person" + (f"; {trained:,} with people trained on" if trained else "")
+    return _line("pairs", len(pairs.same), remark)
+
+
 def _in_rows(images: Images) -> list[Images]:
     return [images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)]
 
@@ -168,9 +180,11 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
     lines.append(_line("broken", survey.broken_count, survey.checked))
+    if survey.unusable_names:
+        lines.append(_line("names at fault", survey.unusable_names))
     lines += [f"    {error}" for error in survey.errors]
-    if survey.broken_count > len(survey.errors):
-        lines.append(f"    … and {survey.broken_count - len(survey.errors):,} more")
+    if (more := survey.broken_count + survey.unusable_names - len(survey.errors)) > 0:
+        lines.append(f"    … and {more:,} more")
     is_test = survey.of.is_test[survey.usable]
     lines.append(_line("to train on", int((~is_test).sum()), f"{is_test.sum():,} to test on"))
     return lines

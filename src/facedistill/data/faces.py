@@ -33,6 +33,23 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """What is known of the N samples of a source before any image of them is decoded.
+
+    Attributes:
+        labels: int64 [N], identity of each; zeros where the source has no identities.
+        is_test: bool [N].
+        split: the name of the split.
+    """
+
+    labels: NDArray[np.int64]
+    is_test: NDArray[np.bool_]
+    has_identities: bool
+    has_landmarks: bool
+    split: str = "split"
+
+
+@dataclass(frozen=True)
 class FaceSet:
     """Prepared faces in a fixed order.
 
@@ -59,6 +76,11 @@ class FaceSet:
     crop_boxes: NDArray[np.float32] | None = None
     subsets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> Samples:
+        """What a judgement of them asks."""
+        return Samples(self.labels, self.is_test, bool(self.identities), self.landmarks is not None)
 
     @property
     def train(self) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Which runs a run stands on."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -12,6 +13,8 @@ from rich.tree import Tree
 from facedistill.config.build import check_buildable, find_type
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
+from facedistill.data.faces import Samples
+from facedistill.data.judgement import check
 from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
 from facedistill.runs.run import Run, WeightsFile
@@ -128,6 +131,37 @@ def tree(run: Run | WeightsFile, label: str = "") -> Tree:
         for role, parent in run.parents.items():
             shown.add(tree(parent, f"{role}: "))
     return shown
+
+
+def check_data(run: Run, usable: Samples | None = None) -> None:
+    """Refuse data that names, lists and the split show to be unfit for a task, in the whole tree, before it is read.
+
+    ``usable``: the samples of the run's own data that are known to be usable, where they have been looked at.
+
+    Raises:
+        DataError: with the first reason.
+    """
+    for each in runs_of(run):
+        if not each.is_complete:
+            config = each.config
+            samples = usable if usable and config.data == run.config.data else None
+            samples = samples or _samples(json.dumps(config.data), config.cache_dir, hash_of(each.data))
+            if samples is not None:
+                check(config, samples)
+
+
+def runs_of(run: Run) -> Iterator[Run]:
+    """What a run stands on, and then itself; a run that several stand on comes several times."""
+    for parent in run.parents.values():
+        if isinstance(parent, Run):
+            yield from runs_of(parent)
+    yield run
+
+
+@cache
+def _samples(data: str, cache_dir: str, identity: str) -> Samples | None:
+    """Many cells have the same data; ``identity`` tells what it was when they were planned."""
+    return build_source(json.loads(data)).samples(Path(cache_dir).expanduser())
 
 
 def check_tree(run: Run | WeightsFile) -> None:

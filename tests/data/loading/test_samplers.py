@@ -141,7 +141,7 @@ def test_identity_batches_depend_on_seed_and_epoch_alone() -> None:
 
 def test_identities_without_a_pair_are_refused() -> None:
     indices, labels = people(5, 1, 5, 5)
-    with pytest.raises(DataError, match=r"1 identities have one training image \(first: sample 6\).*min_images"):
+    with pytest.raises(DataError, match=r"1 identity has one training image.*min_images"):
         IdentityBatches(indices, labels, 6, 3, 0)
     indices, labels = people(5, 5)
     with pytest.raises(DataError, match=r"2 identities can't fill a batch of 3 × 2.*batch_size"):

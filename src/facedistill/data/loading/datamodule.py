@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.judgement import check
 from facedistill.data.loading.augment import Augmentation
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import build_source
-from facedistill.errors import DataError
 
 EVAL_BATCH = 128
 
@@ -56,15 +56,7 @@ class FaceData(pl.LightningDataModule):
             DataError: the task can't use it.
         """
         faces = beside.faces_of(config.data) if beside else read_faces(config, config.data)
-        needs = config.task.needs
-        if faces.landmarks is None if needs == "landmarks" else not faces.identities:
-            raise DataError(f"task={config.task.name} needs {needs}, and data={config.data['name']} has none here")
-        if config.task.classifies and not np.isin(faces.labels[faces.test], faces.labels[faces.train]).any():
-            raise DataError(
-                f"data={config.data['name']}: nobody of its test split is trained on, so there is nobody that "
-                f"task={config.task.name} could recognize. CelebA's data.split=random splits by sample; for the "
-                "classification runs of a chain: data@recognition=celeba recognition.split=random"
-            )
+        check(config, faces.samples)
         return cls(config, faces)
 
     def use_banks(self, banks: Mapping[str, BankReader]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import Sampler
 
+from facedistill.data.judgement import complaints_of_batches
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 from facedistill.errors import DataError
 
@@ -92,18 +93,10 @@ class IdentityBatches(TrainBatches):
     ) -> None:
         super().__init__(indices, batch_size, seed, views)
         self._per_identity, self._identities = per_identity, batch_size // per_identity
+        for complaint in complaints_of_batches(labels[indices], batch_size, per_identity):
+            raise DataError(complaint)
         by_identity = indices[np.argsort(labels[indices], kind="stable")]
         self._images = np.split(by_identity, np.flatnonzero(np.diff(labels[by_identity])) + 1)
-        if single := [int(images[0]) for images in self._images if len(images) < 2]:
-            raise DataError(
-                f"{len(single)} identities have one training image (first: sample {single[0]}), but a pair needs two. "
-                "Leave such identities out: data.min_images=5 makes it unlikely that the split takes all but one"
-            )
-        if len(self._images) < self._identities:
-            raise DataError(
-                f"{len(self._images)} identities can't fill a batch of {self._identities} × {per_identity} images: "
-                "lower task.batch_size"
-            )
 
     def __len__(self) -> int:
         return self._count

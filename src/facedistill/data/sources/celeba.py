@@ -93,6 +93,7 @@ class CelebA(PhotoSource):
             np.array([labels.get(photo.identity, 0) for photo in photos]),
             parts != "train",
             [str(self._folder), dates, self.identity()],
+            "landmarks" in self._lists and self.alignment != "similarity",
             f"{self.split} split",
             {part: parts == part for part in official},
             {

@@ -38,6 +38,8 @@ class Lfw(IdentityImages):
             lines ``name i j`` (the same person), then as many ``name i other j``.
     """
 
+    has_pairs = True
+
     images: str
     pairs: str
 

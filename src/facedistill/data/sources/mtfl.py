@@ -94,6 +94,7 @@ class Mtfl(PhotoSource):
             np.zeros(len(splits), np.int64),
             is_test,
             [str(self._folder), dates, self.identity()],
+            True,
             "split of the csv",
             {str(split): splits == split for split in np.unique(splits[is_test])},
         )

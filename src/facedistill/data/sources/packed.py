@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from facedistill.data.faces import LANDMARKS, FaceSet, Pairs
+from facedistill.data.faces import LANDMARKS, FaceSet, Pairs, Samples
 from facedistill.data.files.photos import data_folder
 from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify, verify_once
 from facedistill.data.sources.source import Source
@@ -61,6 +61,9 @@ class Packed(Source):
     def identity(self) -> dict[str, Any]:
         _, manifest = self._manifest()
         return {"source": "packed", "of": manifest.of, "faces": manifest.sha256}
+
+    def samples(self, cache_dir: Path) -> Samples:
+        return self.faces(self._manifest()[1].size, cache_dir).samples
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         """All faces. Raises ``DataError`` unless all pixels are what was written; see ``store.verify_once``."""

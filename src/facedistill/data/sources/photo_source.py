@@ -2,17 +2,18 @@
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import FaceSet
+from facedistill.data.faces import FaceSet, Samples
 from facedistill.data.files.faults import Faults
 from facedistill.data.files.photos import store_photos
+from facedistill.data.judgement import complaints_of_any_task
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
@@ -32,6 +33,7 @@ class Inventory:
         labels: int64 [N], of identities.
         is_test: bool [N].
         stamp: JSON-able; changes whenever the pixels may.
+        has_landmarks: whether its faces do.
         split: the name of the split.
         subsets: bool [N] by name; see FaceSet.
         counts: how many of other things there are or were left out.
@@ -45,10 +47,15 @@ class Inventory:
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     stamp: Any
+    has_landmarks: bool = False
     split: str = "80/20 split"
     subsets: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def samples(self) -> Samples:
+        return Samples(self.labels, self.is_test, bool(self.identities), self.has_landmarks, self.split)
 
 
 class PhotoSource(Source):
@@ -56,9 +63,11 @@ class PhotoSource(Source):
 
     Attributes:
         on_error: ``raise`` at the first image that can't be used, or ``skip`` and count it.
+        has_pairs: whether its faces have a verification protocol.
     """
 
     on_error: str
+    has_pairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.on_error)
@@ -75,6 +84,9 @@ class PhotoSource(Source):
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Its square, uint8 [size, size, 3], with ``landmarks`` and ``crop_boxes`` if known; raises as ``open``."""
 
+    def samples(self, cache_dir: Path) -> Samples:
+        return self.inventory(cache_dir).samples
+
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         inventory = self.inventory(cache_dir)
         names, path = inventory.identities, inventory.path
@@ -89,11 +101,8 @@ class PhotoSource(Source):
         kept = stored.columns["photo"]
         identities, labels = np.unique(inventory.labels[kept], return_inverse=True)
         is_test = inventory.is_test[kept]
-        if names and len(identities) < 2:
-            raise DataError(f"{path}: images of {len(identities)} identities are usable; a classifier needs two")
-        if is_test.all() or not is_test.any():
-            sides = f"all of its {len(kept)} usable images fall on one side of the {inventory.split}"
-            raise DataError(f"{path}: {sides}: more images are needed")
+        for complaint in complaints_of_any_task(replace(inventory.samples, labels=labels, is_test=is_test)):
+            raise DataError(f"{path}: {complaint}")
         columns = {name: column.astype(np.float32) for name, column in stored.columns.items() if name != "photo"}
         return FaceSet(
             stored.items,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from facedistill.config.build import build
-from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.errors import DataError
 
 TEST_FRACTION = 0.2  # the paper splits every data set 80/20, at random over samples
@@ -27,6 +27,13 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         """All faces at ``size`` × ``size`` pixels, prepared on the first call and kept in ``cache_dir``."""
+
+    def samples(self, cache_dir: Path) -> Samples | None:
+        """What names and lists say of the samples, without decoding any; None: that is known of ``faces`` alone.
+
+        Raises ``DataError`` if they can't be trained on.
+        """
+        return None
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         """The pairs alone; ``trained_on``: names of identities. Raises ``DataError`` if the source has no pairs."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
@@ -55,16 +55,28 @@ class SyntheticFaces(Source):
         return {"source": "synthetic", "renderer": RENDERER_VERSION, **settings}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        people = np.repeat(np.arange(self.num_identities), self.images_per_identity)
-        samples = np.tile(np.arange(self.images_per_identity), self.num_identities)
-        stored = self._stored(people, samples, size, cache_dir, "faces")
-        names = [f"person-{i:05d}" for i in range(self.num_identities)]
-        tests = [is_test_sample(f"{names[i]}/{j}") for i, j in zip(people, samples, strict=True)]
+        people, shots = self._people_and_shots
+        stored = self._stored(people, shots, size, cache_dir, "faces")
+        names, is_test = self._names, self.samples(cache_dir).is_test
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
         pairs = self.protocol(size, cache_dir, set(names))
         landmarks = stored.columns["landmarks"].astype(np.float32)
         crop_boxes = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # the whole image
-        return FaceSet(stored.items, people, np.array(tests), names, pairs, landmarks, crop_boxes, counts=counts)
+        return FaceSet(stored.items, people, is_test, names, pairs, landmarks, crop_boxes, counts=counts)
+
+    def samples(self, cache_dir: Path) -> Samples:
+        people, shots = self._people_and_shots
+        tests = [is_test_sample(f"{self._names[i]}/{j}") for i, j in zip(people, shots, strict=True)]
+        return Samples(people, np.array(tests), has_identities=True, has_landmarks=True)
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"person-{i:05d}" for i in range(self.num_identities)]
+
+    @property
+    def _people_and_shots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        people, shots = np.arange(self.num_identities), np.arange(self.images_per_identity)
+        return np.repeat(people, len(shots)), np.tile(shots, len(people))
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)

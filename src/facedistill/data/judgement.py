@@ -1,0 +1,62 @@
+"""Whether faces are fit for a task: what the doctor, a plan and training say, each before it takes any time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedistill.config.schema import Config
+from facedistill.data.faces import Samples
+from facedistill.errors import DataError
+
+
+def check(config: Config, samples: Samples) -> None:
+    """Raise ``DataError`` where the task of a configuration can't be done with these samples."""
+    for complaint in complaints(config, samples):
+        raise DataError(f"data={config.data['name']}: {complaint}")
+
+
+def complaints(config: Config, samples: Samples) -> Iterator[str]:
+    """What names, labels and the split forbid, one by one."""
+    task = config.task
+    has = {"identities": samples.has_identities, "landmarks": samples.has_landmarks}
+    if not has[task.needs]:
+        yield f"task={task.name} needs {task.needs}, and there are none here"
+        return
+    yield from complaints_of_any_task(replace(samples, has_identities=task.needs == "identities"))
+    if task.needs == "landmarks":
+        return
+    trained_on = samples.labels[~samples.is_test]
+    if task.classifies and not np.isin(samples.labels[samples.is_test], trained_on).any():
+        yield (
+            f"nobody of its test split is trained on, so there is nobody that task={task.name} could recognize. A "
+            "split by sample (data.split=random) has everybody on both sides; for the classification runs of a chain "
+            "alone: data@recognition=NAME recognition.split=random"
+        )
+    if task.images_per_identity is not None:
+        yield from complaints_of_batches(trained_on, task.batch_size, task.images_per_identity)
+
+
+def complaints_of_any_task(samples: Samples) -> Iterator[str]:
+    """What forbids to train and test on samples, whatever is learnt."""
+    people = len(np.unique(samples.labels))
+    if samples.has_identities and people < 2:
+        yield f"images of {people} identities are usable; a classifier needs two"
+    if samples.is_test.all() or not samples.is_test.any():
+        yield f"all of its {len(samples.is_test)} usable images fall on one side of the {samples.split}: more images are needed"
+
+
+def complaints_of_batches(labels: NDArray[np.int64], batch_size: int, per_identity: int) -> Iterator[str]:
+    """What forbids batches of P identities × K images; ``labels`` int64 [N] of the training samples."""
+    people, counts = np.unique(labels, return_counts=True)
+    if single := int((counts < 2).sum()):
+        yield (
+            f"{single} {'identity has' if single == 1 else 'identities have'} one training image, but a pair needs "
+            "two. Leave such identities out: data.min_images=5 makes it unlikely that the split takes all but one"
+        )
+    if len(people) < batch_size // per_identity:
+        yield (
+            f"{len(people)} identities can't fill a batch of {batch_size // per_identity} × {per_identity} images: "
+            "lower task.batch_size"
+        )
