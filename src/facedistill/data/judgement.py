@@ -44,7 +44,8 @@ def complaints_of_any_task(samples: Samples) -> Iterator[str]:
     if samples.has_identities and people < 2:
         yield f"images of {people} identities are usable; a classifier needs two"
     if samples.is_test.all() or not samples.is_test.any():
-        yield f"all of its {len(samples.is_test)} usable images fall on one side of the {samples.split}: more images are needed"
+        count = len(samples.is_test)
+        yield f"all of its {count} usable images fall on one side of the {samples.split}: more images are needed"
 
 
 def complaints_of_batches(labels: NDArray[np.int64], batch_size: int, per_identity: int) -> Iterator[str]:
