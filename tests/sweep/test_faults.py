@@ -171,6 +171,7 @@ def survives(undisturbed: Path, tmp_path: Path, moments: int, seed: int) -> list
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
+@pytest.mark.slow
 def test_a_sweep_survives_three_faults(undisturbed: Path, tmp_path: Path) -> None:
     assert survives(undisturbed, tmp_path, 3, seed=0)
 
