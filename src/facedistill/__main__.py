@@ -15,6 +15,7 @@ from importlib import import_module
 
 from facedistill import __version__
 from facedistill.cli import REFUSED
+from facedistill.system.text import escape_unprintable
 
 COMMANDS = {
     "train": "facedistill.train",
@@ -28,6 +29,7 @@ COMMANDS = {
 
 def main() -> int:
     """The console script ``facedistill``; its exit status is that of the command."""
+    escape_unprintable()
     command, words = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if command in ("--help", "-h"):
         print(__doc__)

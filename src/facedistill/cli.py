@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from facedistill.errors import FacedistillError
+from facedistill.system.text import escape_unprintable, shown
 
 REFUSED = 2  # exit status: a command was not understood, or can't be done
 
@@ -16,13 +17,14 @@ def run_command(
     Args:
         manual: what --help prints, and the command without a word where ``bare`` is false.
     """
+    escape_unprintable()
     if "--help" in words or "-h" in words or not (words or bare):
         print(manual)
         return 0 if words else REFUSED
     try:
         return command(list(words))
     except (FacedistillError, OSError) as error:
-        print(f"facedistill: {error}", file=sys.stderr)
+        print(f"facedistill: {shown(error)}", file=sys.stderr)
         return REFUSED
 
 

@@ -23,6 +23,7 @@ from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
+from facedistill.system.text import escape_unprintable
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -84,6 +85,7 @@ def import_train_run() -> Callable[[Run, str], None]:
 
 def main(words: Sequence[str]) -> int:
     """The exit status: 2 if a cell could not be trained, 130 or 143 if it was stopped."""
+    escape_unprintable()
     stop_on_signals()
     sys.argv = [sys.argv[0], *map(quoted, words)]
     hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(train_cell)()

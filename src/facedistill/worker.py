@@ -22,6 +22,7 @@ from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, SWEEPER, end_with
 from facedistill.system.signals import end_with_parent, stop_on_signals
+from facedistill.system.text import shown
 
 
 def main(words: Sequence[str]) -> int:
@@ -48,7 +49,7 @@ def _work(words: list[str]) -> int:
         else:
             train_rank(run, "")
     except BusyError as error:
-        print(f"facedistill: {error}", file=sys.stderr)
+        print(f"facedistill: {shown(error)}", file=sys.stderr)
         return BUSY
     return 0
 

@@ -19,6 +19,7 @@ from facedistill.errors import BusyError, FacedistillError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.run import LOG, Run
 from facedistill.system.signals import stop_on_signals
+from facedistill.system.text import escape_unprintable, shown
 
 BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is training
 SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
@@ -97,6 +98,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
     with log.open("ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    escape_unprintable()
     stop_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
     threading.Thread(target=end_with, args=(sweeper,), daemon=True).start()
@@ -109,7 +111,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
     except BusyError:
         sys.exit(BUSY)
     except FacedistillError as error:
-        print(f"facedistill: {error}", file=sys.stderr)
+        print(f"facedistill: {shown(error)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -14,6 +14,7 @@ from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus
 from facedistill.sweep.progress_table import ProgressTable
 from facedistill.system.files import is_held
+from facedistill.system.text import shown
 
 console = Console(soft_wrap=True, highlight=False)
 failures: list[list[str]] = []  # of this process: what could not be trained, and the last lines that it printed
@@ -31,8 +32,8 @@ def run_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> No
 
 def refuse(words: Sequence[str], error: FacedistillError) -> None:
     """Say why a cell is not trained."""
-    console.print(f"facedistill: {error}", style="red", markup=False)
-    failures.append([" ".join(words)])
+    console.print(f"facedistill: {shown(error)}", style="red", markup=False)
+    failures.append([shown(" ".join(words))])
 
 
 def report_failures() -> bool:
