@@ -52,6 +52,13 @@ def test_what_labels_and_split_forbid(words: list[str], given: Samples, said: st
     assert found == [] if said is None else said in found[0]
 
 
+def test_the_cure_for_a_single_image_is_the_least_that_helps() -> None:
+    """Of three images of person 1, two are tested: whoever has four has two to train on."""
+    given = samples([0, 0, 1, 2, 2, 2], [1, 1, 2])
+    (found,) = complaints(compose_config(VERIFY), given)
+    assert found.endswith("data.min_images=4")
+
+
 def test_a_plan_refuses_for_the_whole_tree(planned: Planner, tmp_path: Path) -> None:
     """The teacher and W_S0 could be trained; verification, which stands on them, could not."""
     faces = write_folders(tmp_path / "faces", encoded_faces(people=4, shots=6))

@@ -27,15 +27,15 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     yield from complaints_of_any_task(replace(samples, has_identities=task.needs == "identities"))
     if task.needs == "landmarks":
         return
-    trained_on = samples.labels[~samples.is_test]
-    if task.classifies and not np.isin(samples.labels[samples.is_test], trained_on).any():
+    labels, train = samples.labels, np.flatnonzero(~samples.is_test)
+    if task.classifies and not np.isin(labels[samples.is_test], labels[train]).any():
         yield (
             f"nobody of its test split is trained on, so there is nobody that task={task.name} could recognize. A "
             "split by sample (data.split=random) has everybody on both sides; for the classification runs of a chain "
             "alone: data@recognition=NAME recognition.split=random"
         )
     if task.images_per_identity is not None:
-        yield from complaints_of_batches(trained_on, task.batch_size, task.images_per_identity)
+        yield from complaints_of_batches(labels, train, task.batch_size, task.images_per_identity)
 
 
 def complaints_of_any_task(samples: Samples) -> Iterator[str]:
@@ -48,13 +48,21 @@ def complaints_of_any_task(samples: Samples) -> Iterator[str]:
         yield f"all of its {count} usable images fall on one side of the {samples.split}: more images are needed"
 
 
-def complaints_of_batches(labels: NDArray[np.int64], batch_size: int, per_identity: int) -> Iterator[str]:
-    """What forbids batches of P identities × K images; ``labels`` int64 [N] of the training samples."""
-    people, counts = np.unique(labels, return_counts=True)
-    if single := int((counts < 2).sum()):
+def complaints_of_batches(
+    labels: NDArray[np.int64], train: NDArray[np.int64], batch_size: int, per_identity: int
+) -> Iterator[str]:
+    """What forbids batches of P identities × K images.
+
+    Args:
+        labels: int64 [N], of all samples.
+        train: int64 [M], the indices of those that are trained on.
+    """
+    people, counts = np.unique(labels[train], return_counts=True)
+    if single := len(alone := people[counts < 2]):
+        enough = int(np.bincount(labels)[alone].max()) + 1
         yield (
             f"{single} {'identity has' if single == 1 else 'identities have'} one training image, but a pair needs "
-            "two. Leave such identities out: data.min_images=5 makes it unlikely that the split takes all but one"
+            f"two. To leave out everybody with so few images: data.min_images={enough}"
         )
     if len(people) < batch_size // per_identity:
         yield (

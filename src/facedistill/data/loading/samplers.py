@@ -93,7 +93,7 @@ class IdentityBatches(TrainBatches):
     ) -> None:
         super().__init__(indices, batch_size, seed, views)
         self._per_identity, self._identities = per_identity, batch_size // per_identity
-        for complaint in complaints_of_batches(labels[indices], batch_size, per_identity):
+        for complaint in complaints_of_batches(labels, indices, batch_size, per_identity):
             raise DataError(complaint)
         by_identity = indices[np.argsort(labels[indices], kind="stable")]
         self._images = np.split(by_identity, np.flatnonzero(np.diff(labels[by_identity])) + 1)
