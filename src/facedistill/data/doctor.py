@@ -15,7 +15,7 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.data.files.store import progress_bar
-from facedistill.data.sources.photo_source import Inventory, PhotoSource
+from facedistill.data.sources.photo_source import Inventory, PhotoSource, tested_only
 from facedistill.errors import DataError
 
 Images = Sequence[NDArray[np.uint8]]  # each [size, size, 3]
@@ -174,7 +174,8 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     lines = count_lines(*survey.of.available, published)
     if survey.of.identities:
         lines += _histogram(np.unique(survey.of.labels, return_counts=True)[1])
-    lines += [_line(name.replace("_", " "), count) for name, count in survey.of.counts.items() if count]
+    counts = survey.of.counts | tested_only(survey.of.labels[survey.usable], survey.of.is_test[survey.usable])
+    lines += [_line(name.replace("_", " "), count) for name, count in counts.items() if count]
     lines += [_line("note", "", note) for note in survey.of.notes]
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3

@@ -2,11 +2,14 @@
 
 import io
 import os
+import re
 import shutil
+import socket
 import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,22 +43,30 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def source(root: Path, on_error: str = "raise", min_images: int = 1, name: str = "mine") -> IdentityImages:
-    return IdentityImages(name, str(root), min_images, "centre", 0, None, None, on_error)
+def source(
+    root: Path, on_error: str = "raise", min_images: int = 1, name: str = "mine", **words: Any
+) -> IdentityImages:
+    return IdentityImages(name, str(root), min_images, "centre", 0, None, None, on_error, **words)
 
 
-def read(root: Path, on_error: str = "raise", min_images: int = 1, size: int = SIZE) -> FaceSet:
-    return source(root, on_error, min_images).faces(size, root.parent / "cache")
+def read(root: Path, on_error: str = "raise", min_images: int = 1, size: int = SIZE, **words: Any) -> FaceSet:
+    return source(root, on_error, min_images, **words).faces(size, root.parent / "cache")
 
 
 def centre(faces: FaceSet, index: int) -> list[int]:
     return [int(value) for value in faces.images[index, SIZE // 2, SIZE // 2]]
 
 
-def refused(root: Path, *said: str) -> None:
+def counted(faces: FaceSet) -> dict[str, int]:
+    """What was passed over."""
+    always = ("images", "identities", "skipped", "identities_below_min_images")
+    return {name: count for name, count in faces.counts.items() if name not in always}
+
+
+def refused(root: Path, *said: str, **words: Any) -> None:
     """Reading raises a DataError that says all of this."""
     with pytest.raises(DataError) as refusal:
-        read(root)
+        read(root, **words)
     missing = [word for word in said if word not in str(refusal.value)]
     assert not missing, refusal.value
 
@@ -250,13 +261,15 @@ def test_a_folder_with_the_name_of_an_image_is_named_or_skipped(root: Path) -> N
     assert read(root, "skip").counts["skipped"] == 1
 
 
-def test_an_empty_folder(root: Path) -> None:
+def test_an_empty_folder_is_passed_over_and_counted(root: Path) -> None:
+    before = source(root).identity()
     (root / "dee").mkdir()
     (root / "dee" / "notes.txt").write_text("no image")
-    refused(root, str(root / "dee"), "no image", ".jpg", "on_error=skip")
-    faces = read(root, "skip")
+    assert source(root).identity() == before
+    faces = read(root)
     assert faces.identities == ["ann", "bob", "cid"]
-    assert faces.counts["skipped"] == 1
+    assert counted(faces) == {"folders_without_images": 1, "files_that_are_no_images": 1}
+    assert faces.counts["identities_below_min_images"] == 0
 
 
 def test_one_identity_is_too_few(tmp_path: Path) -> None:
@@ -392,10 +405,261 @@ def test_names_with_spaces_other_letters_and_links(root: Path, tmp_path: Path) -
         assert centre(faces, index) == pixel
 
 
-def test_other_files_are_ignored(root: Path) -> None:
+LEFT_BY_SYSTEMS = (
+    *(
+        ".ipynb_checkpoints",
+        ".git",
+        ".DS_Store",
+        "._0.png",
+        ".hidden.png",
+        "__MACOSX",
+        "@eaDir",
+        "#recycle",
+        "@Recycle",
+    ),
+    *("lost+found", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini", "Icon\r"),
+)
+
+
+def test_what_systems_leave_is_passed_over_and_counted(root: Path) -> None:
     before = source(root).identity()
-    (root / "README.txt").write_text("hello")
-    (root / "ann" / "notes.txt").write_text("hello")
-    (root / "ann" / "Thumbs.db").write_bytes(b"\0")
+    for folder in (root, root / "bob"):
+        for name in LEFT_BY_SYSTEMS:
+            if name in (".DS_Store", "._0.png", ".hidden.png", "Thumbs.db", "desktop.ini", "Icon\r"):
+                shutil.copy(root / "ann" / "0.png", folder / name)
+            else:
+                photograph(folder / name / "0.png", (1, 2, 3))
     assert source(root).identity() == before
+    faces = read(root)
+    assert faces.identities == ["ann", "bob", "cid"]
+    assert counted(faces) == {"left_by_systems": 2 * len(LEFT_BY_SYSTEMS)}
+
+
+def test_what_is_no_image_of_an_identity_is_counted(root: Path) -> None:
+    before = source(root).identity()
+    (root / "README.txt").write_text("of the whole set")
+    photograph(root / "loose.png", (1, 2, 3))
+    for name in ("notes.txt", "0.png~", "png"):
+        (root / "ann" / name).write_text("hello")
+    photograph(root / "ann" / "rejected" / "0.png", (1, 2, 3))
+    assert source(root).identity() == before
+    inventory = source(root).inventory(root)
+    assert inventory.counts == {
+        "identities_below_min_images": 0,
+        "images_beside_the_folders": 1,
+        "files_that_are_no_images": 3,
+        "folders_inside_identities": 1,
+    }
+    assert ["data.nested=true" in note for note in inventory.notes] == [True]
     assert read(root).counts["images"] == 30
+
+
+def test_images_that_nobody_here_decodes_are_counted_and_named(root: Path) -> None:
+    for name in ("1.heic", "2.HEIC", "3.nef"):
+        (root / "ann" / name).write_bytes(b"\0")
+    (root / "dee").mkdir()
+    (root / "dee" / "1.heic").write_bytes(b"\0")
+    inventory = source(root).inventory(root)
+    assert inventory.counts["images_not_read"] == 4
+    assert inventory.counts["folders_without_images"] == 1
+    said = " ".join(inventory.notes)
+    assert "3 .heic not read: " in said
+    assert "1 .nef not read: " in said
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "tif", "gif", "pgm", "jp2", "mpo"])
+def test_more_suffixes_are_images(root: Path, suffix: str) -> None:
+    before = source(root).identity()
+    photograph(root / "ann" / "00.png", (200, 10, 20))
+    image = Image.open(root / "ann" / "00.png")
+    image.save(root / "ann" / f"00.{suffix}", {"jfif": "jpeg", "pgm": "ppm", "jp2": "jpeg2000"}.get(suffix))
+    (root / "ann" / "00.png").unlink()
+    assert source(root).identity() != before
+    assert read(root).counts["images"] == 31
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def listening(path: Path) -> None:
+    os.chdir(path.parent)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [pipe, listening, device])
+@pytest.mark.parametrize("place", ["bob/0a.png", "0a.png"])
+def test_what_is_no_regular_file_is_never_opened(
+    root: Path, make: Callable[[Path], None], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    before = source(root).identity()
+    make(root / place)
+    assert source(root).identity() == before
+    faces = read(root)
+    assert (faces.counts["images"], faces.counts["skipped"]) == (30, 0)
+    assert counted(faces) == {"pipes_sockets_and_devices": 1}
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a link to nothing": (lambda root: link(root / "bob" / "x.png", "gone"), "mend or remove the link"),
+    "a link to no folder": (lambda root: link(root / "dee", "gone"), "mend or remove the link"),
+    "a link to itself": (lambda root: link(root / "bob" / "x.png", "x.png"), "mend or remove the link"),
+    "a folder that is a link to itself": (lambda root: link(root / "dee", "dee"), "mend or remove the link"),
+    "a link to the whole": (lambda root: link(root / "dee", "."), "remove the link"),
+    "another name of a person": (lambda root: link(root / "dee", "bob"), "remove the link"),
+    "a folder with the name of an image": (lambda root: made(root / "bob" / "x.png"), "rename or remove"),
+    "only folders": (lambda root: made(root / "dee" / "session").parent, "data.nested=true"),
+}
+
+
+def link(path: Path, target: str) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+def made(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_cure_or_skipped_and_counted(root: Path, fault: str) -> None:
+    make, cure = FAULTS[fault]
+    path = make(root)
+    refused(root, str(path), cure, "data.on_error=skip")
+    faces = read(root, "skip")
+    assert faces.identities == ["ann", "bob", "cid"]
+    assert (faces.counts["images"], faces.counts["skipped"]) == (30, 1)
+
+
+def test_a_folder_that_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def forbidden(path: Any) -> Any:
+        if Path(path).name == "bob":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    refused(root, str(root / "bob"), "Permission denied", "make the folder readable")
+    faces = read(root, "skip")
+    assert faces.identities == ["ann", "cid"]
+    assert faces.counts["skipped"] == 1
+
+
+def tree(root: Path, *folders: str, images: int = 5) -> Path:
+    """Folders with images of their own names and colours."""
+    for place, folder in enumerate(folders):
+        for number in range(images):
+            photograph(root / folder / f"{place}-{number}.png", colour(place % 4, number))
+    return root
+
+
+SPLIT = {
+    "train and val": (["train/ann", "train/bob", "val/ann", "val/bob"], []),
+    "in other words": (["Training/ann", "Training/bob", "Validation/ann", "Validation/bob"], []),
+    "and test": (["train/ann", "train/bob", "val/ann", "val/bob", "TEST/bob"], ["test", "val"]),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT)
+def test_a_split_of_ones_own(tmp_path: Path, case: str) -> None:
+    folders, subsets = SPLIT[case]
+    root = tree(tmp_path / "faces", *folders)
+    refused(root, "data.split=folders")
+    faces = read(root, split="folders")
+    assert faces.identities == ["ann", "bob"]
+    sides = [(name.split("/")[1], not name.lower().startswith("train")) for name in sorted(folders)]
+    for identity in ("ann", "bob"):
+        expected = [test for name, test in sides if name == identity for _ in range(5)]
+        assert faces.is_test[faces.labels == faces.identities.index(identity)].tolist() == expected
+    assert sorted(faces.subsets) == subsets
+    if subsets:
+        assert len(faces.subsets["test"]) == 5
+        assert sorted([*faces.subsets["test"], *faces.subsets["val"]]) == faces.test.tolist()
+    assert source(root, split="folders").identity() != source(root, split="folders", nested=True).identity()
+
+
+def test_test_images_of_people_nobody_trains_on_are_counted(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "train/ann", "train/bob", "val/ann", "val/cid", "val/dee", "beside/eve")
+    faces = read(root, split="folders")
+    assert faces.identities == ["ann", "bob", "cid", "dee"]
+    assert counted(faces) == {"test_images_of_unseen_people": 10, "folders_beside_the_split": 1}
+    test_side = [number for number in range(500) if is_test_sample(f"eve/{number}.png")]
+    photograph(root / "train" / "eve" / f"{test_side[0]}.png", (1, 2, 3))
+    photograph(root / "train" / "eve" / f"{test_side[1]}.png", (1, 2, 3))
+    faces = read(root / "train")
+    assert counted(faces) == {"test_images_of_unseen_people": 2}
+
+
+def test_people_of_both_sides_whose_names_differ_by_case(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "train/Ann", "train/bob", "val/ann", "val/bob")
+    refused(root, str(root / "train/Ann"), str(root / "val/ann"), "upper and lower case", "rename", split="folders")
+
+
+def test_sessions_are_one_identity_by_a_word(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "ann/day 1", "ann/day 2/late", "bob/day 1", "bob")
+    faces = read(root, nested=True)
+    assert faces.identities == ["ann", "bob"]
+    assert faces.labels.tolist() == [0] * 10 + [1] * 10
+    numbers = [f"ann/day 1/0-{i}.png" for i in range(5)] + [f"ann/day 2/late/1-{i}.png" for i in range(5)]
+    numbers += [f"bob/3-{i}.png" for i in range(5)] + [f"bob/day 1/2-{i}.png" for i in range(5)]
+    assert faces.is_test.tolist() == [is_test_sample(name) for name in numbers]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "ann/day 1", "bob/day 1")
+    (root / "ann" / "day 1" / "all").symlink_to(root)
+    refused(root, str(root / "ann" / "day 1" / "all"), "remove the link", nested=True)
+    assert read(root, "skip", nested=True).counts["skipped"] == 1
+
+
+ADVICE = {
+    "train and val": ["train/ann", "train/bob", "val/ann", "val/bob"],
+    "a folder around all": ["CASIA/ann", "CASIA/bob"],
+    "two folders around all": ["my faces/CASIA/ann", "my faces/CASIA/bob"],
+    "a folder around train and val": ["set/train/ann", "set/train/bob", "set/val/ann"],
+    "sessions": ["ann/day 1", "ann/day 2", "bob/day 1"],
+    "a folder around sessions": ["set/ann/day 1", "set/bob/day 1", "set/cid"],
+    "a split with sessions": ["train/ann/day 1", "train/bob/day 1", "val/ann/day 2", "val/bob/day 2"],
+    "sessions of most": ["ann/day 1", "bob/day 1", "cid"],
+}
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_the_words_that_fit_deeper_trees_are_said_and_work(tmp_path: Path, case: str) -> None:
+    root = tree(tmp_path / "faces", *ADVICE[case], images=20)
+    with pytest.raises(DataError) as refusal:
+        source(root).identity()
+    said = str(refusal.value).split("; if")[0].replace("'", "")
+    words: dict[str, Any] = dict(re.findall(r"data\.(\w+)=((?:[^ ]| (?!data))+)", said))
+    words |= {"nested": True} if "nested" in words else {}
+    faces = read(Path(words.pop("root", root)), **words)
+    people = {part for folder in ADVICE[case] for part in folder.split("/")} & {"ann", "bob", "cid"}
+    assert faces.identities == sorted(people)
+    assert faces.counts["images"] == 20 * len(ADVICE[case])
+
+
+def test_folders_without_any_image(tmp_path: Path) -> None:
+    (tmp_path / "faces" / "ann" / "day 1").mkdir(parents=True)
+    (tmp_path / "faces" / "bob" / "day 1").mkdir(parents=True)
+    for words in ({}, {"nested": True}):
+        refused(tmp_path / "faces", str(tmp_path / "faces"), "no image" if not words else "needs two", **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"split": "official"}, "data.split=official: choices are random, folders"),
+        ({"nested": 2}, "data.nested=2: choices are true, false"),
+        ({"split": "folders"}, "needs folders train and val"),
+    ],
+)
+def test_words_that_make_no_sense(root: Path, words: dict[str, Any], said: str) -> None:
+    refused(root, said, **words)

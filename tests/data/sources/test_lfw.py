@@ -402,7 +402,7 @@ def test_the_real_images_and_protocol(
     root = real_faces / "lfw"
     if not decoded:
         black = Image.new("RGB", (8, 8))
-        monkeypatch.setattr("facedistill.data.files.layouts.folders.open_photo", lambda path: black)
+        monkeypatch.setattr("facedistill.data.files.layouts.layout.open_photo", lambda path: black)
     assert source(root).identity()["images"] == 4324  # and all lines of pairs and landmarks are valid
     faces = source(root, alignment="centre").faces(8, tmp_path)
     assert faces.counts == {

@@ -1,6 +1,6 @@
 """Images of identities, in any of the layouts of ``files.layouts``: CASIA-WebFace, MS-Celeb-1M, people's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from facedistill.data.files.annotations import Annotation, Annotations, read_ann
 from facedistill.data.files.faults import located
 from facedistill.data.files.landmarks import OUR_ORDER, check_face
 from facedistill.data.files.layouts.find import find_layout
-from facedistill.data.files.layouts.layout import Layout
+from facedistill.data.files.layouts.folders import SPLITS
+from facedistill.data.files.layouts.layout import TRAIN, Layout
 from facedistill.data.files.photos import data_folder
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample
@@ -24,7 +25,7 @@ from facedistill.system.files import sha256
 
 @dataclass
 class IdentityImages(PhotoSource):
-    """Identities and the split come from the names of the images.
+    """Identities, and the split if it has none of its own, come from the names of the images.
 
     Attributes:
         root: a folder of folders, a .rec or .tsv file, or a folder that holds one.
@@ -33,6 +34,7 @@ class IdentityImages(PhotoSource):
         landmarks, boxes: files of these, relative to ``root``, see ``read_annotations``; for the alignment that needs
             them.
         on_error: ``raise`` at the first file that can't be used, or ``skip`` and count it.
+        split, nested: see ``FolderLayout``.
     """
 
     name: str
@@ -43,11 +45,17 @@ class IdentityImages(PhotoSource):
     landmarks: str | None
     boxes: str | None
     on_error: str
+    split: str = field(default="random", kw_only=True)
+    nested: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._alignment = Alignment(self.alignment, self.margin)
         check_min_images(self.min_images)
+        if self.split not in SPLITS:
+            raise DataError(f"data.split={self.split}: choices are {', '.join(SPLITS)}")
+        if not isinstance(self.nested, bool):
+            raise DataError(f"data.nested={self.nested}: choices are true, false")
         self._annotations_name = self.landmarks if self._alignment.needs == "landmarks" else self.boxes
         if self._alignment.needs and not self._annotations_name:
             raise DataError(
@@ -69,29 +77,42 @@ class IdentityImages(PhotoSource):
         self._numbers = self._layout.enough(self.min_images)
         labels = self._layout.labels[self._numbers]
         count = len(np.unique(labels))
-        counts, notes = {"identities_below_min_images": len(self._layout.identities) - count}, [*self._layout.notes]
+        counts = {"identities_below_min_images": len(self._layout.identities) - count}
+        counts |= {name: number for name, number in self._layout.counts.items() if number}
+        notes = [*self._layout.notes]
         if self._alignment.needs:  # reports errors of the list before images are read
             if self._annotations.elsewhere:
                 counts["lines_for_other_images"] = self._annotations.elsewhere
             if self._annotations.order != OUR_ORDER:
                 notes.append(f"the landmarks of {self._annotations_path.name} are {self._annotations.order}")
         if count < 2:
+            enough = len(self._layout.identities) < 2
+            cure = "one folder per identity is expected" if enough else "lower data.min_images"
             raise DataError(
                 f"data.root={self.root}: {count} identities with at least {self.min_images} images; a classifier needs "
-                f"two. {len(self._layout.identities)} were found in {self._layout.kind}: name their parent, or lower "
-                "data.min_images"
+                f"two. {len(self._layout.identities)} were found in {self._layout.kind}: {cure}"
             )
+        is_test, subsets = self._split()
         return Inventory(
             self._layout.kind,
             self._layout.path,
             (len(self._layout.labels), len(np.unique(self._layout.labels))),
             self._layout.identities,
             labels,
-            np.array([is_test_sample(self._layout.name(number)) for number in self._numbers]),
+            is_test,
             [self._layout.stamp(self._numbers), self._square_stamp],
+            subsets=subsets,
             counts=counts,
             notes=notes,
         )
+
+    def _split(self) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
+        """Whether each image is of the test split, and if that has several parts, which of them are in each."""
+        if self._layout.parts is None:
+            return np.array([is_test_sample(self._layout.name(number)) for number in self._numbers]), {}
+        parts = self._layout.parts[self._numbers]
+        subsets = {str(part): parts == part for part in np.unique(parts[parts != TRAIN])}
+        return parts != TRAIN, subsets if len(subsets) > 1 else {}
 
     def open(self, number: int) -> Image.Image:
         return self._layout.open(int(self._numbers[number]))
@@ -121,7 +142,7 @@ class IdentityImages(PhotoSource):
 
     @cached_property
     def _layout(self) -> Layout:
-        return find_layout(self.root, self.faults)
+        return find_layout(self.root, self.faults, self.split, self.nested)
 
     @property
     def _annotations_path(self) -> Path:

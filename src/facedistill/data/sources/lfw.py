@@ -63,7 +63,7 @@ class Lfw(IdentityImages):
 
     @cached_property
     def _layout(self) -> FolderLayout:
-        return FolderLayout(data_folder(self.root, self.images), self.faults)
+        return FolderLayout(data_folder(self.root, self.images), self.faults, self.split, self.nested)
 
     @property
     def _pairs_path(self) -> Path:

@@ -58,6 +58,12 @@ class Inventory:
         return Samples(self.labels, self.is_test, bool(self.identities), self.has_landmarks, self.split)
 
 
+def tested_only(labels: NDArray[np.int64], is_test: NDArray[np.bool_]) -> dict[str, int]:
+    """For counts: test images of people nobody trains on, about whom no classifier can be right; empty if none are."""
+    unknown = ~np.isin(labels[is_test], labels[~is_test])
+    return {"test_images_of_unseen_people": int(unknown.sum())} if unknown.any() else {}
+
+
 class PhotoSource(Source):
     """A source of images in files.
 
@@ -115,6 +121,7 @@ class PhotoSource(Source):
                 "identities": len(identities) if names else 0,
                 "skipped": self.faults.count + len(inventory.labels) - len(kept),
                 **inventory.counts,
+                **tested_only(labels, is_test),
             },
             landmarks=columns.get("landmarks"),
             crop_boxes=columns.get("crop_boxes"),

@@ -2,15 +2,23 @@
 
 import abc
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.files.photos import decode_photo
+from facedistill.data.files.faults import Faults
+from facedistill.data.files.listing import Listing
+from facedistill.data.files.photos import decode_photo, open_photo
+from facedistill.system.files import hash_of_lines
+
+TRAIN = "train"  # the part of a split that is trained on
 
 
 class Layout(abc.ABC):
@@ -21,6 +29,8 @@ class Layout(abc.ABC):
         path: the folder or the file.
         identities: names, in the order of their labels; some may have no image.
         labels: int64 [N], the identity of each image.
+        parts: str [N], the part of the data set's own split that each image is in, as ``TRAIN``; None: it has no split.
+        counts: how many of other things there are or were passed over.
         notes: remarks for people.
     """
 
@@ -28,6 +38,8 @@ class Layout(abc.ABC):
     path: Path
     identities: list[str]
     labels: NDArray[np.int64]
+    parts: NDArray[np.str_] | None = None
+    counts: Mapping[str, int] = MappingProxyType({})
     notes: Sequence[str] = ()
 
     @abc.abstractmethod
@@ -77,3 +89,56 @@ class FileLayout(Layout):
     def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
         date = self.path.stat().st_mtime_ns
         return [str(self.path), date, self.fingerprint, hashlib.sha256(numbers.tobytes()).hexdigest()]
+
+
+class ImageFile(NamedTuple):
+    path: str
+    size: int  # bytes
+    modified: int  # ns
+
+    @classmethod
+    def of(cls, entry: os.DirEntry[str]) -> "ImageFile":
+        status = entry.stat()
+        return cls(entry.path, status.st_size, status.st_mtime_ns)
+
+
+class FilesLayout(Layout):
+    """Every image in a file of its own, named by its path below the folder ``path``; read by the constructor."""
+
+    counts: Counter[str]
+    _files: list[ImageFile]
+
+    def __init__(self, path: Path, faults: Faults) -> None:
+        self.path, self._faults = path, faults
+        self._listing = Listing(faults)
+        self.counts = self._listing.counts
+        self._prefix = len(str(path).rstrip("/")) + 1
+
+    def prepare(self, cache_dir: Path) -> None:
+        """Nothing to do: the folders have been read already."""
+
+    def name(self, number: int) -> str:
+        return self._files[number].path[self._prefix :]
+
+    def location(self, number: int) -> str:
+        return self._files[number].path
+
+    def open(self, number: int) -> Image.Image:
+        return open_photo(Path(self._files[number].path))
+
+    def contents(self, min_images: int) -> dict[str, Any]:
+        numbers = self.enough(min_images)
+        return {"files": self.hash_of_files(numbers), "images": len(numbers)}
+
+    def hash_of_files(self, numbers: Iterable[int]) -> str:
+        """Hash of the names and sizes of images, not of their dates: a copy of the data is the same data."""
+        return hash_of_lines(f"{self.name(number)}/{self._files[number].size}" for number in numbers)
+
+    def stamp(self, numbers: NDArray[np.int64]) -> list[str]:
+        dates = hash_of_lines(str(self._files[number].modified) for number in numbers)
+        return [str(self.path), self.hash_of_files(numbers), dates]
+
+    def _set_identities(self, people: Mapping[str, Sequence[ImageFile]]) -> None:
+        self.identities = list(people)
+        self._files = [file for files in people.values() for file in files]
+        self.labels = np.repeat(np.arange(len(people)), [len(files) for files in people.values()])
