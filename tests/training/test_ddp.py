@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from torch import distributed, multiprocessing
+from timm.layers import BatchNormAct2d
+from torch import distributed, multiprocessing, nn
 
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
@@ -34,6 +35,8 @@ from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE
 from facedistill.system.files import is_held
 from facedistill.tasks.assemble import build_module, build_targets, training_network
+from facedistill.tasks.batch_norm import WholeBatchNorm
+from facedistill.tasks.gather import gather_tensor
 from facedistill.training.trainer import build_trainer
 from facedistill.worker import is_first
 from facedistill.worker import main as worker
@@ -92,8 +95,10 @@ def samplers() -> dict[str, TrainBatches]:
     return found
 
 
-def loss_and_gradients(case: str, batch: FaceBatch, shares: list[int]) -> tuple[float, dict[str, torch.Tensor]]:
-    """Of one step, with BatchNorm as in a test: its statistics are then of no batch."""
+def loss_and_gradients(
+    case: str, batch: FaceBatch, shares: list[int], training: bool = False
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Of one step; unless ``training``, with BatchNorm as in a test: its statistics are then of no batch."""
     torch.manual_seed(0)
     config = config_of(case)
     network = training_network(config, IDENTITIES)
@@ -101,7 +106,8 @@ def loss_and_gradients(case: str, batch: FaceBatch, shares: list[int]) -> tuple[
     if config.target.active() or config.task.needs_teacher:
         taught = training_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
         teachers = {"teacher": NetworkTeacher(taught, {})}
-    module = build_module(config, network, teachers, build_targets(config, network, teachers)).eval()
+    module = build_module(config, network, teachers, build_targets(config, network, teachers))
+    module.train(training)
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
         for parameter in module.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -114,20 +120,43 @@ def loss_and_gradients(case: str, batch: FaceBatch, shares: list[int]) -> tuple[
 TEACHER = ["image.resize=24", "image.crop=20", "teacher.model.width=16", "init=scratch", "target=none"]
 
 
+def normalizing_network() -> nn.Sequential:
+    """Of maps and of vectors, and one of a subclass that does more than to normalize."""
+    torch.manual_seed(0)
+    layers = [nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, bias=False), BatchNormAct2d(8), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(8 * 18 * 18, 4, bias=False), nn.BatchNorm1d(4))
+
+
+def step_of(network: nn.Sequential, images: torch.Tensor, shares: list[int], together: bool) -> torch.Tensor:
+    """A loss of the whole batch, of which these images are a share, after its backward pass."""
+    with WholeBatchNorm(shares) if together else nullcontext():
+        output = network(images.float())
+    loss = gather_tensor(output, shares).sigmoid().var(0).sum()
+    loss.backward()
+    return loss.detach()
+
+
 def rank(number: int, port: int, out: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=2)
     *parts, embeddings = whole_batch()
     share = FaceBatch(*(part[number::2] for part in parts), embeddings)
     found: dict[str, Any] = {}
-    losses = {}
+    losses, in_training = {}, {}
     for case in CASES:
+        in_training[case], _ = loss_and_gradients(case, share, [6, 5], training=True)
         losses[case], found[case] = loss_and_gradients(case, share, [6, 5])
         for gradient in found[case].values():
             distributed.all_reduce(gradient)
             gradient /= 2  # as DDP does
+    for together in (True, False):
+        network = normalizing_network()
+        loss = step_of(network, share.images, [6, 5], together)
+        for parameter in network.parameters():
+            distributed.all_reduce(parameter.grad)
+        found[f"normalized {together}"] = [loss, [one.grad / 2 for one in network.parameters()], network.state_dict()]
     keys = {name: list(sampler) for name, sampler in samplers().items()}
-    for name, own in (("losses", losses), ("keys", keys)):
+    for name, own in (("losses", losses), ("losses in training", in_training), ("keys", keys)):
         found[name] = [None, None]
         distributed.all_gather_object(found[name], own)
     if number == 0:
@@ -159,6 +188,24 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
 def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:
     whole = {case: loss_and_gradients(case, whole_batch(), [11])[0] for case in CASES}
     assert of_two["losses"] == [pytest.approx(whole, rel=1e-6)] * 2
+
+
+def test_batchnorm_of_shares_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:
+    """Loss, gradients, and the mean and variance that are remembered."""
+    network = normalizing_network()
+    loss = step_of(network, whole_batch().images, [11], together=False)
+    gradients, state = [one.grad for one in network.parameters()], network.state_dict()
+    shared = of_two["normalized True"]
+    torch.testing.assert_close([shared[0], shared[1]], [loss, gradients], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(shared[2], state, rtol=1e-4, atol=1e-6)
+    by_share = of_two["normalized False"]
+    assert abs(by_share[0] - loss) > 1e-3
+    assert not torch.allclose(by_share[2]["0.running_mean"], state["0.running_mean"], rtol=1e-3)
+
+
+def test_a_step_in_training_has_the_loss_of_one_process(of_two: dict[str, Any]) -> None:
+    whole = {case: loss_and_gradients(case, whole_batch(), [11], training=True)[0] for case in CASES}
+    assert of_two["losses in training"] == [pytest.approx(whole, rel=1e-4)] * 2
 
 
 @pytest.mark.parametrize("sampler", ["each once", "P identities × K"])
@@ -208,6 +255,16 @@ def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None
         p.name for p in directory.iterdir()
     }
     assert not (directory / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(made: Path, tmp_path: Path) -> None:
+    """The losses of the first epoch, before the rounding of sums has grown."""
+    status, said = finish(start(tmp_path / "runs", "trainer.devices=1"))
+    assert status == 0, said
+    [two], [one] = all_records(made), all_records(tmp_path / "runs")
+    assert two.identity == one.identity
+    assert two.history[0]["train/task"] == pytest.approx(one.history[0]["train/task"], rel=1e-4)
 
 
 def test_equal_weights_have_equal_metrics(made: Path) -> None:
@@ -369,14 +426,9 @@ def test_a_rank_ends_with_the_process_that_started_it() -> None:
 def test_what_can_not_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="too few for each"):
         compose_config(["trainer=ddp", "trainer.devices=8", "task.batch_size=8"])
-    with pytest.raises(ConfigError, match=r"sync_batchnorm=true works on GPUs only"):
-        compose_config(["trainer=ddp", "trainer.sync_batchnorm=true", "trainer.accelerator=cpu"])
     run = plan([*TINY, TWO, f"runs_dir={tmp_path}/my runs"])
     with pytest.raises(RunError, match=rf"takes 2 processes.*facedistill worker .*'runs_dir={tmp_path}/my"):
         build_trainer(run, [], "")
-    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    with pytest.raises(RunError, match="works on GPUs only, and there is none here"):
-        build_trainer(plan([*TINY, TWO, "trainer.accelerator=auto", "trainer.sync_batchnorm=true"]), [], "")
     monkeypatch.setattr("facedistill.data.loading.samplers.rank_and_world_size", lambda: (0, 5))
     with pytest.raises(DataError, match=r"a batch of 8 samples is too small for 5 processes.*trainer\.devices"):
         list(samplers()["each once"])
@@ -417,12 +469,17 @@ def test_a_run_that_another_process_makes_is_left_to_it(
     assert f"is training {run.name}" in capsys.readouterr().err
 
 
-def test_synchronized_batchnorm_is_another_run_and_its_absence_the_same(tmp_path: Path) -> None:
-    words = ["runs_dir=x", "trainer.accelerator=gpu"]
-    one, two = plan(words), plan([*words, "trainer=ddp"])
-    synchronized = plan([*words, "trainer=ddp", "trainer.sync_batchnorm=true"])
-    assert one.identity == two.identity != synchronized.identity
-    assert json.loads(json.dumps(synchronized.recipe))["sync_batchnorm"] is True
+@pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
+def test_batchnorm_by_share_is_another_run_of_every_number_of_ranks(accelerator: str) -> None:
+    def identity(*words: str) -> str:
+        run = plan(["runs_dir=x", f"trainer.accelerator={accelerator}", *words])
+        assert isinstance(run, Run)
+        return run.identity
+
+    by_share = "trainer.sync_batchnorm=false"
+    assert identity() == identity(by_share) == identity("trainer=ddp") == identity("trainer=ddp", "trainer.devices=4")
+    assert len({identity(), *(identity(by_share, "trainer=ddp", f"trainer.devices={n}") for n in (2, 3))}) == 3
+    assert identity(by_share, "trainer.devices=4") == identity(by_share, "trainer.devices=2", "trainer.num_nodes=2")
 
 
 def test_the_worker_makes_no_ancestors(tmp_path: Path) -> None:

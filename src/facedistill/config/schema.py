@@ -214,7 +214,7 @@ class ScheduleConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how a run is executed; its identity has ``precision``, ``threads``, ``compile``, ``sync_batchnorm``."""
+    """Where and how a run is executed; in its identity are precision, threads, compile and ``batchnorm_shares``."""
 
     accelerator: str = MISSING
     precision: str = MISSING
@@ -231,6 +231,11 @@ class TrainerConfig:
         """How many processes train a run together."""
         return self.devices * self.num_nodes
 
+    @property
+    def batchnorm_shares(self) -> int:
+        """Into how many shares BatchNorm divides a batch, each with statistics of its own."""
+        return 1 if self.sync_batchnorm else self.world_size
+
     def complaints(self) -> Iterator[str]:
         if self.precision not in PRECISIONS:
             yield f"trainer.precision={self.precision}: choices are {', '.join(PRECISIONS)}"
@@ -238,8 +243,6 @@ class TrainerConfig:
             yield f"trainer.accelerator={self.accelerator}: choices are {', '.join(ACCELERATORS)}"
         if self.devices < 1 or self.num_nodes < 1:
             yield "trainer.devices and trainer.num_nodes must be at least 1"
-        if self.sync_batchnorm and self.accelerator == "cpu":
-            yield "trainer.sync_batchnorm=true works on GPUs only: torch has none for CPUs"
         if self.threads < 1 or self.num_workers < 0:
             yield "trainer.threads must be at least 1, and trainer.num_workers must not be negative"
 

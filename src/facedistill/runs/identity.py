@@ -26,6 +26,7 @@ INCLUDED = {
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
     *("target.terms.*", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
+    *("trainer.devices", "trainer.num_nodes"),  # without sync_batchnorm
 }
 EXCLUDED = {
     # defaults of other keys, which are in it
@@ -36,7 +37,7 @@ EXCLUDED = {
     *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
     *("task.distils", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
-    *("trainer.accelerator", "trainer.num_workers", "trainer.devices", "trainer.num_nodes", "trainer.progress"),
+    *("trainer.accelerator", "trainer.num_workers", "trainer.progress"),
     *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),
 }
 
@@ -72,7 +73,8 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
         "precision": config.trainer.precision,
         "threads": config.trainer.threads,
-        **{name: True for name in ("compile", "sync_batchnorm") if getattr(config.trainer, name)},
+        **({"compile": True} if config.trainer.compile else {}),
+        **({"batchnorm_shares": shares} if (shares := config.trainer.batchnorm_shares) > 1 else {}),
         "seed": config.seed,
         "parents": dict(parents),
     }

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +24,7 @@ from facedistill.errors import ConfigError
 from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, NetworkOutput
 from facedistill.system.signals import stop_on_signals
+from facedistill.tasks.batch_norm import WholeBatchNorm
 from facedistill.tasks.gather import gather_batch, gather_tensor
 
 T = TypeVar("T")
@@ -90,6 +92,11 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
         return data.train_batches.batch_sizes_per_rank(batch_index, world_size)
 
+    def batch_norm_over(self, sizes: list[int]) -> AbstractContextManager[Any]:
+        """Over which samples BatchNorm takes its statistics where ranks have shares of these sizes."""
+        shared = len(sizes) > 1 and self.config.trainer.sync_batchnorm
+        return WholeBatchNorm(sizes) if shared else nullcontext()
+
     def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
         self.measure(batch)
 
@@ -143,7 +150,9 @@ class TaskModule(ScheduledModule):
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
         sizes = self.batch_sizes_per_rank(batch, batch_index)
-        student: NetworkOutput = gather_batch(self._forward(batch.images), sizes)
+        with self.batch_norm_over(sizes):
+            output = self._forward(batch.images)
+        student = gather_batch(output, sizes)
         outputs = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
         loss = self.task_loss(student, gather_batch(batch.without_images(), sizes))
         terms = {"task": loss.detach()}

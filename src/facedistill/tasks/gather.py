@@ -45,8 +45,14 @@ def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
     """The mean over this rank's share, a scalar → over the whole batch, on every rank; gradients as there."""
     if len(sizes) == 1:
         return mean
-    means: Tensor = _Gathered.apply(mean[None])
+    means = gather_shares(mean)
     return (means * means.new_tensor(sizes)).sum() / sum(sizes)
+
+
+def gather_shares(value: Tensor) -> Tensor:
+    """A tensor that every rank has of its share, of one shape [...] → of all N ranks [N, ...]; gradients as there."""
+    gathered: Tensor = _Gathered.apply(value[None])
+    return gathered
 
 
 def gather_tensor(part: Tensor, sizes: list[int]) -> Tensor:

@@ -57,7 +57,10 @@ class Hint(ScheduledModule):
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ alone; no logits are computed. Ranks exchange their means: the maps are large."""
-        loss = mean_over_ranks(self._error(batch, self._middle), self.batch_sizes_per_rank(batch, batch_index))
+        sizes = self.batch_sizes_per_rank(batch, batch_index)
+        with self.batch_norm_over(sizes):
+            error = self._error(batch, self._middle)
+        loss = mean_over_ranks(error, sizes)
         return {"loss": loss, "task": loss.detach()}
 
     def measure(self, batch: FaceBatch) -> None:

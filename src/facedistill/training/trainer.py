@@ -15,7 +15,6 @@ import torch
 from facedistill.config.build import find_type
 from facedistill.config.schema import Config
 from facedistill.errors import RunError
-from facedistill.evaluation.scoring import device_for
 from facedistill.runs.run import Run
 from facedistill.training.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_checkpoint
 from facedistill.training.callbacks.progress import RunProgress
@@ -51,7 +50,6 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ran
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         strategy=_strategy(run, starts_ranks),
-        sync_batchnorm=config.trainer.sync_batchnorm,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.epoch_rates),
@@ -71,11 +69,9 @@ def _strategy(run: Run, starts_ranks: bool) -> str:
 
     Raises:
         RunError: Lightning would start the other processes by doing this one's command again, which trains more than
-            this run; or there is no SyncBatchNorm here.
+            this run.
     """
     config = run.config
-    if config.trainer.sync_batchnorm and device_for(config.trainer.accelerator).type != "cuda":
-        raise RunError("trainer.sync_batchnorm=true works on GPUs only, and there is none here")
     if config.trainer.world_size == 1:
         return "auto"
     if not starts_ranks:
