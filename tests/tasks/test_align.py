@@ -46,7 +46,7 @@ def test_faces_without_what_a_task_needs_are_refused(
 ) -> None:
     faces = dataclasses.replace(faces_of_module, identities=[])
     monkeypatch.setattr("facedistill.data.loading.datamodule.read_faces", lambda config, data: faces)
-    with pytest.raises(DataError, match=f"task={task} needs {needs}, and data=synthetic has none"):
+    with pytest.raises(DataError, match=f"data=synthetic: task={task} needs {needs}, and there are none"):
         FaceData.of(compose(f"task={task}"))
 
 
