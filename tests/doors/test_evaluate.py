@@ -287,6 +287,20 @@ def test_what_is_no_verification_set(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [True, False])
+def test_pairs_of_one_kind_have_no_score(
+    runs: dict[str, Run], tmp_path: Path, kind: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, same = pickle.loads(write_bin(tmp_path / "cfp_fp.bin").read_bytes())
+    (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps((images, [kind] * len(same))))
+    assert main(["protocol=cfp_fp", f"root={tmp_path}", f"run={runs['classify'].directory}"]) == 2
+    captured = capsys.readouterr()
+    assert "all of its 40 pairs are of" in captured.err
+    assert captured.err.count("\n") == 1
+    assert "%" not in captured.out
+    assert "pairs" not in captured.out
+
+
 @pytest.mark.slow
 def test_edgeface_scores_on_lfw_what_is_known_of_it(real_faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["protocol=lfw", f"root={real_faces / 'lfw'}", "model.name=edgenext_x_small", "model.features=512"]

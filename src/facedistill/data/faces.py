@@ -1,11 +1,14 @@
 """Prepared faces: images, labels, landmarks, and the pairs of a verification protocol."""
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.files.store import Mapped
+from facedistill.errors import DataError
 
 # "left" means left in the image, so mirroring a face swaps left and right
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
@@ -30,6 +33,22 @@ class Pairs:
     same: NDArray[np.bool_]
     fold: NDArray[np.int64]
     trained_on: NDArray[np.bool_]
+
+
+def check_kinds(same: NDArray[np.bool_], fold: NDArray[np.int64]) -> None:
+    """Raise ``DataError`` unless there are pairs of one person and of two in every fold."""
+    if same.all() or not same.any():
+        kind = "of one person" if same.any() else "of two people"
+        raise DataError(f"all of its {len(same)} pairs are {kind}, which tells nothing: both kinds are needed")
+    of_one = np.bincount(fold, same)
+    for number in np.flatnonzero((of_one == 0) | (of_one == np.bincount(fold)))[:1]:
+        kind, folds = "of one person" if of_one[number] else "of two people", fold.max() + 1
+        raise DataError(f"all pairs of fold {number + 1} of {folds} are {kind}, which tells nothing: mix both kinds")
+
+
+def person(name: str) -> str:
+    """A name as the same person may be called in another data set: Halle Berry is Halle_Berry."""
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", name).casefold()).strip("_")
 
 
 @dataclass(frozen=True)

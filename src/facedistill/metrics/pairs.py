@@ -9,19 +9,20 @@ FALSE_ACCEPTS = ("1e-1", "1e-2", "1e-3", "1e-4")  # rates at which the true acce
 def verification_metrics(
     similarity: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
 ) -> dict[str, float | None]:
-    """All metrics in %; None where there are too few pairs for one.
+    """All metrics in %; None where there are too few pairs for one, or pairs of one kind only.
 
     Returns:
         pairs: mean ten-fold accuracy; pairs_se: its standard error, from the spread of the folds. None: < 2 folds.
-        pairs_auc, pairs_eer: area under the ROC, equal error rate. None: pairs of one kind only.
+        pairs_auc, pairs_eer: area under the ROC, equal error rate.
         tar_at_far_RATE: of the pairs of one person, those accepted when at most RATE of the others are.
     """
     metrics: dict[str, float | None] = dict.fromkeys(("pairs", "pairs_se", "pairs_auc", "pairs_eer"))
-    if len(np.unique(fold)) > 1:
+    both_kinds = same.any() and not same.all()
+    if both_kinds and len(np.unique(fold)) > 1:
         accuracies = ten_fold_accuracy(similarity, same, fold)
         metrics["pairs"] = float(accuracies.mean())
         metrics["pairs_se"] = float(accuracies.std(ddof=1)) / len(accuracies) ** 0.5
-    if same.any() and not same.all():
+    if both_kinds:
         metrics["pairs_auc"] = auc(similarity, same)
         metrics["pairs_eer"] = equal_error_rate(similarity, same)
     for rate in FALSE_ACCEPTS:

@@ -4,13 +4,15 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from facedistill.data.__main__ import main as doctor
 from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE, align
 from facedistill.data.sources.identity_images import IdentityImages
@@ -184,10 +186,10 @@ def test_other_ways_to_write_the_two_files(root: Path, rewrite: Callable[[str], 
 
 # line of pairs.txt, what stands there, the line that is named, what is said
 BAD_PAIRS: dict[str, tuple[int, str | None, int, list[str]]] = {
-    "no header": (1, None, 1, ["Ann_A 1 2", "10 300"]),
-    "header of a development file": (1, "1100", 1, ["'1100'", "10 300"]),
+    "header of a development file": (1, "1100", 5, ["`name i j`"]),
+    "header of nothing": (1, "0\t0", 1, ["0 0", "no pairs"]),
     "header of words": (1, "ten\t300", 1, ["ten 300"]),
-    "header of one fold": (1, "1\t6", 1, ["1 6"]),
+    "header of one fold": (1, "1\t6", 5, ["`name i j`"]),
     "header that promises less": (1, "2\t2", 4, ["`name i other j`", "Cid 1 3"]),
     "header that promises a fold less": (1, "3\t2", 4, ["`name i other j`"]),
     "header that promises absurdly much": (1, "1000000000\t1000000000", 5, ["`name i j`"]),
@@ -222,9 +224,9 @@ def test_no_or_empty_or_binary_pairs(root: Path) -> None:
     (root / "pairs.txt").write_bytes(b"")
     refused(root, str(root / "pairs.txt"), "line 1", "10 300")
     (root / "pairs.txt").write_bytes(bytes(range(256)) * 3)
-    refused(root, str(root / "pairs.txt"), "line 1", "10 300")
+    refused(root, f"{root / 'pairs.txt'}, line ", "is no pair")
     (root / "pairs.txt").unlink()
-    refused(root, str(root / "pairs.txt"), "No such file")
+    refused(root, f"{root / 'pairs.txt'} does not exist")
 
 
 ANN_5 = "Ann_A/Ann_A_0005.jpg"  # in no pair; line 5 of the landmark file
@@ -319,11 +321,14 @@ def test_a_root_that_is_missing_a_file_or_without_images(root: Path, tmp_path: P
         f"data.root={tmp_path / 'lfw.zip'} is an archive",
         f"`unzip '{tmp_path / 'lfw.zip'}' -d '{tmp_path / 'lfw'}'`",
     )
-    refused(root / "images", str(root / "images" / "pairs.txt"), "No such file")
+    refused(root / "images", f"data.root={root / 'images'} holds no folder images")
     with pytest.raises(DataError, match="nowhere"):
         source(tmp_path / "nowhere").identity()
     (root / "images").rename(root / "photos")
     refused(root, f"data.root={root} holds no folder images")
+    (root / "photos").rename(root / "images")
+    (root / "pairs.txt").rename(root / "pairsDevTest.txt")
+    refused(root, f"{root / 'pairs.txt'} does not exist", "data.pairs=FILE", "pairsDevTest.txt is there")
 
 
 def test_too_few_identities_with_enough_images(root: Path) -> None:
@@ -419,3 +424,121 @@ def test_the_real_images_and_protocol(
     assert [(pairs.fold[pairs.same == same] == fold).sum() for fold in range(10) for same in (True, False)] == [
         300
     ] * 20
+
+
+def converted(root: Path, rename: Callable[[str], str]) -> None:
+    """Every image in another file: lossless, so that its pixels stay."""
+    for path in [*root.glob("images/*/*.jpg")]:
+        with Image.open(path) as image:
+            image.save(path.with_name(rename(path.stem)))
+        path.unlink()
+
+
+TREES: dict[str, Callable[[Path], object]] = {
+    "png": lambda root: converted(root, "{}.png".format),
+    "PNG": lambda root: converted(root, "{}.PNG".format),
+    "bmp": lambda root: converted(root, "{}.bmp".format),
+    "a cropper's": lambda root: converted(root, "{}_0.png".format),
+    "numbers without zeros": lambda root: converted(root, lambda stem: re.sub("_0+", "_", stem) + ".png"),
+    "lfw": lambda root: (root / "images").rename(root / "lfw"),
+    "lfw_funneled": lambda root: (root / "images").rename(root / "lfw_funneled"),
+    "Kaggle's": lambda root: (
+        ((root / "a").mkdir(), (root / "images").rename(root / "a" / "lfw-deepfunneled"))
+        and (root / "a").rename(root / "lfw-deepfunneled")
+    ),
+    "Kaggle's list": lambda root: (root / "pairs.txt").rename(root / "pairs.csv"),
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_trees_of_others_have_the_same_pairs(root: Path, tree: str) -> None:
+    def shown() -> list[np.ndarray]:
+        pairs = source(root, alignment="centre").protocol(SIZE, root.parent / "cache", {"Dee"})
+        return [pairs.images[pairs.left], pairs.images[pairs.right], pairs.same, pairs.fold, pairs.trained_on]
+
+    before, people = shown(), source(root)._layout.identities
+    TREES[tree](root)
+    for one, other in zip(shown(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert source(root)._layout.identities == people == sorted(PEOPLE)
+
+
+def test_what_the_doctor_calls_trainable_can_be_trained_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PNG instead of JPEG, with the lists of the JPEGs, and landmarks of many images that are not there."""
+    converted(root, "{}.png".format)
+    lines = (root / "landmarks.txt").read_text()
+    (root / "landmarks.txt").write_text(lines + lines.replace("_0", "_9"))
+    monkeypatch.chdir(tmp_path)
+    assert doctor(["data=lfw", f"data.root={root}", f"cache_dir={tmp_path}", "image.resize=28", "image.crop=24"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"lines for other images +34\n", said)
+    assert read(root).counts["lines_for_other_images"] == 34
+
+
+def test_an_order_of_landmarks_is_said_and_read(root: Path) -> None:
+    before = read(root)
+    rows = [line.split("\t") for line in (root / "landmarks.txt").read_text().splitlines()]
+    turned = ["\t".join([name, *values[0::2], *values[1::2]]) for name, *values in rows]
+    (root / "landmarks.txt").write_text("\n".join(turned))
+    np.testing.assert_array_equal(read(root).images, before.images)
+    inventory = source(root).inventory(root.parent)
+    assert "the landmarks of landmarks.txt are x1 … x5 y1 … y5" in inventory.notes
+
+
+def write_pairs(path: Path, kinds: Sequence[bool]) -> None:
+    """Pairs without a header, of one person where ``kinds`` says so."""
+    path.write_text("".join("Dee\t1\t2\n" if kind else "Dee\t1\tEve\t1\n" for kind in kinds))
+
+
+def test_lists_without_folds_are_scored_in_ten(root: Path) -> None:
+    assert source(root).inventory(root.parent).notes == []
+    write_pairs(root / "pairs.txt", [True] * 20 + [False] * 30)
+    pairs = read(root).pairs
+    assert pairs is not None
+    assert pairs.fold.tolist() == [i // 2 for i in range(20)] + [i // 3 for i in range(30)]
+    note = "pairs.txt has no folds: scored in 10, tenths of the pairs of each kind"
+    assert source(root).inventory(root.parent).notes == [note]
+
+
+def test_two_halves_are_one_list(root: Path) -> None:
+    write_pairs(root / "matchpairsDevTest.csv", [True] * 10)
+    (root / "pairs.txt").rename(root / "matchpairsDevTrain.csv")  # whose other half is not there
+    identities = []
+    for name in ("matchpairsDevTest.csv", "mismatchpairsDevTest.csv"):
+        write_pairs(root / "mismatchpairsDevTest.csv", [False] * 20)
+        halves = replace(source(root), pairs=name)
+        identities.append(halves.identity())
+        assert halves.protocol(SIZE, root.parent / "cache", set()).same.tolist() == [True] * 10 + [False] * 20
+    write_pairs(root / "mismatchpairsDevTest.csv", [False] * 21)
+    identities.append(replace(source(root), pairs=name).identity())
+    assert identities[0] == identities[1] != identities[2]
+
+
+@pytest.mark.parametrize(("kind", "said"), [(True, "of one person"), (False, "of two people")])
+def test_pairs_of_one_kind_tell_nothing(root: Path, kind: bool, said: str) -> None:
+    write_pairs(root / "pairs.txt", [kind] * 40)
+    for on_error in ("raise", "skip"):
+        refused(root, f"{root / 'pairs.txt'}: all of its 40 pairs are {said}", "tells nothing", on_error=on_error)
+
+
+def test_an_image_that_may_be_two_is_not_guessed(root: Path) -> None:
+    converted(root, "{}_0.png".format)
+    shutil.copy(root / "images/Dee/Dee_0002_0.png", root / "images/Dee/Dee_0002_1.png")
+    where = f"{root / 'images'}: remove one"
+    refused(root, "line 8:", "Dee_0002.jpg may be Dee/Dee_0002_0.png or Dee/Dee_0002_1.png", where, alignment="centre")
+
+
+def test_several_folders_of_images_are_not_guessed(root: Path) -> None:
+    (root / "images").rename(root / "lfw")
+    (root / "lfw_funneled").mkdir()
+    refused(root, f"data.root={root} holds lfw, lfw_funneled: name one, data.images=lfw")
+
+
+@pytest.mark.parametrize("name", ["Cid", "cid", " CID", "Cid_", "\uff23id"])
+def test_a_person_is_known_by_other_spellings(root: Path, name: str) -> None:
+    pairs = source(root).protocol(SIZE, root.parent / "cache", {name, "Ann", "A_Ann"})
+    assert pairs.trained_on.tolist() == ["Cid" in line for line in PAIRS]
+    pairs = source(root).protocol(SIZE, root.parent / "cache", {"ann a"})
+    assert pairs.trained_on.tolist() == ["Ann_A" in line for line in PAIRS]

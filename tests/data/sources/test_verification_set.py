@@ -33,11 +33,11 @@ def pictures(count: int, side: int = SIDE) -> np.ndarray:
 
 
 def write(path: Path, images: list[bytes], same: list[bool] | None = None) -> Path:
-    path.write_bytes(pickle.dumps((images, same or [i % 3 == 0 for i in range(len(images) // 2)])))
+    path.write_bytes(pickle.dumps((images, same or [i % 2 == 0 for i in range(len(images) // 2)])))
     return path
 
 
-def write_random(path: Path, pairs: int = 10) -> Path:
+def write_random(path: Path, pairs: int = 20) -> Path:
     return write(path, [encoded(image) for image in pictures(2 * pairs)])
 
 
@@ -54,21 +54,21 @@ def refused(root: Path, *said: str) -> str:
 
 
 def test_pairs_are_two_neighbours_pixel_for_pixel_at_their_own_size(tmp_path: Path) -> None:
-    images = pictures(22, 112)
-    same = [True, False, False, True, False, True, True, False, True, False, False]
-    jpegs = [encoded(image, "jpeg") for image in images[20:]]
-    file = write(tmp_path / "cfp_fp.bin", [*map(encoded, images[:20]), *jpegs], same)
+    images = pictures(42, 112)
+    same = [True, False, False, *[True, False] * 9]
+    jpegs = [encoded(image, "jpeg") for image in images[40:]]
+    file = write(tmp_path / "cfp_fp.bin", [*map(encoded, images[:40]), *jpegs], same)
     pairs = read(file, 112)
-    for number in range(10):
+    for number in range(20):
         np.testing.assert_array_equal(pairs.images[pairs.left[number]], images[2 * number])
         np.testing.assert_array_equal(pairs.images[pairs.right[number]], images[2 * number + 1])
-    for index, jpeg in zip((pairs.left[10], pairs.right[10]), jpegs, strict=True):
+    for index, jpeg in zip((pairs.left[20], pairs.right[20]), jpegs, strict=True):
         np.testing.assert_array_equal(pairs.images[index], np.asarray(Image.open(io.BytesIO(jpeg))))
     assert pairs.same.tolist() == same
-    assert pairs.trained_on.tolist() == [False] * 11  # whoever was: the file has no names
+    assert pairs.trained_on.tolist() == [False] * 21  # whoever was: the file has no names
 
 
-@pytest.mark.parametrize("count", [10, 11, 23, 29, 60])
+@pytest.mark.parametrize("count", [20, 21, 23, 29, 60])
 def test_folds_are_those_of_kfold(tmp_path: Path, count: int) -> None:
     pairs = read(write_random(tmp_path / "cfp_fp.bin", count))
     assert len(pairs.fold) == count
@@ -81,8 +81,8 @@ def test_another_size_shows_all_of_the_square(tmp_path: Path, size: int) -> None
     """A gradient from edge to edge has the same values at every size."""
     centres = (np.arange(SIDE) + 0.5) / SIDE
     slope = np.stack(np.broadcast_arrays(20 + 200 * centres[:, None], 220 - 200 * centres[None], 128), 2)
-    pairs = read(write(tmp_path / "cfp_fp.bin", [encoded(slope.round().astype(np.uint8))] * 20), size)
-    assert pairs.images.shape == (20, size, size, 3)
+    pairs = read(write(tmp_path / "cfp_fp.bin", [encoded(slope.round().astype(np.uint8))] * 40), size)
+    assert pairs.images.shape == (40, size, size, 3)
     centres = (np.arange(size) + 0.5) / size
     inside = (centres > 0.15) & (centres < 0.85)  # beyond the outermost centres a slope goes flat
     image = pairs.images[7].astype(float)
@@ -96,11 +96,11 @@ def test_the_file_or_a_folder_that_holds_it(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "train.rec").write_bytes(b"\x00")
     file = write_random(folder / "cfp_fp.bin")
-    write_random(folder / "lfw.bin", 11)
+    write_random(folder / "lfw.bin", 21)
     assert find_bin(str(folder), "cfp_fp") == find_bin(str(file), "lfw") == file
     assert find_bin(str(folder), "calfw") is find_bin(str(folder / "train.rec"), "cfp_fp") is None
-    assert len(read(folder).same) == len(read(file).same) == 10
-    assert len(read(folder, name="lfw").same) == 11
+    assert len(read(folder).same) == len(read(file).same) == 20
+    assert len(read(folder, name="lfw").same) == 21
 
 
 def test_images_are_decoded_once_and_again_when_the_file_changes(
@@ -113,11 +113,11 @@ def test_images_are_decoded_once_and_again_when_the_file_changes(
         verification_set, "decode_photo", lambda data, where: (decoded.append(where), decode(data, where))[1]
     )
     first = read(file)
-    assert len(decoded) == 20
+    assert len(decoded) == 40
     np.testing.assert_array_equal(read(file).images, first.images)
-    assert len(decoded) == 20
+    assert len(decoded) == 40
     date = file.stat().st_mtime_ns
-    write(file, [encoded(255 - image) for image in pictures(20)])
+    write(file, [encoded(255 - image) for image in pictures(40)])
     os.utime(file, ns=(date, date))
     np.testing.assert_array_equal(read(file).images, 255 - np.asarray(first.images))
 
@@ -142,7 +142,7 @@ def test_every_set_has_a_name_to_type(tmp_path: Path, name: str) -> None:
     node = yaml.safe_load((CONFIG_DIR / "data" / f"{name}.yaml").read_text())
     assert (node["name"], node["gives"], node["root"]) == (name, [], "???")
     write_random(tmp_path / f"{name}.bin")
-    assert len(build_source({**node, "root": str(tmp_path)}).protocol(SIDE, tmp_path / "cache", set()).same) == 10
+    assert len(build_source({**node, "root": str(tmp_path)}).protocol(SIDE, tmp_path / "cache", set()).same) == 20
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -192,6 +192,20 @@ def test_fewer_pairs_than_folds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("same", "said"),
+    [
+        ([True] * 30, "all of its 30 pairs are of one person, which tells nothing"),
+        ([False] * 30, "all of its 30 pairs are of two people, which tells nothing"),
+        ([True] * 15 + [False] * 15, "all pairs of fold 1 of 10 are of one person, which tells nothing"),
+        ([True, False] * 14 + [False] * 2, "all pairs of fold 10 of 10 are of two people, which tells nothing"),
+    ],
+)
+def test_pairs_of_one_kind_tell_nothing(tmp_path: Path, same: list[bool], said: str) -> None:
+    file = write(tmp_path / "cfp_fp.bin", [encoded(pictures(1)[0])] * 60, same)
+    refused(file, f"{file}: {said}")
+
+
+@pytest.mark.parametrize(
     ("image", "said"),
     [
         (b"not an image", "not a readable image"),
@@ -203,7 +217,7 @@ def test_fewer_pairs_than_folds(tmp_path: Path) -> None:
     ids=["text", "cut off", "not square", "tiny", "empty"],
 )
 def test_a_broken_image_is_named_and_never_skipped(tmp_path: Path, image: bytes, said: str) -> None:
-    images = [encoded(image) for image in pictures(20)]
+    images = [encoded(image) for image in pictures(40)]
     images[13] = image
     file = write(tmp_path / "cfp_fp.bin", images)
     for _ in range(2):  # a failed attempt leaves no store

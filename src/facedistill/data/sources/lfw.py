@@ -1,41 +1,40 @@
 """Labeled Faces in the Wild (Huang et al. 2007): folders of identities, five landmarks and the 6,000 pairs."""
 
+import re
+import unicodedata
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.faces import FaceSet, Pairs, person
 from facedistill.data.files.faults import located
+from facedistill.data.files.formats.pair_lists import FOLDS, PairList, read_pairs
 from facedistill.data.files.layouts.folders import FolderLayout
 from facedistill.data.files.photos import data_folder, store_photos
-from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.identity_images import IdentityImages
+from facedistill.data.sources.photo_source import Inventory
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
 
-
-class _Pair(NamedTuple):
-    left: int  # an image by its number in the layout
-    right: int
-    same: bool
-    fold: int
+_IMAGES, _PAIRS = "images", "pairs.txt"  # the usual ones
+_HALVES = ("match", "mismatch")
 
 
 @dataclass
 class Lfw(IdentityImages):
-    """``root/<images>/<Name>/<Name>_0001.jpg`` with a verification protocol in LFW's format.
+    """``root/<images>/<Name>/<Name>_0001.jpg``, or any other image, with a verification protocol in LFW's format.
 
     Trains on identities as ``IdentityImages`` does, and on_error applies to these only: an incomplete protocol would be
     another one, so an image of it that can't be used always raises.
 
     Attributes:
-        images, pairs: relative to ``root``. ``pairs`` begins with ``folds pairs_per_class``; each fold has that many
-            lines ``name i j`` (the same person), then as many ``name i other j``.
+        images: a folder in ``root``, see ``find_images``.
+        pairs: a file in ``root``, see ``formats.pair_lists``.
     """
 
     has_pairs = True
@@ -44,14 +43,16 @@ class Lfw(IdentityImages):
     pairs: str
 
     def identity(self) -> dict[str, Any]:
+        numbers = self._pair_images
         if self._alignment.needs:
             with self._needs_all_images():
-                for number in self._pair_images:
+                for number in numbers:
                     self._annotation(number)
+        digests = [sha256(path) for path in self._pairs_paths]
         return super().identity() | {
             "source": "lfw",
-            "pairs": sha256(self._pairs_path),
-            "pair_files": self._layout.hash_of_files(self._pair_images),
+            "pairs": digests[0] if len(digests) == 1 else digests,
+            "pair_files": self._layout.hash_of_files(numbers),
         }
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
@@ -61,21 +62,36 @@ class Lfw(IdentityImages):
         counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
         return replace(faces, pairs=pairs, counts=faces.counts | counts)
 
+    def inventory(self, cache_dir: Path) -> Inventory:
+        inventory = super().inventory(cache_dir)
+        note = f"{self._pairs_paths[0].name} has no folds: scored in {FOLDS}, tenths of the pairs of each kind"
+        return replace(inventory, notes=[*inventory.notes, *([note] if self._pairs.tenths else [])])
+
     @cached_property
     def _layout(self) -> FolderLayout:
-        return FolderLayout(data_folder(self.root, self.images), self.faults, self.split, self.nested)
+        return FolderLayout(find_images(self.root, self.images), self.faults, self.split, self.nested)
 
-    @property
-    def _pairs_path(self) -> Path:
-        return data_folder(self.root) / self.pairs
+    @cached_property
+    def _pairs_paths(self) -> list[Path]:
+        """The list of pairs, or both halves of one, like matchpairsDevTest.csv and mismatchpairsDevTest.csv."""
+        root = data_folder(self.root)
+        path = root / self.pairs
+        if not path.is_file() and self.pairs == _PAIRS:
+            path = path.with_suffix(".csv")
+        if not path.is_file():
+            lists = sorted(file.name for file in root.glob("*pair*") if file.suffix in (".txt", ".csv"))
+            there = f"; {', '.join(lists)} {'are' if len(lists) > 1 else 'is'} there" if lists else ""
+            raise DataError(f"{root / self.pairs} does not exist: name a list of pairs, data.pairs=FILE{there}")
+        halves = {path.with_name(name + path.name.removeprefix("mis").removeprefix("match")) for name in _HALVES}
+        return sorted(halves) if path in halves and all(half.is_file() for half in halves) else [path]
 
     def _needs_all_images(self) -> AbstractContextManager[None]:
-        return located(f"{self._pairs_path} needs all images that it names")
+        return located(f"{self._pairs_paths[0]} needs all images that it names")
 
     @cached_property
     def _pair_images(self) -> list[int]:
         """The numbers in the layout of the images of the protocol, ascending."""
-        return sorted({number for pair in self._protocol for number in (pair.left, pair.right)})
+        return sorted({*self._pair_numbers.flat})
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         numbers, layout = self._pair_images, self._layout
@@ -87,50 +103,64 @@ class Lfw(IdentityImages):
             key = hash_of([size, layout.stamp(np.array(numbers)), self._square_stamp])
             path = cache_dir / f"{self.name}-pairs-{key}"
             stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {layout.path}")
-        left, right, same, fold = map(np.array, zip(*self._protocol, strict=True))
-        trained = np.array([name in trained_on for name in layout.identities])[layout.labels]
-        left_index, right_index = np.searchsorted(numbers, left), np.searchsorted(numbers, right)
-        return Pairs(stored.items, left_index, right_index, same, fold, trained[left] | trained[right])
+        known = set(map(person, trained_on))
+        seen = np.array([person(name) in known for name in layout.identities])[layout.labels]
+        left, right = np.searchsorted(numbers, self._pair_numbers).T
+        trained: NDArray[np.bool_] = np.any(seen[self._pair_numbers], axis=1)
+        same = np.array([pair.same for pair in self._pairs.pairs])
+        return Pairs(stored.items, left, right, same, self._pairs.fold, trained)
 
     @cached_property
-    def _protocol(self) -> list[_Pair]:
-        """The pairs in the order of their file."""
-        path = self._pairs_path
-        lines = ((number, line.split()) for number, line in lines_of(path) if line.strip())
-        number, header = next(lines, (1, []))
-        if len(header) != 2 or not all(map(_is_number, header)) or int(header[0]) < 2 or int(header[1]) < 1:
-            raise DataError(
-                f"{path}, line {number}: '{' '.join(header)}' is not `folds pairs_per_class`, which is `10 300` in "
-                "LFW's pairs.txt (its development files have other headers)"
-            )
-        folds, per_class = map(int, header)
-        count = 2 * folds * per_class
-        pairs: list[_Pair] = []
-        for number, words in lines:
-            with located(f"{path}, line {number}"):
-                if len(pairs) == count:
-                    raise DataError(f"more lines than the {count} pairs of the header")
-                same = len(pairs) // per_class % 2 == 0
-                pairs.append(_Pair(*self._two_photos(words, same), same, len(pairs) // (2 * per_class)))
-        if len(pairs) < count:
-            raise DataError(f"{path}, line {number}: ends after {len(pairs)} of {count} pairs; copy the file again")
-        return pairs
+    def _pairs(self) -> PairList:
+        return read_pairs(self._pairs_paths)
 
-    def _two_photos(self, words: list[str], same: bool) -> tuple[int, int]:
-        if len(words) != (3 if same else 4) or (not same and words[0] == words[2]):
-            expected = "`name i j`, two images of one person" if same else "`name i other j`, images of two people"
-            raise DataError(f"expected {expected}, not '{' '.join(words)}'")
-        name, first, *others, second = words
-        return self._photo(name, first), self._photo(others[0] if others else name, second)
+    @cached_property
+    def _pair_numbers(self) -> NDArray[np.int64]:
+        """The numbers in the layout of the two images of every pair: int64 [P, 2]."""
+        shots: dict[str, list[str]] = {}
+        for name in self._by_name:
+            shots.setdefault(_shot(name), []).append(name)
 
-    def _photo(self, name: str, number: str) -> int:
-        if not _is_number(number):
-            raise DataError(f"'{number}' is not the number of an image")
-        path = f"{name}/{name}_{int(number):04d}.jpg"
-        if path not in self._by_name:
-            raise DataError(f"{self._layout.path / path} does not exist; the protocol needs all its images")
-        return self._by_name[path]
+        def find(path: str) -> int:
+            """By its own name, or the only image of this number of this person."""
+            names = [path] if path in self._by_name else shots.get(_shot(path), [])
+            if not names:
+                raise DataError(f"{self._layout.path / path} does not exist; the protocol needs all its images")
+            if len(names) > 1:
+                raise DataError(f"{path} may be {names[0]} or {names[1]} in {self._layout.path}: remove one")
+            return self._by_name[names[0]]
+
+        numbers = []
+        for pair in self._pairs.pairs:
+            with located(pair.location):
+                numbers.append([find(_last_two(path)) for path in (pair.left, pair.right)])
+        return np.array(numbers)
 
 
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdigit()
+def _last_two(path: str) -> str:
+    """``identity/file``; the file of CALFW or CPLFW, which have no folders, is ``identity_number``."""
+    *_, folder, file = ["", *path.replace("\\", "/").split("/")]
+    return f"{folder or file.rpartition('_')[0]}/{file}"
+
+
+def _shot(path: str) -> str:
+    """``Name/1`` of ``Name/Name_0001.jpg``, ``Name/Name_1.png`` or ``Name/Name_0001_0.png``, as croppers call them."""
+    folder, _, file = unicodedata.normalize("NFC", path).rpartition("/")
+    stem = file.rpartition(".")[0]
+    number = re.fullmatch(r"_0*(\d+)(_\d+)?", stem.removeprefix(folder))
+    return f"{folder}/{number[1] if number else stem}"
+
+
+def find_images(root: str, images: str) -> Path:
+    """The folder of images. Where the usual one is not there: ``lfw``, ``lfw-deepfunneled`` or another ``lfw…``.
+
+    An archive may have been unpacked into a folder of its own name. Raises ``DataError``.
+    """
+    top = data_folder(root)
+    if images == _IMAGES and not (top / images).is_dir():
+        others = [entry.name for entry in top.iterdir() if entry.name.lower().startswith("lfw") and entry.is_dir()]
+        if len(others) > 1:
+            raise DataError(f"data.root={top} holds {', '.join(sorted(others))}: name one, data.images={min(others)}")
+        images = others[0] if others else images
+    folder = data_folder(root, images)
+    return folder / folder.name if (folder / folder.name).is_dir() else folder

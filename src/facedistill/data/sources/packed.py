@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from facedistill.data.faces import LANDMARKS, FaceSet, Pairs, Samples
+from facedistill.data.faces import LANDMARKS, FaceSet, Pairs, Samples, check_kinds, person
+from facedistill.data.files.faults import located
 from facedistill.data.files.photos import data_folder
 from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify, verify_once
 from facedistill.data.sources.source import Source
@@ -83,7 +84,9 @@ class Packed(Source):
         faces = self.faces(size, cache_dir)
         if faces.pairs is None:
             raise DataError(f"data.root={self.root} was packed without pairs to verify")
-        if trained_on.isdisjoint(faces.identities):
+        with located(f"data.root={self.root}"):
+            check_kinds(faces.pairs.same, faces.pairs.fold)
+        if set(map(person, trained_on)).isdisjoint(map(person, faces.identities)):
             return replace(faces.pairs, trained_on=np.zeros(len(faces.pairs.same), np.bool_))
         return faces.pairs
 

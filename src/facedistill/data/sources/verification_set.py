@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import FaceSet, Pairs
+from facedistill.data.faces import FaceSet, Pairs, check_kinds
+from facedistill.data.files.faults import located
 from facedistill.data.files.formats.verification_bin import read_verification_bin
 from facedistill.data.files.photos import data_folder, decode_photo, store_photos
 from facedistill.data.sources.source import Source, build_source
@@ -64,11 +65,17 @@ class VerificationSet(Source):
         )
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
-        """The pairs; ``trained_on`` is ignored, as there are no names. Raises ``DataError`` if any image is broken."""
+        """The pairs; ``trained_on`` is ignored, as there are no names.
+
+        Raises ``DataError`` if any image is broken, or a fold has pairs of one kind only.
+        """
         file = self.file
         images, same = read_verification_bin(file)
         if len(same) < FOLDS:
             raise DataError(f"{file}: {len(same)} pairs, too few for {FOLDS} folds. Get the complete file")
+        fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(same, FOLDS)])
+        with located(str(file)):
+            check_kinds(same, fold)
 
         def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
             location = f"{file}, image {number} (from 0)"
@@ -80,5 +87,4 @@ class VerificationSet(Source):
         path = cache_dir / f"{self.name}-pairs-{hash_of([size, self.identity()])}"
         stored = store_photos(path, len(images), size, decode, None, f"reading {file}")
         numbers = np.arange(len(same))
-        fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(numbers, FOLDS)])
         return Pairs(stored.items, 2 * numbers, 2 * numbers + 1, same, fold, np.zeros(len(same), np.bool_))
