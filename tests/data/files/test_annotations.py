@@ -155,6 +155,15 @@ def test_a_list_never_guesses_between_two_images(tmp_path: Path) -> None:
         read_annotations(tmp_path / "list", "landmarks", ["a/1.jpg", "a/1.png"], Path("/images"), "raise")
 
 
+def test_images_deeper_than_the_list_says(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(
+        "".join(f"{name} {' '.join(numbers(ARCFACE_TEMPLATE))}\n" for name in ("a/1.jpg", "a/2.jpg"))
+    )
+    known = ["train/a/1.jpg", "train/a/2.jpg", "val/a/2.jpg"]
+    found = read_annotations(tmp_path / "list", "landmarks", known, Path("/images"), "raise")
+    assert (list(found.of), found.elsewhere) == (["train/a/1.jpg"], 1)
+
+
 def test_accents_as_one_character_or_two(tmp_path: Path) -> None:
     (tmp_path / "list").write_text(" ".join(["Zoe\u0308/1.jpg", *numbers(ARCFACE_TEMPLATE)]) + "\n")
     found = read_annotations(tmp_path / "list", "landmarks", ["Zo\u00eb/1.jpg"], Path("/images"), "raise")

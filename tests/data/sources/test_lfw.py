@@ -526,8 +526,8 @@ def test_pairs_of_one_kind_tell_nothing(root: Path, kind: bool, said: str) -> No
 def test_an_image_that_may_be_two_is_not_guessed(root: Path) -> None:
     converted(root, "{}_0.png".format)
     shutil.copy(root / "images/Dee/Dee_0002_0.png", root / "images/Dee/Dee_0002_1.png")
-    where = f"{root / 'images'}: remove one"
-    refused(root, "line 8:", "Dee_0002.jpg may be Dee/Dee_0002_0.png or Dee/Dee_0002_1.png", where, alignment="centre")
+    said = f"Dee_0002.jpg may be {root}/images/Dee/Dee_0002_0.png or {root}/images/Dee/Dee_0002_1.png: remove one"
+    refused(root, "line 8:", said, alignment="centre")
 
 
 def test_several_folders_of_images_are_not_guessed(root: Path) -> None:

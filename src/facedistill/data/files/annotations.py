@@ -168,7 +168,8 @@ class _Images:
         names: dict[str, str | None] = {}
         for name in self._known:
             stem = _stem(name)
-            names[stem] = None if stem in names else name
+            for path in {stem, "/".join(stem.split("/")[-2:])}:
+                names[path] = None if path in names else name
         return names
 
 

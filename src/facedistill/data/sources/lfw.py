@@ -117,38 +117,38 @@ class Lfw(IdentityImages):
     @cached_property
     def _pair_numbers(self) -> NDArray[np.int64]:
         """The numbers in the layout of the two images of every pair: int64 [P, 2]."""
-        shots: dict[str, list[str]] = {}
-        for name in self._by_name:
-            shots.setdefault(_shot(name), []).append(name)
+        layout = self._layout
+        shots: dict[str, list[int]] = {}
+        for number, label in enumerate(layout.labels.tolist()):
+            file = layout.name(number).rpartition("/")[2]
+            shots.setdefault(_shot(layout.identities[label], file), []).append(number)
 
         def find(path: str) -> int:
             """By its own name, or the only image of this number of this person."""
-            names = [path] if path in self._by_name else shots.get(_shot(path), [])
-            if not names:
-                raise DataError(f"{self._layout.path / path} does not exist; the protocol needs all its images")
-            if len(names) > 1:
-                raise DataError(f"{path} may be {names[0]} or {names[1]} in {self._layout.path}: remove one")
-            return self._by_name[names[0]]
+            *_, folder, file = ["", *path.replace("\\", "/").split("/")]
+            name = folder or file.rpartition("_")[0]  # CALFW and CPLFW have no folders
+            if f"{name}/{file}" in self._by_name:
+                return self._by_name[f"{name}/{file}"]
+            found = shots.get(_shot(name, file), [])
+            if not found:
+                raise DataError(f"{layout.path / name / file} does not exist; the protocol needs all its images")
+            if len(found) > 1:
+                one, other = map(layout.location, found[:2])
+                raise DataError(f"{file} may be {one} or {other}: remove one")
+            return found[0]
 
         numbers = []
         for pair in self._pairs.pairs:
             with located(pair.location):
-                numbers.append([find(_last_two(path)) for path in (pair.left, pair.right)])
+                numbers.append([find(path) for path in (pair.left, pair.right)])
         return np.array(numbers)
 
 
-def _last_two(path: str) -> str:
-    """``identity/file``; the file of CALFW or CPLFW, which have no folders, is ``identity_number``."""
-    *_, folder, file = ["", *path.replace("\\", "/").split("/")]
-    return f"{folder or file.rpartition('_')[0]}/{file}"
-
-
-def _shot(path: str) -> str:
-    """``Name/1`` of ``Name/Name_0001.jpg``, ``Name/Name_1.png`` or ``Name/Name_0001_0.png``, as croppers call them."""
-    folder, _, file = unicodedata.normalize("NFC", path).rpartition("/")
-    stem = file.rpartition(".")[0]
-    number = re.fullmatch(r"_0*(\d+)(_\d+)?", stem.removeprefix(folder))
-    return f"{folder}/{number[1] if number else stem}"
+def _shot(name: str, file: str) -> str:
+    """``Name/1`` of ``Name_0001.jpg``, ``Name_1.png`` or ``Name_0001_0.png``, as croppers call them."""
+    name, stem = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", file).rpartition(".")[0]
+    number = re.fullmatch(r"_0*(\d+)(_\d+)?", stem.removeprefix(name))
+    return f"{name}/{number[1] if number else stem}"
 
 
 def find_images(root: str, images: str) -> Path:
