@@ -542,3 +542,33 @@ def test_a_person_is_known_by_other_spellings(root: Path, name: str) -> None:
     assert pairs.trained_on.tolist() == ["Cid" in line for line in PAIRS]
     pairs = source(root).protocol(SIZE, root.parent / "cache", {"ann a"})
     assert pairs.trained_on.tolist() == ["Ann_A" in line for line in PAIRS]
+
+
+@pytest.mark.parametrize(
+    "name", ["{}_{:04d}.jpg", "{}_{}.jpg", "{}_{:04d}_0.png"], ids=["CALFW", "CPLFW", "a cropper's"]
+)
+def test_images_in_one_folder(root: Path, name: str) -> None:
+    """With CALFW's list: two lines a pair, and a number that is 0 for two people."""
+    before = source(root, alignment="centre").protocol(SIZE, root.parent / "cache", {"Cid"})
+    flat = root / "aligned images"
+    flat.mkdir()
+    for path in root.glob("images/*/*.jpg"):
+        person, _, number = path.stem.rpartition("_")
+        with Image.open(path) as image:
+            image.save(flat / name.format(person, int(number)), quality=95)
+    Image.new("RGB", (80, 64)).save(flat / "cover.jpg")
+    lines = []
+    for _ in range(2):
+        for number, line in enumerate(PAIRS):
+            for person, shot in images_of(line):
+                lines.append(f"{name.format(person, int(shot)).replace('_0.png', '.jpg')} {int(number % 6 < 3)}\n")
+    (root / "pairs_CALFW.txt").write_text("".join(lines))
+    flat_source = replace(source(root, alignment="centre"), images="aligned images", pairs="pairs_CALFW.txt")
+    assert flat_source.inventory(root.parent / "cache").counts["images_without_identity_and_number"] == 1
+    pairs = flat_source.protocol(SIZE, root.parent / "cache", {"Cid"})
+    assert pairs.same.tolist() == before.same.tolist() * 2
+    assert pairs.trained_on.tolist() == before.trained_on.tolist() * 2
+    for side in ("left", "right"):
+        one, other = pairs.images[getattr(pairs, side)[:12]], before.images[getattr(before, side)]
+        assert np.abs(one.astype(int) - other).max() <= 4  # some were compressed twice
+    assert flat_source.faces(SIZE, root.parent / "cache").identities == ["Ann_A", "Bob_B"]

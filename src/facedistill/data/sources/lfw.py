@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.faces import FaceSet, Pairs, person
-from facedistill.data.files.faults import located
+from facedistill.data.files.faults import Faults, located
 from facedistill.data.files.formats.pair_lists import FOLDS, PairList, read_pairs
+from facedistill.data.files.layouts.flat import FlatLayout
 from facedistill.data.files.layouts.folders import FolderLayout
+from facedistill.data.files.layouts.layout import FilesLayout
+from facedistill.data.files.listing import Listing
 from facedistill.data.files.photos import data_folder, store_photos
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.data.sources.photo_source import Inventory
@@ -68,8 +71,12 @@ class Lfw(IdentityImages):
         return replace(inventory, notes=[*inventory.notes, *([note] if self._pairs.tenths else [])])
 
     @cached_property
-    def _layout(self) -> FolderLayout:
-        return FolderLayout(find_images(self.root, self.images), self.faults, self.split, self.nested)
+    def _layout(self) -> FilesLayout:
+        folder = find_images(self.root, self.images)
+        found = Listing(Faults("skip")).read(str(folder))
+        if found.images and not found.folders:
+            return FlatLayout(folder, self.faults)
+        return FolderLayout(folder, self.faults, self.split, self.nested)
 
     @cached_property
     def _pairs_paths(self) -> list[Path]:
