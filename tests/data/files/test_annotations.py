@@ -84,6 +84,10 @@ FORMS: dict[str, str | bytes] = {
         lambda name, points: ["0", f"/raid/{name}", "7", "1", "2", "3", "4", *numbers(points.T)], "\t"
     ),
     "a score at the end": rows(lambda name, points: [*plain(name, points), "0.99"]),
+    "an identity, a box and a score": rows(
+        lambda name, points: [name, "3", "10", "20", "110", "140", *numbers(points), "0.99"], ","
+    ),
+    "size and x first": rows(lambda name, points: [name, *numbers(points.T), "250", "250"]),
     "x1 … x5 y1 … y5": XS_FIRST,
     "left and right of the person": rows(lambda name, points: [name, *numbers(points[[1, 0, 2, 4, 3]])]),
     "both": rows(lambda name, points: [name, "3", *numbers(points[[1, 0, 2, 4, 3]].T)], ","),

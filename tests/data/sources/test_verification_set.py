@@ -154,6 +154,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
         VerificationSet("cfp_fp", str(tmp_path)).identity()
 
 
+def test_a_tree_of_images_is_no_bin_file(tmp_path: Path) -> None:
+    (tmp_path / "pairs_CALFW.txt").touch()
+    refused(tmp_path, "holds no cfp_fp.bin", "protocol=lfw data.images=FOLDER data.pairs=pairs_CALFW.txt")
+
+
 @pytest.mark.parametrize("name", ["cfp_fp.zip", "cfp_fp.bin"])
 def test_a_zip(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / name, "w") as file:

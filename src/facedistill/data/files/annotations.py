@@ -1,9 +1,9 @@
 """Text files of annotations: one line an image, ``identity/image`` and then numbers.
 
 Forms of other people are read too. A header; columns separated by blanks, commas, semicolons or tabs; an index before
-the name; the identity after it, the four numbers of a box before landmarks (InsightFace's lists), or a detector's score
-at the end. Paths may be absolute, begin with other folders, have backslashes, or another suffix than the image.
-Landmarks may be in any of ``ORDERS``.
+the name; the identity after it; other numbers around landmarks, such as InsightFace's boxes and a detector's score.
+Paths may be absolute, begin with other folders, have backslashes, or another suffix than the image. Landmarks may be in
+any of ``ORDERS``.
 """
 
 import re
@@ -37,12 +37,12 @@ _HEADERS = 2  # CelebA's lists have two: the number of images, and the names of 
 class _Kind(NamedTuple):
     values: int
     named: str
-    widths: set[int]  # how many values a line may have
+    widths: range  # how many values a line may have
 
 
 _KINDS = {
-    "landmarks": _Kind(10, f"x y of {', '.join(LANDMARKS)}", {10, 11, 14, 15}),
-    "boxes": _Kind(4, "x y of the upper left corner, width and height", {4, 5}),
+    "landmarks": _Kind(10, f"x y of {', '.join(LANDMARKS)}", range(10, 18)),
+    "boxes": _Kind(4, "x y of the upper left corner, width and height", range(4, 6)),
 }
 
 

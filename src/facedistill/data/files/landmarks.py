@@ -55,10 +55,10 @@ def check_face(points: NDArray[np.float64], image: Image.Image) -> None:
 def order_of(numbers: NDArray[np.float64]) -> tuple[int, str]:
     """Where the landmarks of faces, most of which are upright, begin in [N, 10 or more], and their order in ``ORDERS``.
 
-    They are the last ten numbers or the first. Raises ``DataError`` if they are no faces in any order.
+    Raises ``DataError`` if no ten numbers are faces in any order.
     """
     last = numbers.shape[1] - _EACH.size
-    forms = {(start, name): numbers[:, start + order] for start in (last, 0) for name, order in ORDERS.items()}
+    forms = {(start, name): numbers[:, start + order] for start in range(last + 1) for name, order in ORDERS.items()}
     upright = {form: float(np.median(_upright_likeness(points))) for form, points in forms.items()}
     best = max(upright, key=upright.__getitem__)
     if upright[best] >= LEAST_LIKENESS:

@@ -52,7 +52,10 @@ class VerificationSet(Source):
         """The .bin file. Raises ``DataError`` if there is none."""
         file = find_bin(self.root, self.name)
         if file is None:
-            raise DataError(f"data.root={data_folder(self.root)} holds no {self.name}.bin: name the file or its folder")
+            folder = data_folder(self.root)
+            lists = sorted(path.name for path in folder.glob("*pairs*.txt"))
+            tree = f", or read the images: protocol=lfw data.images=FOLDER data.pairs={lists[0]}" if lists else ""
+            raise DataError(f"data.root={folder} holds no {self.name}.bin: name the file or its folder{tree}")
         return file
 
     def identity(self) -> dict[str, Any]:
