@@ -14,8 +14,7 @@ import sys
 from importlib import import_module
 
 from facedistill import __version__
-from facedistill.cli import REFUSED
-from facedistill.system.text import escape_unprintable
+from facedistill.cli import REFUSED, ended
 
 COMMANDS = {
     "train": "facedistill.train",
@@ -29,7 +28,10 @@ COMMANDS = {
 
 def main() -> int:
     """The console script ``facedistill``; its exit status is that of the command."""
-    escape_unprintable()
+    return ended(_main)
+
+
+def _main() -> int:
     command, words = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if command in ("--help", "-h"):
         print(__doc__)

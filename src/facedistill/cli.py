@@ -1,9 +1,11 @@
 """What the commands share: words of the form key=value, help, and errors as one line."""
 
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
 from facedistill.errors import FacedistillError
+from facedistill.system.terminal import leave_pipe
 from facedistill.system.text import escape_unprintable, shown
 
 REFUSED = 2  # exit status: a command was not understood, or can't be done
@@ -15,17 +17,36 @@ def run_command(
     """The exit status of a command; an error of ours is one line on stderr.
 
     Args:
-        manual: what --help prints, and the command without a word where ``bare`` is false.
+        manual: what --help prints, and the command without a word where ``bare`` is false; None: it has its own.
     """
+
+    def checked() -> int:
+        if manual and ("--help" in words or "-h" in words or not (words or bare)):
+            print(manual)
+            return 0 if words else REFUSED
+        try:
+            return command(list(words))
+        except BrokenPipeError:
+            raise
+        except (FacedistillError, OSError) as error:
+            print(f"facedistill: {shown(error)}", file=sys.stderr)
+            return REFUSED
+
+    return ended(checked)
+
+
+def ended(command: Callable[[], int]) -> int:
+    """The exit status of a command that Ctrl-C, or a reader of its output who leaves, may end: without a traceback."""
     escape_unprintable()
-    if "--help" in words or "-h" in words or not (words or bare):
-        print(manual)
-        return 0 if words else REFUSED
     try:
-        return command(list(words))
-    except (FacedistillError, OSError) as error:
-        print(f"facedistill: {shown(error)}", file=sys.stderr)
-        return REFUSED
+        status = command()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return leave_pipe()
+    except KeyboardInterrupt:
+        print("\nfacedistill: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def split_words(words: Sequence[str], own: Collection[str]) -> tuple[dict[str, str], list[str]]:

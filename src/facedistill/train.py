@@ -1,21 +1,21 @@
 """Train one cell of the sweep, or with -m a sweep, and whatever it stands on."""
 
+import argparse
 import gc
 import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NoReturn, cast
 
-import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
-from facedistill.cli import REFUSED
-from facedistill.config.choices import CONFIG_DIR
-from facedistill.config.compose import checked, quoted
+from facedistill.cli import REFUSED, run_command
+from facedistill.config.compose import checked, understood
+from facedistill.config.words import check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_data, check_tree, plan, tree
@@ -23,9 +23,7 @@ from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
-from facedistill.system.text import escape_unprintable
-
-console = Console(soft_wrap=True, highlight=False)
+from facedistill.system.terminal import Output
 
 
 def train_cell(node: DictConfig) -> None:
@@ -42,12 +40,14 @@ def plan_cell(node: DictConfig) -> Run | None:
     hydra_config = HydraConfig.get()
     words = cast(list[str], list(hydra_config.overrides.task))
     try:
-        run = plan(words, checked(node))
+        with understood(words):
+            config = checked(node)
+        run = plan(words, config)
         check_data(run)
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN
             title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""
-            Console(width=10_000, highlight=False).print(tree(run, title))  # a name is not cut
+            Output().print(tree(run, title))
             return None
         if not run.is_complete:
             if run.config.trainer.num_nodes > 1:
@@ -70,7 +70,7 @@ def run_cell(run: Run) -> None:
             return
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         ensure(run, import_train_run())
-    console.print(f"{run.name}: {score_line(run)}", markup=False)
+    Output().print(f"{run.name}: {score_line(run)}", markup=False)
 
 
 def import_train_run() -> Callable[[Run, str], None]:
@@ -85,10 +85,51 @@ def import_train_run() -> Callable[[Run, str], None]:
 
 def main(words: Sequence[str]) -> int:
     """The exit status: 2 if a cell could not be trained, 130 or 143 if it was stopped."""
-    escape_unprintable()
+    return run_command(words, None, _train)
+
+
+class _Options(argparse.ArgumentParser):
+    """What may stand between the words: a sweep, or a way to look at a configuration without training."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self.add_argument("overrides", nargs="*", help="")
+        self.add_argument("--multirun", "-m", action="store_true")
+        self.add_argument("--help", "-h", action="store_true")
+        self.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+        self.add_argument("--package", "-p")
+        self.add_argument("--resolve", action="store_true")
+        self.add_argument(
+            "--info", "-i", choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; options are -m, --help, --cfg job and --info defaults, words are KEY=VALUE")
+
+
+def _train(words: list[str]) -> int:
     stop_on_signals()
-    sys.argv = [sys.argv[0], *map(quoted, words)]
-    hydra.main(config_path=str(CONFIG_DIR), config_name="config", version_base="1.3")(train_cell)()
+    logging.raiseExceptions = False  # Hydra logs what it shows, and a reader may leave
+    logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)  # a line for every cell
+    for word in words:
+        if word.startswith("-") and "=" in word and not word.startswith(("--cfg=", "--package=", "--info=")):
+            check_form([word])
+    options = _Options().parse_intermixed_args(words)
+    overrides = list(map(quoted, options.overrides))
+    sweeps = options.multirun and not (options.help or options.cfg or options.info)
+    with understood(options.overrides, sweeps):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        if options.help:
+            hydra.app_help("config", _Options(), options)
+        elif options.cfg:
+            hydra.show_cfg("config", overrides, options.cfg, options.package, options.resolve)
+        elif options.info:
+            hydra.show_info(options.info, "config", overrides)
+        elif options.multirun:
+            hydra.multirun("config", train_cell, [*overrides, "hydra.mode=MULTIRUN"])
+        else:
+            hydra.run("config", train_cell, [*overrides, "hydra.mode=RUN"])
     return REFUSED if report_failures() else 0
 
 

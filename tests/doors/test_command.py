@@ -1,8 +1,10 @@
 """The command ``facedistill`` and its subcommands: help, version, what it refuses; none of that imports torch."""
 
+import signal
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,92 @@ def test_python_m_is_the_same_command(command: str) -> None:
     module = import_module(COMMANDS[command])
     assert module.__name__.removesuffix(".__main__") == f"facedistill.{command}"
     assert callable(module.main)
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "train -m", "train plan=true -m", "worker", "data", "evaluate protocol=lfw weights=x"]
+)
+def test_a_word_that_is_not_understood_is_the_same_line_of_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    for module in ("train", "worker"):
+        monkeypatch.setattr(f"facedistill.{module}.stop_on_signals", lambda: None)
+    assert called(monkeypatch, *command.split(), "schedule.epoch=3") == 2
+    printed = capsys.readouterr()
+    assert printed.err == "facedistill: schedule.epoch=3: there is no such key. Did you mean schedule.epochs=3?\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --rate=8", "--rate=8: words are KEY=VALUE: rate=8"),
+        ("train --cfg nope", "--cfg/-c: invalid choice: 'nope' (choose from 'job', 'hydra', 'all')"),
+        ("train --experimental-rerun x", "unrecognized arguments: --experimental-rerun"),
+        ("train -m rate=x,2 plan=true", "rate=x: choices are rate=1, rate=2, rate=4, rate=8"),
+        ("train -m rate=glob(*)", "the sweep is empty: glob(…) is for groups, as init=glob(s*)"),
+        ("train -m rate=2,4 hydra.job.chdir=true", "hydra.job.chdir=true: paths are those"),
+    ],
+)
+def test_options_and_sweeps_that_are_not_understood_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, *words.split()) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_ways_to_look_at_a_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    assert called(monkeypatch, "train", "rate=8", "--cfg", "job", "--package", "schedule", "schedule.epochs=3") == 0
+    assert capsys.readouterr().out.startswith("# @package schedule\nepochs: 3\n")
+    assert called(monkeypatch, "train", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "facedistill train [-m]" in shown
+    assert "init: distill, fitnet, full" in shown
+
+
+def test_a_sweep_prints_its_cells_and_nothing_of_hydra_s(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    long = "synthetic" * 20
+    assert (
+        called(monkeypatch, "train", "-m", "rate=2,4", "plan=true", f"data.name={long}", "rate=2,8", "target=soft") == 0
+    )
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("cell")] == [["cell", "1/2"], ["cell", "2/2"]]
+    assert len(lines) == 4, lines  # each with its teacher
+    assert all(line.endswith("to be trained") and long in line for line in lines)  # a pipe is no 80 columns wide
+
+
+def test_a_reader_who_leaves_ends_a_command_quietly() -> None:
+    code = (
+        "import sys, facedistill.__main__ as command\n"
+        "command._main = lambda: print('x' * 2**20)\n"
+        "sys.exit(command.main())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(["run"], "manual", stopped) == 130
+    assert capsys.readouterr().err == "\nfacedistill: stopped\n"
 
 
 def test_an_error_of_ours_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def config_dirs() -> tuple[Path, ...]:
 @cache
 def nodes(group: str) -> dict[str, dict[str, Any]]:
     """The yaml of every choice of a group, with those of the same group that its defaults list names."""
-    files = {file.stem: file for folder in config_dirs() for file in sorted((folder / group).glob("*.yaml"))}
+    files = files_of(group)
 
     def read(name: str) -> dict[str, Any]:
         node: dict[str, Any] = yaml.safe_load(files[name].read_text()) or {}
@@ -32,6 +32,11 @@ def nodes(group: str) -> dict[str, dict[str, Any]]:
         return {key: value for part in (*map(read, bases), node) for key, value in part.items()}
 
     return {name: read(name) for name in sorted(files)}
+
+
+def files_of(group: str) -> dict[str, Path]:
+    """The choices of a group by name."""
+    return {file.stem: file for folder in config_dirs() for file in sorted((folder / group).glob("*.yaml"))}
 
 
 def data_with(what: str) -> list[str]:

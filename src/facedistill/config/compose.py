@@ -3,32 +3,20 @@
 Nothing here imports torch: ``plan=true`` and every refusal come at once.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config.choices import CONFIG_DIR
 from facedistill.config.schema import Config
+from facedistill.config.words import check_form, explained, quoted
 from facedistill.errors import ConfigError
-
-PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
-_PLAIN = re.compile(r"""[\w./@%+:, ?-]*|'.*'|".*"|.*\$\{.*""", re.ASCII)
-
-
-def quoted(word: str) -> str:
-    """A word of the command line; a path that Hydra's grammar would refuse, as `data.root=Müller (1)`, in quotes."""
-    key, _, value = word.partition("=")
-    if key.split(".")[-1] not in PATHS or _PLAIN.fullmatch(value):
-        return word
-    escaped = value.replace("'", r"\'")
-    return f"{key}='{escaped}'"
 
 
 def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
@@ -39,23 +27,42 @@ def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
     Raises:
         ConfigError: an unknown key or choice, or an impossible combination.
     """
+    with understood(overrides):
+        return checked(compose("config", overrides=list(map(quoted, overrides))), trains)
+
+
+@contextmanager
+def understood(words: Sequence[str], sweep: bool = False) -> Iterator[None]:
+    """Have Hydra initialized, and say of the error that it or OmegaConf raises which of the words is meant.
+
+    ``sweep``: a word may have several values.
+    """
+    check_form(words)
     inside = GlobalHydra.instance().is_initialized()
     with nullcontext() if inside else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            return checked(compose("config", overrides=list(map(quoted, overrides))), trains)
+            yield
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+            raise ConfigError(explained(words, error, sweep)) from error
 
 
 def checked(node: DictConfig, trains: bool = True) -> Config:
-    """The typed configuration. Raises ``ConfigError``, which says which words don't fit, why, and which do."""
+    """The typed configuration; to be called where its words are ``understood``.
+
+    Raises:
+        ConfigError: it says which words don't fit, why, and which do.
+    """
     values = OmegaConf.to_container(node)
     for key in sorted(missing_keys(values)):
         raise ConfigError(f"{key} has no value: add {key}=… to the command")
     # once more against the schema: Hydra lets `+key=value` past it
     typed = OmegaConf.merge(OmegaConf.structured(Config), values)
     config = cast(Config, OmegaConf.to_object(typed))
-    for complaint in config.complaints(trains):
+    try:
+        complaint = next(config.complaints(trains), None)
+    except (TypeError, AttributeError, KeyError) as error:  # an open mapping holds what it should not
+        raise ConfigCompositionException(f"{type(error).__name__}: {error}") from error
+    if complaint:
         raise ConfigError(complaint)
     return config
 
@@ -71,9 +78,6 @@ def missing_keys(value: Any, path: str = "") -> Iterator[str]:
 
 def with_words(config: Config, words: Sequence[str]) -> Config:
     """A configuration that exists already, with some keys changed by ``key=value``. Raises as ``compose_config``."""
-    try:
-        return checked(
-            cast(DictConfig, OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(words))))
-        )
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{' '.join(words)}: {error}") from error
+    with understood(words):
+        changed = OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(words)))
+        return checked(cast(DictConfig, changed))

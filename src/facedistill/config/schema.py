@@ -18,6 +18,8 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BANK_TYPES = ("float16", "float32")
 REDUCTIONS = ("mean", "sum")
 LOGGER_MODES = ("auto", "online", "offline")
+SEEDS = 2**32  # what torch, NumPy and Lightning together take
+MOST_EPOCHS = 100_000
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 
 
@@ -179,8 +181,8 @@ class TeacherConfig:
     def complaints(self) -> Iterator[str]:
         if self.weights and self.backbone:
             yield "teacher.weights names a finished teacher, teacher.backbone one to be trained: give one"
-        if self.seed < 0:
-            yield "teacher.seed must not be negative"
+        if not 0 <= self.seed < SEEDS:
+            yield f"teacher.seed={self.seed} must lie in 0 … {SEEDS - 1}"
 
 
 @dataclass
@@ -206,8 +208,8 @@ class ScheduleConfig:
     weight_decay: float = MISSING
 
     def complaints(self) -> Iterator[str]:
-        if self.epochs < 1:
-            yield "schedule.epochs must be a number above 0"
+        if not 1 <= self.epochs <= MOST_EPOCHS:
+            yield f"schedule.epochs={self.epochs} must lie in 1 … {MOST_EPOCHS}"
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             yield "schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative"
 
@@ -354,6 +356,11 @@ class Config:
 
     def complaints(self, trains: bool = True) -> Iterator[str]:
         """What is impossible, one by one; ``trains``: its task is done, else data are looked at."""
+        if not 0 <= self.seed < SEEDS:
+            yield f"seed={self.seed} must lie in 0 … {SEEDS - 1}"
+        for key in ("runs_dir", "cache_dir"):
+            if not getattr(self, key):
+                yield f"{key}= names no folder: {key}=FOLDER"
         if trains:
             yield from self._complaints_of_data()
         yield from self._complaints_of_choices()
@@ -369,8 +376,6 @@ class Config:
                 f"trainer.devices={self.trainer.devices} × trainer.num_nodes={self.trainer.num_nodes} share a batch of "
                 f"task.batch_size={task.batch_size}: too few for each, as BatchNorm needs two images"
             )
-        if self.seed < 0:
-            yield "seed must not be negative"
 
     def _complaints_of_data(self) -> Iterator[str]:
         needs = self.task.needs

@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from facedistill.errors import RunError
 from facedistill.runs.folders import COMPLETE, EMPTY, INTERRUPTED, RUNNING, RunFolder, chosen, find_runs, remove
 from facedistill.runs.record import RECORD
 from facedistill.runs.verify import faults_of
+from facedistill.system.terminal import Output
 
 
 def main(words: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> int:
 def _runs(words: list[str]) -> int:
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
-    console = Console(highlight=False, soft_wrap=True)
+    console = Output()
     if unknown := settings.keys() - {"runs_dir", "dependents"}:
         raise RunError(f"{min(unknown)}=: words are runs_dir=FOLDER and, to remove, dependents=true")
     if (value := settings.get("dependents", "true")) != "true":
@@ -57,7 +57,7 @@ def _runs(words: list[str]) -> int:
     return 0
 
 
-def _print_table(runs: Sequence[RunFolder], console: Console) -> None:
+def _print_table(runs: Sequence[RunFolder], console: Output) -> None:
     table = Table("run", "state", "by", "epochs", "metric", "age", box=None)
     for run in runs:
         owner = ""
@@ -73,7 +73,7 @@ def _print_table(runs: Sequence[RunFolder], console: Console) -> None:
     console.print(", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs")
 
 
-def _print_stale(runs: Sequence[RunFolder], console: Console) -> None:
+def _print_stale(runs: Sequence[RunFolder], console: Output) -> None:
     stale = [run for run in runs if run.state in (INTERRUPTED, EMPTY)]
     for run in stale:
         summary = f"{run.name}: {len(run.history)} epochs, {run.bytes / 2**20:.1f} MB, {_age(run.changed)} old"
@@ -97,7 +97,7 @@ def _age(since: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Console) -> bool:
+def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) -> bool:
     asked = chosen(runs, names) if names else [run for run in runs if (run.directory / RECORD).exists()]
     complete = {run.name for run in runs if run.record is not None}
     bad = 0

@@ -4,10 +4,10 @@ import errno
 from collections.abc import Callable
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
-from rich.console import Console
 
 from facedistill.errors import BusyError, RunError
 from facedistill.runs.run import Run
+from facedistill.system.terminal import Output
 
 REMIND_EVERY = 60.0  # seconds
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -42,7 +42,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
     """The lock of a run, once nobody else holds it; every minute a line says who does."""
-    lock, console = FileLock(run.lock), Console(stderr=True)
+    lock, console = FileLock(run.lock), Output(stderr=True)
     timeout = 0.0
     while True:
         try:
@@ -50,7 +50,7 @@ def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
         except Timeout as error:
             if not wait:
                 raise BusyError(f"{run.owner} is training {run.name}") from error
-            console.print(f"{run.owner} is training {run.name}: waiting for it", highlight=False, soft_wrap=True)
+            console.print(f"{run.owner} is training {run.name}: waiting for it")
             timeout = REMIND_EVERY
         except (NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:

@@ -9,12 +9,12 @@ from statistics import mean
 from types import TracebackType
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from facedistill.runs.run import HISTORY, Run, read_history
 from facedistill.sweep.jobs import Job
+from facedistill.system.terminal import Output
 
 REFRESH = 1.0  # seconds
 _TO_COME = 4  # runs shown that wait for their turn
@@ -83,7 +83,7 @@ class ProgressTable:
         """``cells``: what was asked for; ``runs``: these and what they stand on."""
         self._titles = {cell.name: f"cell {number}/{len(cells)} " for number, cell in enumerate(cells, start=1)}
         self._count, self._complete = len(runs), 0
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = Output()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._shown = 0.0
         self._forecast = Forecast()

@@ -7,16 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus
 from facedistill.sweep.progress_table import ProgressTable
 from facedistill.system.files import is_held
+from facedistill.system.terminal import Output
 from facedistill.system.text import shown
 
-console = Console(soft_wrap=True, highlight=False)
 failures: list[list[str]] = []  # of this process: what could not be trained, and the last lines that it printed
 POLL_EVERY = 0.2  # seconds
 POLL_OTHERS_EVERY = 1.0  # seconds, of what other processes are training
@@ -32,7 +30,7 @@ def run_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> No
 
 def refuse(words: Sequence[str], error: FacedistillError) -> None:
     """Say why a cell is not trained."""
-    console.print(f"facedistill: {shown(error)}", style="red", markup=False)
+    Output().print(f"facedistill: {shown(error)}", style="red", markup=False)
     failures.append([shown(" ".join(words))])
 
 
@@ -40,7 +38,7 @@ def report_failures() -> bool:
     """Whether anything failed; where it is more than what was just printed, list it all together."""
     if len(failures) > 1 or any(len(lines) > 1 for lines in failures):
         listed = ["\n    ".join(lines) for lines in failures]
-        console.print(f"{len(failures)} failed:", *listed, sep="\n  ", style="red", markup=False)
+        Output().print(f"{len(failures)} failed:", *listed, sep="\n  ", style="red", markup=False)
     return bool(failures)
 
 

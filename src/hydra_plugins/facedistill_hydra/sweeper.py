@@ -48,12 +48,18 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """The cells as lists of words; every cell also learns how many there are."""
+        from facedistill.errors import ConfigError  # late: see launcher.py
+
         parser = OverridesParser.create()
         cells: dict[tuple[str, ...], list[str]] = {}
         for grid in self.grids:
             words = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()])
             for cell in BasicSweeper.split_arguments(words + overrides, None)[0]:
                 cells.setdefault(tuple(sorted(word for word in cell if not word.startswith("group="))), cell)
+        if not cells:
+            raise ConfigError(
+                "the sweep is empty: glob(…) is for groups, as init=glob(s*); else rate=2,4 or range(0,3)"
+            )
         counted = [[*cell, f"cells={len(cells)}"] for cell in cells.values()]
         return list(self.split_overrides_to_chunks(counted, max_batch_size))
 
