@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.faces import FaceSet, Pairs, Samples
+from facedistill.data.files.photos import full_size
 from facedistill.data.files.store import progress_bar
 from facedistill.data.sources.photo_source import Inventory, PhotoSource, tested_only
 from facedistill.errors import DataError
@@ -77,7 +78,7 @@ def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bo
     def decode(number: int) -> tuple[tuple[int, int], NDArray[np.uint8]] | str:
         try:
             image = source.open(number)
-            return image.size, source.to_square(number, image, size)[0]
+            return full_size(image), source.to_square(number, image, size)[0]
         except DataError as error:
             return str(error)
 

@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,13 @@ def remove_parts(folder: Path) -> None:
     """Remove what a process left that was killed amid ``write_aside``; only for the one process that writes there."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading. Raises ``OSError`` for a FIFO, which would wait for ever, a device or a folder, too."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.ENXIO, "not a regular file", str(path))
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # it might have become one since
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -144,7 +153,7 @@ def is_held(lock: Path) -> bool:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from facedistill.data.files.photos import full_size, reduction
 from facedistill.errors import DataError
 
 # the landmarks in an aligned image of 112 × 112 pixels (ArcFace, Deng et al. 2019)
@@ -63,20 +64,22 @@ class Alignment:
         """The square of an image.
 
         Args:
-            image: RGB.
-            annotation: what the alignment ``needs``: landmarks [5, 2], or left, top, width and height of the box [4].
+            image: RGB; it may be a reduced photograph.
+            annotation: what the alignment ``needs``, in pixels of the photograph: landmarks [5, 2], or left, top, width
+                and height of the box [4].
 
         Returns:
-            uint8 [size, size, 3], and its crop box (left, top, side), which is None where the image was rotated.
+            uint8 [size, size, 3], and its crop box (left, top, side) in the photograph; None where it was rotated.
 
         Raises ``DataError`` if the landmarks are not those of a face, or the box is not one of a face in this image.
         """
         if self.name == "centre":
-            side = min(image.size)
+            width, height = full_size(image)
+            side = min(width, height)
             pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
-            return pixels, np.array([(image.width - side) / 2, (image.height - side) / 2, side])
+            return pixels, np.array([(width - side) / 2, (height - side) / 2, side])
         if self.name == "none":
-            crop_box = enclosing_square(*image.size)
+            crop_box = enclosing_square(*full_size(image))
         else:
             assert annotation is not None
             if self.name == "similarity":
@@ -95,9 +98,10 @@ def square_around(box: Sequence[float], margin: float, image: Image.Image) -> tu
     """(left, top, side) around a box (left, top, width, height). Raises ``DataError`` unless a face may be in it."""
     left, top, width, height = box
     x, y, longer = left + width / 2, top + height / 2, max(width, height)
-    inside = 0 <= x <= image.width and 0 <= y <= image.height
-    if not inside or min(width, height) < MIN_BOX or longer > 2 * max(image.size):
-        raise DataError(f"not a box of a face in an image of {image.width}×{image.height} pixels")
+    right, bottom = full_size(image)
+    inside = 0 <= x <= right and 0 <= y <= bottom
+    if not inside or min(width, height) < MIN_BOX or longer > 2 * max(right, bottom):
+        raise DataError(f"not a box of a face in an image of {right}×{bottom} pixels")
     side = longer * (1 + margin)
     return x - side / 2, y - side / 2, side
 
@@ -130,12 +134,12 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
 
     Args:
         image: RGB.
-        points: [5, 2], (x, y) in pixels of ``image``.
+        points: [5, 2], (x, y) in pixels of the photograph.
 
     Returns uint8 [size, size, 3]; black beyond the image.
     """
     # Pillow measures from the edge of the first pixel
-    m = similarity(points + 0.5, (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))
+    m = similarity((points + 0.5) / reduction(image), (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))
     shrink = 1 / math.hypot(m[0, 0], m[1, 0])
     blocks = max(1, int(shrink / _ENOUGH))
     # Bilinear sampling reads four pixels however much the image shrinks, so a finer grid is sampled and averaged. From
@@ -151,10 +155,11 @@ def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArra
 
 
 def cut_square(image: Image.Image, left: float, top: float, side: float, size: int) -> NDArray[np.uint8]:
-    """The square of ``side`` pixels at (left, top), edges in pixels of the RGB image, as uint8 [size, size, 3].
+    """The square of ``side`` pixels at (left, top), edges in pixels of the photograph, as uint8 [size, size, 3].
 
     It is black beyond the image.
     """
+    left, top, side = left / reduction(image), top / reduction(image), side / reduction(image)
     blocks = max(1, int(side / size / _ENOUGH))
     reduced = image.reduce(blocks)
     left, top, side = left / blocks, top / blocks, side / blocks

@@ -9,6 +9,7 @@ from PIL import Image
 
 from facedistill.data.faces import LANDMARKS, MIRRORED
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE, likeness
+from facedistill.data.files.photos import full_size
 from facedistill.data.files.text_lists import finite
 from facedistill.errors import DataError
 
@@ -45,9 +46,10 @@ def check_eyes(points: NDArray[np.float64]) -> None:
 
 def check_face(points: NDArray[np.float64], image: Image.Image) -> None:
     """Raise ``DataError`` if a landmark is outside of the image, or they are not a face's, or in another order."""
+    width, height = full_size(image)
     for name, (x, y) in zip(LANDMARKS, points.tolist(), strict=True):
-        if not (-0.5 <= x <= image.width - 0.5 and -0.5 <= y <= image.height - 0.5):
-            raise DataError(f"the {name} ({x:g}, {y:g}) is outside of the image of {image.width}×{image.height} pixels")
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            raise DataError(f"the {name} ({x:g}, {y:g}) is outside of the image of {width}×{height} pixels")
     if likeness(points) < LEAST_LIKENESS:
         raise DataError(f"no face has such landmarks. Their order: {_ORDER}")
 

@@ -15,7 +15,7 @@ from PIL import Image
 from facedistill.data.files.alignment import cut_square, enclosing_square
 from facedistill.data.files.faults import located
 from facedistill.data.files.landmarks import check_face, five_points
-from facedistill.data.files.photos import data_folder, open_photo
+from facedistill.data.files.photos import data_folder, full_size, open_photo
 from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError
@@ -107,8 +107,8 @@ class Mtfl(PhotoSource):
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         face = self._faces[number]
         with located(f"{face.location}: {self._folder / face.file}"):
-            if image.size != face.shape:
-                actual, annotated = ("×".join(map(str, shape)) for shape in (image.size, face.shape))
+            if full_size(image) != face.shape:
+                actual, annotated = ("×".join(map(str, shape)) for shape in (full_size(image), face.shape))
                 raise DataError(f"{actual} pixels, not {annotated}")
             check_face(face.points, image)
         square = box_around(face.points, face.file) if self.box == "landmarks" else enclosing_square(*face.shape)
