@@ -20,6 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from facedistill.data.files.faults import readable, refusal
+from facedistill.data.files.metadata import orientation_in, without_metadata
 from facedistill.data.files.signatures import HEAD, what_it_is
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
@@ -58,8 +59,9 @@ UNREAD_SUFFIXES = {
     suffix: advice for suffixes, advice in _ADVICE.items() for suffix in suffixes.split() if suffix not in SUFFIXES
 }
 MIN_PIXELS = 8  # a shorter side can't show a face
-# A header that announces more is treated as an attack. JPEGs may have more: they are decoded line by line, at half size.
+# A header that announces more is treated as an attack. JPEGs may have more: they are decoded by rows, at half the size.
 MAX_PIXELS, MAX_JPEG_PIXELS = 100_000_000, 200_000_000
+MAX_BYTES = 2**30  # of a file: 100 megapixels, uncompressed, with 16 bits a colour
 HALVED = 2**26  # pixels: an image with more is halved as soon as possible, or 16 threads would take many GB
 _AT_ONCE = 2**27  # pixels that all threads together decode at a time: 0.5 GB
 _FULL_SIZE = "full size"
@@ -179,32 +181,45 @@ _decoding = _Budget(_AT_ONCE)
 
 
 def _read(file: BinaryIO, location: str) -> Image.Image:
-    head = file.read(HEAD)
-    file.seek(0)
-    if not head:
-        raise DataError(f"{location} is empty")
+    if file.seek(0, os.SEEK_END) > MAX_BYTES:
+        raise DataError(f"{location} has more than {MAX_BYTES} bytes, as no photograph has")
     try:
-        with _opened(file, head) as image:
-            pixels, size = image.width * image.height, f"{image.width}×{image.height} pixels"
-            if pixels > (MAX_JPEG_PIXELS if isinstance(image, _Jpeg) else MAX_PIXELS):
-                most = f"{MAX_PIXELS // 10**6} megapixels ({MAX_JPEG_PIXELS // 10**6} as JPEG)"
-                raise DataError(f"{location}: {size}, more than the {most} that are read")
-            if min(image.size) < MIN_PIXELS:
-                raise DataError(f"{location}: {size}, too small to show a face")
-            with _decoding.take(pixels):
-                return _upright(image)
+        return _decoded(file, location)
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads to
-        what = what_it_is(head) if isinstance(error, UnidentifiedImageError) else None
+        file.seek(0)
+        data = file.read()
+        bare = without_metadata(data)
+        if bare != data:
+            with suppress(Exception):
+                return _decoded(io.BytesIO(bare), location)
+        what = what_it_is(data[:HEAD]) if isinstance(error, UnidentifiedImageError) else None
         said = f"but {what}" if what else f"({str(error) or type(error).__name__})"
         raise DataError(f"{location} is not a readable image {said}") from error
 
 
-def _opened(file: BinaryIO, head: bytes) -> ImageFile:
-    if head.startswith(b"\xff\xd8\xff"):
+def _decoded(file: BinaryIO, location: str) -> Image.Image:
+    with _opened(file, location) as image:
+        pixels, size = image.width * image.height, f"{image.width}×{image.height} pixels"
+        if pixels > (MAX_JPEG_PIXELS if isinstance(image, _Jpeg) else MAX_PIXELS):
+            most = f"{MAX_PIXELS // 10**6} megapixels ({MAX_JPEG_PIXELS // 10**6} as JPEG)"
+            raise DataError(f"{location}: {size}, more than the {most} that are read")
+        if min(image.size) < MIN_PIXELS:
+            raise DataError(f"{location}: {size}, too small to show a face")
+        with _decoding.take(pixels):
+            return _upright(image)
+
+
+def _opened(file: BinaryIO, location: str) -> ImageFile:
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    if not start:
+        raise DataError(f"{location} is empty")
+    if start.startswith(b"\xff\xd8\xff"):
         return _Jpeg(file)
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return _Tiff(file)
     return Image.open(file, formats=list(_READ))
 
@@ -227,9 +242,9 @@ def _upright(image: ImageFile) -> Image.Image:
 
 
 def _orientation(image: ImageFile) -> int:
-    """From 1, upright, to 8; 1 where it can't be read, as metadata must not cost an image."""
+    """From 1, upright, to 8; 1 where it can't be read."""
     with suppress(Exception):
-        found = image.getexif().get(ExifTags.Base.Orientation)
+        found = image.getexif().get(ExifTags.Base.Orientation) or orientation_in(image.info["exif"])
         return int(found) if found in _TURNS else 1
     return 1
 
@@ -237,7 +252,8 @@ def _orientation(image: ImageFile) -> int:
 def _to_rgb(image: ImageFile) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):  # which Pillow would clip instead of scale
         return Image.fromarray(_to_bytes(image)).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    # the reduce of a JPEG 2000 is a number, and that of its copy the method
+    return image if image.mode == "RGB" and not isinstance(image, Jpeg2KImageFile) else image.convert("RGB")
 
 
 def _to_bytes(image: ImageFile) -> NDArray[np.uint8]:
