@@ -206,7 +206,7 @@ def test_what_a_source_checks_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-SUFFIX = r"\.(?:jpg|jpeg|png|bmp|webp)"
+SUFFIX = r"\.(?:jpg|jpeg|jpe|jfif|mpo|png|bmp|webp|gif|tiff?|p[bgpn]m|jp[2fxc]|j2[kc]|avif)"
 
 
 def is_float(word: str) -> bool:
