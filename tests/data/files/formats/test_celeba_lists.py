@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import RUNS, damaged, fuzz
 
 from facedistill.data.files.formats.celeba_lists import CelebaList, read_list
 from facedistill.errors import DataError
+from fuzz import RUNS, damaged, fuzz
 
 Rows = dict[str, list[int]]
 
