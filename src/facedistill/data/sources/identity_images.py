@@ -28,7 +28,7 @@ class IdentityImages(PhotoSource):
     """Identities, and the split if it has none of its own, come from the names of the images.
 
     Attributes:
-        root: a folder of folders, a .rec or .tsv file, or a folder that holds one.
+        root: a folder of folders, a .rec or .tsv file, a list of labels, or a folder that holds one of these files.
         min_images: identities with fewer images are left out (and counted).
         alignment, margin: see ``Alignment``.
         landmarks, boxes: files of these, relative to ``root``, see ``read_annotations``; for the alignment that needs
@@ -86,8 +86,8 @@ class IdentityImages(PhotoSource):
             if self._annotations.order != OUR_ORDER:
                 notes.append(f"the landmarks of {self._annotations_path.name} are {self._annotations.order}")
         if count < 2:
-            enough = len(self._layout.identities) < 2
-            cure = "one folder per identity is expected" if enough else "lower data.min_images"
+            expected = "one folder per identity is expected, or a list of labels, data.root=LIST"
+            cure = "lower data.min_images" if len(self._layout.identities) > 1 else expected
             raise DataError(
                 f"data.root={self.root}: {count} identities with at least {self.min_images} images; a classifier needs "
                 f"two. {len(self._layout.identities)} were found in {self._layout.kind}: {cure}"

@@ -1,1 +1,1 @@
-"""The layouts in which data sets of identities are published: folders, RecordIO, TSV."""
+"""The layouts in which data sets of identities are published: folders, lists of labels, RecordIO, TSV."""

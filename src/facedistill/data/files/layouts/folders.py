@@ -62,7 +62,8 @@ class FolderLayout(FilesLayout):
         top = self._folders_in(str(self.path))
         if not top:
             refuse_archive(self.path)
-            raise DataError(f"{self.path} holds no folder: one folder per identity is expected")
+            expected = "one folder per identity is expected, or a list of labels, data.root=LIST"
+            raise DataError(f"{self.path} holds no folder: {expected}")
         parts = _parts_of(top)
         if split == "random":
             if parts and not any(Listing(Faults("skip")).read(part.path).images for part in parts):
