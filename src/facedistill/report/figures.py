@@ -1,6 +1,5 @@
-"""The figures of the report in one style, each a function of the study or of the assessed claims; SVG and PNG."""
+"""The figures of the report, each a function of the study or of the assessed claims."""
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median
@@ -15,14 +14,24 @@ from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
 from facedistill.report.claims import Assessment, Finding, Verdict
+from facedistill.report.plotting import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PINK,
+    SKY,
+    STYLE,
+    VERMILION,
+    panel_grid,
+    single_panel,
+    stacked_panels,
+)
 from facedistill.report.statistics import Difference
 from facedistill.report.study import FilledTable, Study
 from facedistill.report.tables import METRICS, RATES, Row
 
-INK = "#1b1c1d"  # becomes currentColor
-MUTED = "#8c8c8c"
-# Okabe and Ito 2008: colour-blind people can distinguish them
-BLUE, VERMILION, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # The colour of a cell is its initialization, its marker and line are its target, in every figure.
@@ -31,20 +40,6 @@ INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
 TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
 TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
 VERDICTS = {Verdict.HOLDS: (BLUE, "o"), Verdict.FAILS: (VERMILION, "s"), Verdict.UNDECIDED: (MUTED, "D")}
-STYLE = {
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": MUTED,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # people choose names, and they may have a $
-}
 _PRICES = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
 _DIFFERENCES = "paired differences with 95 % intervals; the right side agrees with the paper."
 CAPTIONS = {
@@ -321,44 +316,3 @@ def style_of(row: Row) -> dict[str, Any]:
         return TEACHER
     marker, line = TARGETS[row.target]
     return {"color": INITIALIZATIONS[row.init], "marker": marker, "linestyle": line}
-
-
-def panel_grid(count: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels, each ``height`` inches high, in at most ``columns`` columns."""
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(8 if columns > 1 else 5.5, height * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for spare in panels[count:]:
-        spare.remove()
-    return figure, panels[:count]
-
-
-def stacked_panels(lines: Sequence[int], height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of panels below each other, each as high as its number of lines, ``height`` inches in all."""
-    figure = Figure(figsize=(8, height), layout="constrained")
-    return figure, figure.subplots(len(lines), 1, squeeze=False, height_ratios=lines)[:, 0].tolist()
-
-
-def single_panel(xlabel: str, ylabel: str = "", height: float = 3.8) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.5, height), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    return figure, axes
-
-
-def as_svg(figure: Figure, name: str) -> str:
-    """An ``<svg>`` element in the colour of the surrounding text, the same bytes for the same figure."""
-    file = io.StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
-
-
-def as_png(figure: Figure) -> bytes:
-    """A PNG on white, the same bytes for the same figure."""
-    file = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
-    return file.getvalue()

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from facedistill.report.claims import LEAST_POINTS, LEAST_SHARE, Assessment, Verdict
-from facedistill.report.figures import INK, as_png, as_svg, figures
+from facedistill.report.figures import figures
+from facedistill.report.plotting import INK, as_png, as_svg
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
 from facedistill.system.files import write_aside
