@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facedistill.system.files import write_aside
+from facedistill.system.text import shown
 
 SHOWN, COLUMNS = 24, 8
 CORRECT, WRONG, TRUE = "black", "#d55e00", "#0072b2"
@@ -39,7 +40,7 @@ def curves(rows: Sequence[Mapping[str, float]], metric: str, title: str) -> Figu
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(shown(title), fontsize=9, parse_math=False)
     return figure
 
 
@@ -129,4 +130,5 @@ def _write(axes: Axes, x: float, y: float, text: str, correct: bool) -> None:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= 18 else name[:17] + "…"

@@ -17,6 +17,7 @@ from facedistill.errors import ConfigError
 from facedistill.report.claims import Assessment, assess
 from facedistill.report.page import write_report
 from facedistill.report.study import Study
+from facedistill.system.text import shown
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
 
@@ -34,7 +35,7 @@ def _report(words: list[str]) -> int:
     assessed = assess(study)
     page = write_report(study, assessed, Path(options["out"]))
     print(verdicts(assessed))
-    print(f"\n{len(study.records)} runs; open {page}")
+    print(f"\n{len(study.records)} runs; open {shown(page)}")
     if "wandb" in own:
         _publish(own["wandb"], study, page.parent)
     return 0
@@ -51,7 +52,7 @@ def _publish(target: str, study: Study, out: Path) -> None:
     print(f"The workspace is {published.url}")
     if published.missing:
         folders = study.runs_dir / "*" / "wandb" / "offline-run-*"
-        print(f"{len(published.missing)} runs are not there yet: wandb sync {folders}")
+        print(f"{len(published.missing)} runs are not there yet: wandb sync {shown(folders)}")
 
 
 def verdicts(assessed: Sequence[Assessment]) -> str:

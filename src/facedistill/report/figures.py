@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +24,8 @@ from facedistill.report.plotting import (
     SKY,
     STYLE,
     VERMILION,
+    as_png,
+    as_svg,
     panel_grid,
     single_panel,
     stacked_panels,
@@ -31,6 +33,8 @@ from facedistill.report.plotting import (
 from facedistill.report.statistics import Difference
 from facedistill.report.study import FilledTable, Study
 from facedistill.report.tables import METRICS, RATES, Row
+from facedistill.system.decoration import decoration
+from facedistill.system.text import shown
 
 COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -57,21 +61,35 @@ CAPTIONS = {
 }
 
 
-def figures(study: Study, assessed: Sequence[Assessment]) -> dict[str, tuple[str, Figure]]:
-    """By name, the caption and the figure; only those that there are runs for."""
+class Drawn(NamedTuple):
+    """A figure as an ``<svg>`` element and as a PNG."""
+
+    caption: str
+    svg: str
+    png: bytes
+
+
+def figures(study: Study, assessed: Sequence[Assessment], failed: list[str]) -> dict[str, Drawn]:
+    """By name, only those that there are runs for; why others could not be drawn is added to ``failed``."""
+    draw: dict[str, Callable[[], Figure | None]] = {
+        "rates": lambda: rates(study),
+        "cells": lambda: cells(study),
+        "initialization": lambda: effects(assessed, ("C2", "C5", "K1", "K2")),
+        "target": lambda: effects(assessed, ("C1", "C4", "C6", "C7")),
+        "pareto": lambda: pareto(study),
+        "learning": lambda: learning(study),
+        "errors": lambda: error_curves(study),
+        "roc": lambda: rocs(study),
+        "cost": lambda: cost(study),
+    }
+    found = {}
     with mpl.rc_context(STYLE):
-        drawn = {
-            "rates": rates(study),
-            "cells": cells(study),
-            "initialization": effects(assessed, ("C2", "C5", "K1", "K2")),
-            "target": effects(assessed, ("C1", "C4", "C6", "C7")),
-            "pareto": pareto(study),
-            "learning": learning(study),
-            "errors": error_curves(study),
-            "roc": rocs(study),
-            "cost": cost(study),
-        }
-    return {name: (CAPTIONS[name], figure) for name, figure in drawn.items() if figure is not None}
+        for name, caption in CAPTIONS.items():
+            with decoration(f"the figure {name}", failed):
+                figure = draw[name]()
+                if figure is not None:
+                    found[name] = Drawn(caption, as_svg(figure, name), as_png(figure))
+    return found
 
 
 def rates(study: Study) -> Figure | None:
@@ -264,7 +282,7 @@ def cost(study: Study) -> Figure | None:
         return None
     figure, axes = single_panel("hours", height=0.8 + 0.24 * len(hours))
     axes.barh(range(len(hours)), list(hours.values()), color=BLUE, height=0.6)
-    _label_lines(axes, list(hours))
+    _label_lines(axes, [shown(title) for title in hours])
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -291,7 +309,7 @@ def _label_lines(axes: Axes, labels: Sequence[str], **text: Any) -> None:
 
 
 def _title(filled: FilledTable) -> str:
-    return f"Table {filled.table.number}, {filled.table.data} for {filled.table.stands_for}"
+    return shown(f"Table {filled.table.number}, {filled.table.data} for {filled.table.stands_for}")
 
 
 def _describe(axes: Axes, filled: FilledTable) -> None:
@@ -307,7 +325,7 @@ def _without_rate(student: Row) -> str:
 def _comparison_label(finding: Finding) -> str:
     """The comparison and its table; what is a control is plain from the claim."""
     table = finding.comparison.table
-    return f"{finding.comparison.label.replace(' (control)', '')} (table {table.number}, {table.data})"
+    return shown(f"{finding.comparison.label.replace(' (control)', '')} (table {table.number}, {table.data})")
 
 
 def style_of(row: Row) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from facedistill.report.claims import LEAST_POINTS, LEAST_SHARE, Assessment, Verdict
 from facedistill.report.figures import figures
-from facedistill.report.plotting import INK, as_png, as_svg
+from facedistill.report.plotting import INK
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
 from facedistill.system.files import write_aside
+from facedistill.system.text import shown, table_cell
 
 REPRODUCE = "make reproduce"
 SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", Verdict.MISSING: "–"}
@@ -29,18 +30,18 @@ PICTURES, PICTURE_WIDTH = 4, 900  # landmark pictures on the page, and their wid
 
 def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Path:
     """Write everything into ``out``; the path of the page."""
-    drawn = figures(study, assessed)
-    svgs = {name: (caption, as_svg(figure, name)) for name, (caption, figure) in drawn.items()}
-    pngs = {f"figures/{name}.png": as_png(figure) for name, (_, figure) in drawn.items()}
+    failed: list[str] = []
+    drawn = figures(study, assessed, failed)
+    svgs = {name: (caption, svg) for name, (caption, svg, _) in drawn.items()}
+    pngs = {f"figures/{name}.png": png for name, (_, _, png) in drawn.items()}
     texts = {f"tables/table{one.table.number}-{one.table.stands_for.lower()}.csv": as_csv(one) for one in study.tables}
     for name, (_, svg) in svgs.items():
         texts[f"figures/{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{svg.replace("currentColor", INK)}'
-    texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()})
-    texts["index.html"] = page(study, assessed, svgs, out)
+    texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()}, failed)
+    texts["index.html"] = page(study, assessed, svgs, out, failed)
     for old in [*out.glob("figures/*.svg"), *out.glob("figures/*.png"), *out.glob("tables/*.csv")]:
         old.unlink()  # of runs that were removed
-    # a path in a run's words need not be text
-    files = pngs | {name: text.encode(errors="replace") for name, text in texts.items()}
+    files = pngs | {name: text.encode() for name, text in texts.items()}
     for name, content in files.items():
         with write_aside(out / name) as part:
             part.write_bytes(content)
@@ -62,7 +63,7 @@ def as_csv(filled: FilledTable) -> str:
             entry = filled.entry(row, metric)
             numbers = (entry.paper, entry.mean, entry.deviation, entry.difference)
             texts = ["" if number is None else f"{number:.6g}" for number in numbers]
-            writer.writerow([*cell, metric, *texts, seeds, names])
+            writer.writerow([*map(table_cell, cell), metric, *texts, seeds, table_cell(names)])
     return file.getvalue()
 
 
@@ -100,9 +101,10 @@ def seeds_text(records: Sequence[Record]) -> str:
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
 
 
-def remarks(study: Study) -> list[str]:
-    """Which runs were left out or are not finished, and why, and what that means for the tables."""
-    found = [f"{name} is left out: {reason}" for name, reason in sorted(study.unreadable.items())]
+def remarks(study: Study, failed: Sequence[str]) -> list[str]:
+    """Which runs and figures (``failed``) are left out, and why, and what that means for the tables."""
+    found = [f"This page is without {figure}" for figure in failed]
+    found += [f"{name} is left out: {reason}" for name, reason in sorted(study.unreadable.items())]
     if study.unfinished:
         count = f"{len(study.unfinished)} run{'s are' if len(study.unfinished) > 1 else ' is'}"
         found.append(f"{count} not finished: facedistill runs stale lists them and the commands that finish them")
@@ -120,13 +122,24 @@ def remarks(study: Study) -> list[str]:
     return found
 
 
-def page(study: Study, assessed: Sequence[Assessment], svgs: Mapping[str, tuple[str, str]], out: Path) -> str:
+def page(
+    study: Study,
+    assessed: Sequence[Assessment],
+    svgs: Mapping[str, tuple[str, str]],
+    out: Path,
+    failed: Sequence[str] = (),
+) -> str:
     """The page, with everything in it.
 
-    ``svgs``: of the figures by name, each behind its caption; ``out``: the folder of the page, for links to the runs.
+    ``svgs``: of the figures by name, each behind its caption; ``out``: the folder of the page, for links to the runs;
+    ``failed``: figures that could not be drawn, and why.
     """
     environment = Environment(
-        loader=PackageLoader("facedistill.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("facedistill.report", "."),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else shown(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value, digits=2: "—" if value is None else f"{value:.{digits}f}"
     environment.filters["signed"] = lambda value: "—" if value is None else f"{value:+.2f}".replace("-", "−")
@@ -135,7 +148,7 @@ def page(study: Study, assessed: Sequence[Assessment], svgs: Mapping[str, tuple[
     environment.filters |= {"seeds": seeds_text, "command": command_of}
     return environment.get_template("page.html").render(
         summary=summary(study),
-        remarks=remarks(study),
+        remarks=remarks(study, failed),
         study=study,
         assessed=assessed,
         symbols=SYMBOLS,
@@ -191,11 +204,13 @@ def _small(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def readme(study: Study, assessed: Sequence[Assessment], captions: Mapping[str, str]) -> str:
-    """The text of the file; ``captions``: of the figures, by name."""
+def readme(
+    study: Study, assessed: Sequence[Assessment], captions: Mapping[str, str], failed: Sequence[str] = ()
+) -> str:
+    """The text of the file; ``captions``: of the figures, by name; ``failed``: as for the page."""
     parts = ["# Results of the sweep", "`index.html` has the same, sortable, and the runs behind every number."]
     parts.append("\n".join(f"- **{name}**: {_escaped(text)}" for name, text in summary(study).items()))
-    parts += [f"**{_escaped(text)}**" for text in remarks(study)]
+    parts += [f"**{_escaped(text)}**" for text in remarks(study, failed)]
     if not study.records:
         return "\n\n".join([*parts, f"No finished run was found: `{REPRODUCE}` trains them."]) + "\n"
     lines = ["| claim | | verdict | comparisons |", "|---|---|---|---|"]
@@ -228,11 +243,11 @@ def markdown(filled: FilledTable) -> str:
 
 def _code(text: str) -> str:
     """Text as code in Markdown, between more backticks than it has."""
-    text = " ".join(text.split())
+    text = shown(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
 def _escaped(text: str) -> str:
-    """Text without anything that Markdown would interpret."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&])", r"\\\1", " ".join(text.split()))
+    """Text without anything that Markdown would interpret, links that it would find by itself (``:``) included."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&:])", r"\\\1", shown(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Record:
         macs: multiply-adds of one image.
         latency_ms: of one image on the CPU.
         seconds: of training.
+        without: the pictures that could not be drawn, and why.
     """
 
     identity: str
@@ -60,6 +61,7 @@ class Record:
     device: dict[str, Any]
     group: str | None = None
     teacher_score: float | None = None
+    without: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, directory: Path) -> Record | None:

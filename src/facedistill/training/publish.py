@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from facedistill.models.weights import save_weights
 from facedistill.runs.record import Record
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
+from facedistill.system.decoration import decoration
 from facedistill.system.files import sha256
 from facedistill.tasks.base import ScheduledModule
 from facedistill.training.callbacks.history import Epoch
@@ -49,15 +50,17 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
     module.cpu()
     few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
     save_weights(run.weights, network, about, reference_of(network, few.images))
-    pictures = {
-        "curves": curves(history, config.task.metric, run.name),
-        **evaluation.pictures(network, data),
-    }
+    missing: list[str] = []
+    with decoration("the picture of its curves", missing):
+        save_pictures({"curves": curves(history, config.task.metric, run.name)}, run.directory)
+    with decoration("pictures of test faces", missing):
+        save_pictures(evaluation.pictures(network, data), run.directory)
     if len(final.same):
-        far, tar, _ = roc(final.similarity, final.same)
-        pictures["roc"] = roc_curve(far, tar, "pairs of people who were not trained on")
-    save_pictures(pictures, run.directory)
-    return describe(run, network, history, final.metrics, data)
+        with decoration("the picture of its ROC", missing):
+            far, tar, _ = roc(final.similarity, final.same)
+            title = "pairs of people who were not trained on"
+            save_pictures({"roc": roc_curve(far, tar, title)}, run.directory)
+    return replace(describe(run, network, history, final.metrics, data), without=missing)
 
 
 def describe(run: Run, network: Network, history: Sequence[Epoch], metrics: Metrics, data: FaceData) -> Record:

@@ -1,0 +1,28 @@
+"""Pictures, curves, dashboards: what a run or a report is complete without."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from facedistill.system.text import shown
+
+
+@contextmanager
+def decoration(what: str, failed: list[str]) -> Iterator[None]:
+    """Keep an ``Exception`` of the block from going on: note it in ``failed``, and say on stderr what there is not."""
+    try:
+        yield
+    except Exception as error:
+        failed.append(f"{what}: {reason_of(error)}")
+        say(f"without {failed[-1]}")
+
+
+def reason_of(error: BaseException) -> str:
+    """The type and the text of an error of another package, on one line of at most 300 characters."""
+    return shown(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+
+
+def say(text: str) -> None:
+    """A line on stderr, if there is still one."""
+    with suppress(OSError, ValueError):
+        print(f"facedistill: {shown(text)}", file=sys.stderr, flush=True)
