@@ -38,9 +38,17 @@ def _nothing_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"):
             patch.setenv(name, str(home))
-        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_DIR", "MPLCONFIGDIR"):
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "MPLCONFIGDIR"):
             patch.setenv(name, str(home / name.lower()))
-        for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "NETRC"):
+        for name in (
+            "WANDB_API_KEY",
+            "WANDB_BASE_URL",
+            "WANDB_MODE",
+            "WANDB_DIR",
+            "WANDB_ENTITY",
+            "WANDB_PROJECT",
+            "NETRC",
+        ):
             patch.delenv(name, raising=False)
         yield
 

@@ -1,22 +1,28 @@
 """Weights & Biases: offline without a key, one run a cell, always finished."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
+import wandb.errors
 from PIL import Image
 from wandb_file import read_offline
 
 from facedistill.runs.run import Run
-from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat_config, has_key
+from facedistill.tracking import wandb_run
+from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat_config, has_key, remove_superseded
 from made_records import record_of
 
 Planner = Callable[..., Run]
 ONLINE = ("logger=wandb", "rate=8", "init=full", "target=soft", "seed=2")
+BARE = ("logger=wandb", "rate=8", "seed=2")  # without ancestors
 
 
 @pytest.fixture
@@ -113,33 +119,208 @@ def test_without_weights_and_biases_nothing_is_opened(planned: Planner, monkeypa
     assert wandb.run is None
 
 
+class Fake:
+    """Stands for W&B: what it is asked is noted, and what is told to fail does.
+
+    ``fails``: what a name does instead, ``init``, ``init offline``, ``log``, ``summary`` or ``finish``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = str(folder / "offline-run-1-x" / "files")
+        self.offline = True
+        self.fails: dict[str, Callable[[], None]] = {}
+        self.asked: list[str] = []
+        self.settings: list[dict[str, Any]] = []
+        self.summary = self.config = SimpleNamespace(update=lambda *_, **__: self._do("summary"))
+
+    def init(self, **settings: Any) -> Fake:
+        self.settings.append(settings)
+        self._do(f"init {settings['mode']}")
+        self._do("init")
+        return self
+
+    def log(self, *_: object, **__: object) -> None:
+        self._do("log")
+
+    def finish(self, exit_code: int) -> None:
+        self._do("finish")
+
+    def _do(self, name: str) -> None:
+        self.asked.append(name)
+        self.fails.get(name, lambda: None)()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, nobody: Path) -> Fake:
+    fake = Fake(nobody)
+    monkeypatch.setattr(wandb, "init", fake.init)
+    return fake
+
+
 @pytest.mark.parametrize(
-    ("mode", "key", "offline"),
-    [("auto", "", True), ("auto", "k" * 40, False), ("offline", "k" * 40, True), ("online", "", False)],
+    ("mode", "variable", "key", "expected", "says"),
+    [
+        ("auto", None, False, "offline", True),
+        ("auto", None, True, "online", False),
+        ("auto", "", True, "online", False),
+        ("auto", "offline", True, "offline", False),
+        ("auto", "dryrun", True, "offline", False),
+        ("auto", "disabled", True, None, False),
+        ("auto", "online", True, "online", False),
+        ("auto", "run", True, "online", False),
+        ("auto", "online", False, "offline", True),
+        ("offline", None, True, "offline", False),
+        ("offline", "online", True, "offline", False),
+        ("online", None, True, "online", False),
+        ("online", "offline", True, "online", False),
+        ("online", "disabled", True, "online", False),
+        ("online", None, False, "offline", True),
+    ],
 )
-def test_it_is_offline_if_asked_for_or_without_a_key(
-    planned: Planner, nobody: Path, monkeypatch: pytest.MonkeyPatch, mode: str, key: str, offline: bool
+def test_the_mode_is_that_of_the_words_then_of_the_environment_then_of_the_key(
+    planned: Planner,
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+    variable: str | None,
+    key: bool,
+    expected: str | None,
+    says: bool,
 ) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", key)
-    given: list[dict[str, Any]] = []
+    if variable is not None:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40 if key else "")
+    with WandbRun(planned(*BARE, f"logger.mode={mode}")) as dashboard:
+        dashboard.open()
+    assert [settings["mode"] for settings in fake.settings] == ([] if expected is None else [expected])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == says
+    assert all("`wandb login`" in line and "logger.mode=offline" in line for line in lines)
 
-    def init(**settings: Any) -> SimpleNamespace:
-        given.append(settings)
-        return SimpleNamespace(dir=str(nobody / "files"))
 
-    monkeypatch.setattr(wandb, "init", init)
-    run = planned(*ONLINE, f"logger.mode={mode}", "logger.project=p", "logger.entity=e", "group=table9")
+def test_a_run_is_opened_once_and_described(planned: Planner, fake: Fake) -> None:
+    run = planned(*ONLINE, "logger.mode=offline", "logger.project=p", "logger.entity=e", "group=table9")
     with WandbRun(run) as dashboard:
-        assert given == []
+        assert fake.settings == []
         dashboard.open()
         dashboard.open()
-    (settings,) = given
-    assert settings["mode"] == ("offline" if offline else "online")
+    (settings,) = fake.settings
     assert (settings["id"], settings["name"], settings["resume"]) == (run.identity, run.name, "allow")
     assert (settings["project"], settings["entity"], settings["group"]) == ("p", "e", "table9")
     assert settings["job_type"] == "classify-student"
     assert Path(settings["dir"]) == run.directory
     assert settings["config"] == flat_config(run)
+    assert fake.asked == ["init offline", "init", "finish"]
+
+
+def test_words_win_over_the_environment_which_wins_over_the_defaults(
+    planned: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = planned(*BARE)
+    assert (without.config.logger.project, without.config.logger.entity) == ("facedistill", None)
+    monkeypatch.setenv("WANDB_PROJECT", "from the environment")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    run = planned(*BARE, "group=another")  # other words: plans of the same ones are kept in tests
+    assert (run.config.logger.project, run.config.logger.entity) == ("from the environment", "team")
+    assert run.identity == without.identity
+    typed = planned(*BARE, "logger.project=typed", "logger.entity=me")
+    assert (typed.config.logger.project, typed.config.logger.entity) == ("typed", "me")
+
+
+def test_its_files_are_where_wandb_dir_says_if_that_can_be_written(
+    planned: Planner, fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = planned(*BARE, "logger.mode=offline")
+    (tmp_path / "file").touch()
+    for folder, expected in ((tmp_path / "new" / "folder", None), (tmp_path / "file" / "below", run.directory)):
+        monkeypatch.setenv("WANDB_DIR", str(folder))
+        with WandbRun(run) as dashboard:
+            dashboard.open()
+        assert Path(fake.settings[-1]["dir"]) == (expected or folder)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "file" / "below") in line
+
+
+def test_only_what_a_run_itself_left_is_removed_from_a_shared_folder(tmp_path: Path) -> None:
+    for name in ("offline-run-1-mine", "offline-run-2-mine", "offline-run-3-other", "run-4-mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "offline-run-2-mine" / "run-mine.wandb").touch()
+    remove_superseded(tmp_path / "offline-run-2-mine", "mine")
+    left = sorted(path.name for path in tmp_path.glob("*run-*"))
+    assert left == ["offline-run-2-mine", "offline-run-3-other", "run-4-mine"]
+
+
+def refuse() -> None:
+    raise wandb.errors.CommError("entity nobody\nnot found \x1b[31m")
+
+
+def hang() -> None:
+    Event().wait(30)
+
+
+@pytest.mark.parametrize("failure", [refuse, hang])
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("init online", ["init online", "init offline", "init", "log", "log", "summary", "summary", "finish"]),
+        ("init", ["init online", "init", "init offline", "init"]),
+        ("log", ["init online", "init", "log", "finish"]),
+        ("summary", ["init online", "init", "log", "log", "summary", "finish"]),
+        ("finish", ["init online", "init", "log", "log", "summary", "summary", "finish"]),
+    ],
+)
+def test_nothing_that_it_does_ends_or_delays_a_training(
+    planned: Planner,
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    asked: list[str],
+    failure: Callable[[], None],
+) -> None:
+    monkeypatch.setattr(wandb_run, "PATIENCE", 0.05)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    fake.fails[name] = failure
+    run = planned(*BARE)
+    with WandbRun(run) as dashboard:
+        dashboard.log({"epoch": 0.0})
+        dashboard.summarize(record_of(run))
+    assert fake.asked == asked
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ("entity nobody not found \\x1b[31m" if failure is refuse else "no answer in 0.05 s") in line
+    if name == "init online":
+        assert "`wandb login --relogin`" in line
+        assert "logger.mode=offline" in line
+    if name == "finish":
+        assert f"wandb sync {Path(fake.dir).parent}" in line
+
+
+def test_what_ends_a_training_is_not_held_back(planned: Planner, fake: Fake) -> None:
+    def stop() -> None:
+        raise SystemExit(143)
+
+    fake.fails["log"] = stop
+    with pytest.raises(SystemExit), WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
+        dashboard.log({"epoch": 0.0})
+    assert fake.asked[-1] == "finish"
+
+
+@pytest.mark.usefixtures("_finished")
+def test_a_real_run_without_a_server_is_offline(
+    planned: Planner, nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(wandb_run, "INIT", 0.5)
+    run = planned(*BARE)
+    run.directory.mkdir(parents=True)
+    with WandbRun(run) as dashboard:
+        dashboard.log({"epoch": 0.0, "test/top1": 12.5})
+        dashboard.summarize(record_of(run))
+    wandb.teardown()
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    assert read_offline(run.directory).exit_code == 0
 
 
 @pytest.mark.usefixtures("_finished")

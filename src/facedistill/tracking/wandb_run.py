@@ -4,9 +4,14 @@ import netrc
 import os
 import re
 import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from tempfile import TemporaryFile
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import wandb
@@ -14,15 +19,22 @@ import wandb.errors
 
 from facedistill.runs.record import Record
 from facedistill.runs.run import Run, read_history
+from facedistill.system.decoration import decoration, reason_of, say
 from facedistill.system.files import read_json_object
+from facedistill.system.text import shown
 
 CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the key of W&B's own server
+T = TypeVar("T")
 ARTIFACT = "model"  # the type of the weights in the lineage
+MODES = {"auto": "online", "run": "online", "dryrun": "offline"}
+# Seconds that W&B may take to begin, and to send the rest at the end; PATIENCE: what any call of it may take.
+INIT, FINISH, PATIENCE = 8, 15, 20
 
 
 class WandbRun:
     """Opens the W&B run of a cell and always finishes it, as a second cell of the process would continue it.
 
+    Nothing that W&B does ends a training or delays it by more than seconds: what fails is said, and W&B left alone.
     A run that was interrupted and resumed, or trained again, ends with one complete offline folder: `wandb sync` would
     append the history in a second folder of the same run to that of the first.
     """
@@ -30,48 +42,87 @@ class WandbRun:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._wandb: wandb.Run | None = None
+        self._failed: list[str] = []
         self._last_synced = -1  # epoch
-        self._has_logged = False
-        self._is_complete = False
+        self._has_opened = self._has_logged = self._is_complete = False
 
     def __enter__(self) -> Self:
         return self
 
     def open(self) -> None:
         """Start the W&B run; only once there is something to log, since it takes seconds."""
+        if not self._run.config.logger.wandb or self._has_opened:
+            return
+        self._has_opened = True
+        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # at the end it waits for a server that does not answer
+        with decoration("Weights & Biases", self._failed):
+            folder = folder_of(self._run)
+            self._last_synced = last_synced_epoch(folder, self._run.identity)
+            mode, why = mode_of(self._run.config.logger.mode)
+            if mode not in ("offline", "disabled"):
+                try:
+                    self._start(mode, folder)
+                except Exception as error:
+                    mode, why = "offline", f"{reason_of(error)}. `wandb login --relogin` renews the key"
+                    within(PATIENCE, wandb.teardown)  # its service holds the run's id still
+            if mode == "offline":
+                self._start(mode, folder)
+            if why:
+                say(
+                    f"Weights & Biases: {why}. Offline in {folder / 'wandb'}: `wandb sync` sends it, and with "
+                    "logger.mode=offline no server is asked"
+                )
+
+    def _start(self, mode: Any, folder: Path) -> None:
         config = self._run.config
-        if config.logger.wandb and self._wandb is None:
-            os.environ.setdefault("WANDB_SILENT", "true")
-            offline = config.logger.mode == "offline" or (config.logger.mode == "auto" and not has_key())
-            self._last_synced = last_synced_epoch(self._run.directory)
-            data, model = config.data["name"], config.network["name"]
-            tags = [config.task.name, config.init.name, config.target.name, f"rate-{config.rate}", data, self._run.role]
-            self._wandb = wandb.init(
-                name=one_line(self._run.name, 128),
-                id=self._run.identity,
-                resume="allow",
-                group=one_line(config.group or f"{data}-{model}", 128),
-                job_type=f"{config.task.name}-{self._run.role}",
-                project=config.logger.project,
-                entity=config.logger.entity,
-                dir=str(self._run.directory),
-                mode="offline" if offline else "online",
-                config=flat_config(self._run),
-                tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
-            )
+        data, model = config.data["name"], config.network["name"]
+        tags = [config.task.name, config.init.name, config.target.name, f"rate-{config.rate}", data, self._run.role]
+        start = partial(
+            wandb.init,
+            name=one_line(self._run.name, 128),
+            id=self._run.identity,
+            resume="allow",
+            group=one_line(config.group or f"{data}-{model}", 128),
+            job_type=f"{config.task.name}-{self._run.role}",
+            project=config.logger.project,
+            entity=config.logger.entity,
+            dir=str(folder),
+            mode=mode,
+            config=flat_config(self._run),
+            tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
+            settings=wandb.Settings(init_timeout=INIT, finish_timeout=FINISH, finish_timeout_raises=True),
+        )
+        self._wandb = within(PATIENCE, start)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._wandb is not None:
-            folder = Path(self._wandb.dir).parent
-            wandb.finish(exit_code=0 if kind is None else 1)
-            if kind is None and self._is_complete:
-                remove_superseded(folder)
+        if self._wandb is None:
+            return
+        folder = Path(self._wandb.dir).parent
+        unsent = f"the rest of Weights & Biases, which `wandb sync {folder}` sends"
+        with decoration(unsent, self._failed):
+            within(PATIENCE, partial(self._wandb.finish, exit_code=0 if kind is None else 1))
+        if kind is None and self._is_complete and not self._failed:
+            remove_superseded(folder, self._run.identity)
 
     def log(self, row: dict[str, float]) -> None:
         """A row of the history, as the step of its epoch. The first one brings those of interrupted processes along."""
         self.open()
-        if self._wandb is None:
-            return
+        self._do(lambda opened: self._log(opened, row))
+
+    def summarize(self, record: Record) -> None:
+        """The final numbers, the distance to the teacher, the pictures of the run directory, and the lineage."""
+        self.open()
+        self._do(lambda opened: self._summarize(opened, record))
+        self._do(self._use_parents)
+
+    def _do(self, something: Callable[[wandb.Run], None]) -> None:
+        """Do something with the open run, unless something failed before."""
+        if self._wandb is not None and not self._failed:
+            with decoration("the rest of Weights & Biases", self._failed):
+                within(PATIENCE, partial(something, self._wandb))
+
+    def _log(self, opened: wandb.Run, row: dict[str, float]) -> None:
         earlier = [] if self._has_logged else read_history(self._run.directory)
         self._has_logged = True
         task = self._run.config.compared_as
@@ -79,16 +130,10 @@ class WandbRun:
             if int(each["epoch"]) > self._last_synced:
                 tests = {name: value for name, value in each.items() if name.startswith("test/")}
                 compared = {name.replace("test", task, 1): value for name, value in tests.items()}
-                self._wandb.log({**each, **compared}, step=int(each["epoch"]))
+                opened.log({**each, **compared}, step=int(each["epoch"]))
 
-    def summarize(self, record: Record) -> None:
-        """The final numbers, the distance to the teacher, the pictures of the run directory, and the lineage.
-
-        Every metric has two keys: ``final/top1`` for any task, and ``verify/top1`` for tasks that can be compared.
-        """
-        self.open()
-        if self._wandb is None:
-            return
+    def _summarize(self, opened: wandb.Run, record: Record) -> None:
+        """Every metric has two keys: ``final/top1`` for any task, ``verify/top1`` for tasks that can be compared."""
         task, metrics = record.config.compared_as, record.scores
         if record.teacher_score is not None and record.score is not None:
             metrics[f"{record.metric}_minus_teacher"] = record.score - record.teacher_score
@@ -97,31 +142,68 @@ class WandbRun:
         summary |= {name: getattr(record, name) for name in costs}
         pictures = sorted(self._run.directory.glob("*.png"))
         if pictures or self._has_logged:  # beside the last epoch, whose row would come after the summary otherwise
-            self._wandb.log({f"{task}/{picture.stem}": wandb.Image(str(picture)) for picture in pictures})
-        self._wandb.summary.update(summary)
-        self._wandb.config.update({"params": record.params, "macs": record.macs}, allow_val_change=True)
-        self._trace(metrics)
-        self._is_complete = True
-
-    def _trace(self, metrics: dict[str, float]) -> None:
-        """The weights as an artifact, and the artifacts of the parents as used by this run.
-
-        The file is uploaded without a copy. An offline run can't use artifacts: once it is synced,
-        ``facedistill report wandb=`` records what it used.
-        """
-        assert self._wandb is not None
-        if self._run.weights.is_file():
+            opened.log({f"{task}/{picture.stem}": wandb.Image(str(picture)) for picture in pictures})
+        opened.summary.update(summary)
+        opened.config.update({"params": record.params, "macs": record.macs}, allow_val_change=True)
+        if self._run.weights.is_file():  # uploaded without a copy
             about = {key: value for key, value in flat_config(self._run).items() if key != "recipe"}
             artifact = wandb.Artifact(artifact_name(self._run.name), ARTIFACT, metadata={**about, **metrics})
             artifact.add_file(str(self._run.weights.absolute()), skip_cache=True, policy="immutable")
-            self._wandb.log_artifact(artifact)
-        if self._wandb.offline:
+            opened.log_artifact(artifact)
+        self._is_complete = True
+
+    def _use_parents(self, opened: wandb.Run) -> None:
+        """The weights of the parents as used by this run.
+
+        An offline run can't use artifacts: once it is synced, ``facedistill report wandb=`` records what it used.
+        """
+        if opened.offline:
             return
         for parent in self._run.parents.values():
             if isinstance(parent, Run):
-                name = f"{self._wandb.entity}/{self._wandb.project}/{artifact_name(parent.name)}:latest"
+                name = f"{opened.entity}/{opened.project}/{artifact_name(parent.name)}:latest"
                 with suppress(ValueError, wandb.errors.CommError):  # W&B does not have it
-                    self._wandb.use_artifact(name)
+                    opened.use_artifact(name)
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What a call gives. Raises ``TimeoutError`` where it takes longer; it is left to itself then."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer in {seconds:g} s") from error
+
+
+def mode_of(asked: str) -> tuple[Any, str]:
+    """The mode for ``wandb.init`` of ``logger.mode``, and why it is offline where nobody asked for that."""
+    if asked == "auto":
+        asked = os.environ.get("WANDB_MODE") or "auto"
+    mode = MODES.get(asked, asked)
+    if mode in ("offline", "disabled") or has_key():
+        return mode, ""
+    return "offline", "there is no key; `wandb login` stores one"
+
+
+def folder_of(run: Run) -> Path:
+    """The folder for W&B's own: WANDB_DIR if that can be written, else that of the run."""
+    if chosen := os.environ.get("WANDB_DIR"):
+        try:
+            Path(chosen).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=chosen) as file:
+                file.write(bytes(2**20))  # there is room
+            return Path(chosen)
+        except OSError as error:
+            say(f"WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {run.directory}")
+    return run.directory
 
 
 def flat_config(run: Run) -> dict[str, Any]:
@@ -143,14 +225,14 @@ def flat_config(run: Run) -> dict[str, Any]:
         "crop": config.image.crop,
         "role": run.role,
         "cell": f"/{config.rate} {config.init.name}, {config.target.name}",  # learning curves are grouped by it
-        **{f"parent/{role}": Path(parent.name).name for role, parent in run.parents.items()},
+        **{f"parent/{role}": shown(Path(parent.name).name) for role, parent in run.parents.items()},
         "recipe": run.recipe,
     }
 
 
 def one_line(text: str, length: int) -> str:
     """Any text as a name in W&B: without control characters, not empty, at most ``length`` characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:length].rstrip() or "-"
+    return " ".join("".join(c if c.isprintable() else " " for c in shown(text)).split())[:length].rstrip() or "-"
 
 
 def artifact_name(run_name: str) -> str:
@@ -158,22 +240,23 @@ def artifact_name(run_name: str) -> str:
     return "weights-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", run_name)[-100:]
 
 
-def last_synced_epoch(directory: Path) -> int:
-    """The last epoch that `wandb sync` sent from a run's folders; −1: none."""
-    summaries = [marker.parent / "files" / "wandb-summary.json" for marker in directory.glob("wandb/*/*.wandb.synced")]
+def last_synced_epoch(folder: Path, identity: str) -> int:
+    """The last epoch that `wandb sync` sent of a run; −1: none."""
+    synced = folder.glob(f"wandb/*-{identity}*/*.wandb.synced")
+    summaries = [marker.parent / "files" / "wandb-summary.json" for marker in synced]
     return max((int((read_json_object(summary) or {}).get("epoch", -1)) for summary in summaries), default=-1)
 
 
-def remove_superseded(folder: Path) -> None:
-    """Remove the offline folders of earlier attempts that were never synced: ``folder`` has all of their history."""
-    for other in folder.parent.glob("offline-run-*"):
+def remove_superseded(folder: Path, identity: str) -> None:
+    """Remove offline folders of a run's earlier attempts that were never synced: ``folder`` has all their history."""
+    for other in folder.parent.glob(f"offline-run-*-{identity}*"):
         if other.name != folder.name and not any(other.glob("*.synced")):
             shutil.rmtree(other, ignore_errors=True)
 
 
 def has_key() -> bool:
     """Whether a W&B key is configured, in the environment or by ``wandb login``."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
     hosts = {urlsplit(server).netloc} | ({CLOUD} if server == wandb.Settings().base_url else set())
