@@ -16,9 +16,11 @@ from xml.etree import ElementTree
 import pytest
 from records import damage, full_report, record_in, write_run, write_tables
 
+from facedistill.report import figures
 from facedistill.report.__main__ import main, verdicts
 from facedistill.report.claims import assess
 from facedistill.report.page import page, readme
+from facedistill.report.plotting import as_svg
 from facedistill.report.study import Study
 from facedistill.report.tables import tables
 from facedistill.runs.record import all_records
@@ -206,6 +208,55 @@ def test_names_that_people_choose_are_text(tmp_path: Path) -> None:
     assert found.unclosed == []
     (row,) = {len(re.findall(r"(?<!\\)\|", line)) for line in summary.splitlines() if line.startswith("| C5")}
     assert row == 5
+
+
+def test_names_that_a_terminal_or_a_spreadsheet_would_obey_are_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "=cmd|' /C calc'!A0\x1b[31m\u202e\nhttp://a.b"
+    records = write_tables(tmp_path / "runs", [0], name, numbers=(1, 3))
+    write_run(tmp_path / "runs", replace(records[0], name="mine-0123456789ab", overrides=["data.root=Jos\udce9"]))
+    escaped = "=cmd|' /C calc'!A0\\x1b[31m\\u202e\\nhttp://a.b"
+    found, summary = report(tmp_path, f"data={name},{name}_large", f"alignment={name}")
+    assert escaped in found.text
+    assert "Jos\\xe9" in found.text
+    assert "http\\://a.b" in summary  # no link
+    files = [(tmp_path / "reports" / "README.md").read_text(), (tmp_path / "reports" / "index.html").read_text()]
+    files += [path.read_text() for path in (tmp_path / "reports").glob("*/*.[cs][sv][vg]")]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", "".join(files) + capsys.readouterr().out)
+    for path in (tmp_path / "reports" / "tables").iterdir():
+        lines = list(csv.DictReader(path.open()))
+        assert {line["data"].removesuffix("_large") for line in lines} == {f"'{escaped}"}
+        assert not [cell for line in lines for cell in line.values() if cell.startswith(("=", "+", "@"))]
+    for path in (tmp_path / "reports" / "figures").glob("*.svg"):
+        ElementTree.parse(path)
+
+
+def test_numbers_in_a_table_stay_numbers(tmp_path: Path) -> None:
+    table = tables(["synthetic"])[0]
+    write_run(tmp_path / "runs", record_in(table, table.rows[3], 0, 1.0))
+    report(tmp_path)
+    lines = csv.DictReader((tmp_path / "reports" / "tables" / "table1-casia-webface.csv").open())
+    assert min(float(line["difference"]) for line in lines if line["difference"]) < 0
+
+
+def test_a_figure_that_can_not_be_drawn_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no <font>")
+
+    write_tables(tmp_path / "runs", [0], numbers=(1, 3))
+    monkeypatch.setattr(figures, "cells", broken)
+    drawn = figures.as_png
+    monkeypatch.setattr(figures, "as_png", lambda figure: broken() if "hours" in as_svg(figure, "") else drawn(figure))
+    found, summary = report(tmp_path)
+    assert "This page is without the figure cells: RuntimeError: no <font>" in found.text
+    assert "without the figure cost\\: RuntimeError\\: no \\<font\\>" in summary
+    left = {path.stem for path in (tmp_path / "reports" / "figures").iterdir()}
+    assert "errors" in left
+    assert not {"cells", "cost"} & left
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_many_runs_make_a_small_page(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
+from rich.live import Live
 
 from conftest import Planner
 from facedistill.errors import ConfigError
@@ -244,3 +246,32 @@ def test_lines_of_a_log_say_how_far_a_sweep_is(cells: list[Run], capsys: pytest.
     assert plain.endswith("top1 1.00")
     assert first.endswith("top1 1.00 (2 of 6 runs)")
     assert second.endswith("top1 1.00 (3 of 6 runs, about 0:20 left)")
+
+
+def test_a_table_that_can_not_be_shown_stops_no_sweep(
+    cells: list[Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    for name in ("start", "stop", "update"):
+        monkeypatch.setattr(Live, name, broken)
+    monkeypatch.setattr(Console, "print", broken)
+    monkeypatch.setattr(Console, "is_terminal", True)
+    assert run_all(cells, 2) == {}
+    assert all(run.is_complete for run in cells)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "without the progress of the sweep: OSError" in line
+
+
+def test_what_a_job_printed_and_a_name_are_shown_as_text(
+    cells: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "title", "[red]a\x1b[31m\nb")
+    progress = ProgressTable(cells, Sweep.of(cells).runs)
+    progress.failed(cells[0], "[bold]no\x1b]0;title\x07 \udce9")
+    Console(width=200).print(progress.table([], cells[:1], set(), 0))
+    found = capsys.readouterr().out
+    assert "failed: [bold]no\\x1b]0;title\\x07 \\xe9" in found
+    assert "[red]a\\x1b[31m\\nb" in found
+    assert "\x1b" not in found

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from PIL import Image
+from rich.progress import Progress
 
 from facedistill.data.sources.source import build_source
 from facedistill.errors import RunError, WeightsError
@@ -28,6 +30,7 @@ from facedistill.runs.plan import plan
 from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
+from facedistill.tasks.classify import ClassifyEvaluation
 from facedistill.training import fit, publish, trainer
 from tiny import RUN
 
@@ -300,6 +303,34 @@ def test_a_runs_dir_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file/runs.*Not a directory"):
         make(tmp_path / "file" / "runs", "task=teacher")
+
+
+def test_a_run_is_the_same_without_anything_that_decorates_it(
+    made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("broken\nterminal \x1b[31m")
+
+    decorations = [(publish, "curves"), (ClassifyEvaluation, "pictures"), (publish, "roc_curve"), (Progress, "advance")]
+    for place, name in [*decorations, (wandb, "init"), (Progress, "stop")]:
+        monkeypatch.setattr(place, name, broken)
+    run = make(tmp_path, "task=teacher", "logger.wandb=true", "trainer.progress=true")
+    whole = made.parents["teacher"]
+    assert isinstance(whole, Run)
+    assert run.identity == whole.identity
+    assert same(tensors(run), tensors(whole))
+    assert curve(run) == curve(whole)
+    assert run.record.metrics == whole.record.metrics
+    assert whole.record.without == []
+    assert [note.split(":")[0] for note in run.record.without] == [
+        "the picture of its curves",
+        "pictures of test faces",
+        "the picture of its ROC",
+    ]
+    assert not list(run.directory.glob("*.png"))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facedistill: without")]
+    assert len(said) == len(decorations) + 1
+    assert all(line.endswith("ValueError: broken terminal \\x1b[31m") for line in said)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from facedistill.runs.folders import COMPLETE, EMPTY, INTERRUPTED, RUNNING, RunF
 from facedistill.runs.record import RECORD
 from facedistill.runs.verify import faults_of
 from facedistill.system.terminal import Output
+from facedistill.system.text import shown
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,7 +48,7 @@ def _runs(words: list[str]) -> int:
             _print_stale(runs, console)
         case ["remove", *names]:
             removed = remove(runs, names, "dependents" in settings)
-            console.print(*(f"removed {name}" for name in removed), sep="\n", markup=False)
+            console.print(*(shown(f"removed {name}") for name in removed), sep="\n", markup=False)
         case ["verify", *names]:
             return 0 if _verify(runs, names, console) else 1
         case _:
@@ -65,7 +66,7 @@ def _print_table(runs: Sequence[RunFolder], console: Output) -> None:
             known = {"host", "process"} <= run.owner.keys()
             owner = f"{run.owner['host']}:{run.owner['process']}" if known else "a process"
         cells = (run.name, run.state, owner, str(len(run.history) or ""), run.metric, _age(run.changed))
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(shown(cell)) for cell in cells))
     width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, width)  # a name is not cut, whatever the terminal
     console.print(table)
@@ -77,14 +78,14 @@ def _print_stale(runs: Sequence[RunFolder], console: Output) -> None:
     stale = [run for run in runs if run.state in (INTERRUPTED, EMPTY)]
     for run in stale:
         summary = f"{run.name}: {len(run.history)} epochs, {run.bytes / 2**20:.1f} MB, {_age(run.changed)} old"
-        console.print(summary, markup=False)
+        console.print(shown(summary), markup=False)
         words = run.owner.get("words")
         known = shlex.join(map(str, words)) if isinstance(words, list) else "… (with the words that began it)"
-        console.print(f"  facedistill train {known}", markup=False)
+        console.print(shown(f"  facedistill train {known}"), markup=False)
     if stale:
         where = [] if stale[0].directory.parent == Path("runs") else [f"runs_dir={stale[0].directory.parent}"]
         words = shlex.join(["remove", stale[0].name, *where])
-        console.print(f"The command under each finishes it. To remove: facedistill runs {words}", markup=False)
+        console.print(f"The command under each finishes it. To remove: facedistill runs {shown(words)}", markup=False)
     else:
         console.print("no run was left unfinished")
 
@@ -105,10 +106,10 @@ def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) ->
         faults = faults_of(run, runs) if run.record is not None else [run.damage or f"not complete: {run.state}"]
         bad += bool(faults)
         for fault in faults:
-            console.print(f"{run.name}: {fault}", style="red", markup=False)
+            console.print(shown(f"{run.name}: {fault}"), style="red", markup=False)
         for name in run.ancestors:
             if name not in complete and not Path(name).is_file():
-                console.print(f"{run.name}: {name}, which it stands on, is not here", markup=False)
+                console.print(shown(f"{run.name}: {name}, which it stands on, is not here"), markup=False)
     console.print(f"{len(asked) - bad} of {len(asked)} complete runs are sound")
     return not bad
 

@@ -19,6 +19,7 @@ from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import hash_of
+from facedistill.system.text import shown
 
 _RECOGNIZER = {"task": "teacher", "init": "scratch", "target": "none", "rate": "1"}
 _OWN_TEACHER = {"init": "teacher", "target": "none", "rate": "1"}  # of the same task
@@ -126,11 +127,11 @@ def _key(word: str) -> str:
 def tree(run: Run | WeightsFile, label: str = "") -> Tree:
     """A run and what it stands on, for a terminal."""
     state = "[green]complete[/]" if run.is_complete else "[yellow]to be trained[/]"
-    shown = Tree(f"{label}{escape(run.name)}  {state}", highlight=False)
+    found = Tree(f"{label}{escape(shown(run.name))}  {state}", highlight=False)
     if isinstance(run, Run):
         for role, parent in run.parents.items():
-            shown.add(tree(parent, f"{role}: "))
-    return shown
+            found.add(tree(parent, f"{role}: "))
+    return found
 
 
 def check_data(run: Run, usable: Samples | None = None) -> None:

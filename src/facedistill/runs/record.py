@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -14,6 +15,7 @@ from facedistill.config.compose import missing_keys
 from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
 from facedistill.system.files import hash_of, write_json
+from facedistill.system.text import shown
 
 RECORD = "record.json"
 OF_A_SWEEP = ("cells=", "experiments=", "group=")  # words that say in which sweep a run was made
@@ -80,7 +82,8 @@ class Record:
         try:
             value = json.loads(text, parse_constant=_finite, parse_float=_finite)
             # a path that is not UTF-8 has lone surrogates, which no other reader of JSON takes
-            record = _parsed(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+            escape = lambda found: json.dumps(shown(found[0]))[1:-1]  # noqa: E731
+            record = _parsed(re.sub("[\ud800-\udfff]", escape, json.dumps(value, ensure_ascii=False)).encode())
             _check_open_parts(record)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {error}") from error

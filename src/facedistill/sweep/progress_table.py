@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from statistics import mean
 from types import TracebackType
 from typing import NamedTuple
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from facedistill.runs.run import HISTORY, Run, read_history
 from facedistill.sweep.jobs import Job
+from facedistill.system.decoration import Display
 from facedistill.system.terminal import Output
+from facedistill.system.text import shown
 
 REFRESH = 1.0  # seconds
 _TO_COME = 4  # runs shown that wait for their turn
@@ -88,16 +92,18 @@ class ProgressTable:
         self._shown = 0.0
         self._forecast = Forecast()
         self._left: float | None = None
+        self._display = Display("the progress of the sweep")
 
     def __enter__(self) -> ProgressTable:
         if self._console.is_terminal:
-            self._live.start()
+            self._display.show(self._live.start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(Exception):
+            self._live.stop()
 
     def ended(self, run: Run, seconds: float | None = None) -> None:
         """A run is complete; ``seconds``: how long it took, if it was trained here."""
@@ -107,10 +113,11 @@ class ProgressTable:
             self._forecast.add(run, seconds)
             if not self._console.is_terminal:
                 line += f" ({self._complete} of {self._count} runs{_about(self._left)})"
-        self._console.print(line, markup=False)
+        self._display.show(lambda: self._console.print(shown(line), markup=False))
 
     def failed(self, run: Run, why: str) -> None:
-        self._console.print(f"{self._titles.get(run.name, '')}{run.name} failed: {why}", style="red", markup=False)
+        line = shown(f"{self._titles.get(run.name, '')}{run.name} failed: {why}")
+        self._display.show(lambda: self._console.print(line, style="red", markup=False))
 
     def show(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> None:
         """The table as it is now, once a second."""
@@ -118,7 +125,9 @@ class ProgressTable:
             self._shown = time.monotonic()
             self._left = self._forecast.left(jobs, to_come)
             if self._live.is_started:
-                self._live.update(self.table(jobs, to_come, elsewhere, failed), refresh=True)
+                self._display.show(
+                    lambda: self._live.update(self.table(jobs, to_come, elsewhere, failed), refresh=True)
+                )
 
     def table(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> Table:
         """What is running, here and elsewhere, and what comes next."""
@@ -142,7 +151,7 @@ class ProgressTable:
             if run.name in elsewhere:
                 self._row(table, run, "running elsewhere")
         for run in waiting[:_TO_COME]:
-            table.add_row(run.title, "to come", "", "", "")
+            table.add_row(escape(shown(run.title)), "to come", "", "", "")
         if len(waiting) > _TO_COME:
             table.add_row(f"… and {len(waiting) - _TO_COME} more", "", "", "", "")
         return table
@@ -150,7 +159,7 @@ class ProgressTable:
     def _row(self, table: Table, run: Run, state: str) -> None:
         done, epochs, metric, left = progress_of(run)
         score = "" if metric is None else f"{run.config.task.metric} {metric:.2f}"
-        table.add_row(run.title, state, f"{done}/{epochs}", score, "" if left is None else _clock(left))
+        table.add_row(escape(shown(run.title)), state, f"{done}/{epochs}", score, "" if left is None else _clock(left))
 
 
 def _clock(seconds: float) -> str:

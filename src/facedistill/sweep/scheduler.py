@@ -37,7 +37,7 @@ def refuse(words: Sequence[str], error: FacedistillError) -> None:
 def report_failures() -> bool:
     """Whether anything failed; where it is more than what was just printed, list it all together."""
     if len(failures) > 1 or any(len(lines) > 1 for lines in failures):
-        listed = ["\n    ".join(lines) for lines in failures]
+        listed = ["\n    ".join(map(shown, lines)) for lines in failures]
         Output().print(f"{len(failures)} failed:", *listed, sep="\n  ", style="red", markup=False)
     return bool(failures)
 

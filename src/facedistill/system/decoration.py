@@ -1,7 +1,7 @@
 """Pictures, curves, dashboards: what a run or a report is complete without."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from facedistill.system.text import shown
@@ -15,6 +15,18 @@ def decoration(what: str, failed: list[str]) -> Iterator[None]:
     except Exception as error:
         failed.append(f"{what}: {reason_of(error)}")
         say(f"without {failed[-1]}")
+
+
+class Display:
+    """What a person watches, for as long as it works: after its first failure nothing more is shown."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._failed = what, list[str]()
+
+    def show(self, something: Callable[[], object]) -> None:
+        if not self._failed:
+            with decoration(self._what, self._failed):
+                something()
 
 
 def reason_of(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.runs.record import Record, by_cell
+from facedistill.system.text import shown
 from facedistill.tracking.wandb_run import artifact_name, has_key
 
 VIEW = "facedistill"  # its name in the address, of the form that W&B gives: eleven of a-z and 0-9
@@ -105,7 +106,7 @@ def _explained_errors(project: Project) -> Iterator[None]:
             f"Weights & Biases can't be reached, or refuses the key: {_one_line(error)}. Is there a network? Else "
             "`wandb login --relogin`"
         ) from error
-    except (wandb.errors.Error, WandbApiFailedError, ValueError, OSError) as error:
+    except Exception as error:  # of wandb, wandb-workspaces and what they call
         raise RunError(
             f"wandb={project.path}: {_one_line(error)}. Is there a network, does {project.entity} exist, may you write "
             "to it? The same command tries again"
@@ -134,8 +135,9 @@ def log_tables(project: Project, tables: Mapping[str, pd.DataFrame]) -> str:
 
 def as_wandb(table: pd.DataFrame) -> wandb.Table:
     """A table for W&B: text stays text, and a missing number is empty."""
-    cells = table.astype(object).where(table.notna(), None).to_numpy().tolist()
-    return wandb.Table(columns=[*map(str, table.columns)], data=cells, allow_mixed_types=True)
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    cells = [[shown(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return wandb.Table(columns=[*map(shown, table.columns)], data=cells, allow_mixed_types=True)
 
 
 def tables_of(records: Sequence[Record]) -> dict[str, pd.DataFrame]:

@@ -1,5 +1,6 @@
 """One line for a person who waits: which cell, which epoch, the last metrics, time left."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -7,6 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
+
+from facedistill.system.decoration import Display
+from facedistill.system.text import shown
 
 _BESIDE_THE_TITLE = 47  # columns for the bar, `epoch 30/30 · nrmse 14.01 left`, and the clock
 
@@ -17,14 +21,17 @@ class RunProgress(pl.Callback):
     def __init__(self, title: str, metric: str) -> None:
         self._title, self._metric = title, metric
         self._bar: Progress | None = None
+        self._display = Display("the progress bar")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self._display.show(lambda: self._start(trainer))
+
+    def _start(self, trainer: pl.Trainer) -> None:
         steps = int(trainer.num_training_batches)
         total = steps * (trainer.max_epochs or 0)
         console = Console(stderr=True)
-        title = Text(self._title)
+        title = Text(shown(self._title))
         title.truncate(max(20, console.width - _BESIDE_THE_TITLE), overflow="ellipsis")
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -43,12 +50,12 @@ class RunProgress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._bar:
-            self._bar.advance(self._task)
+        if bar := self._bar:
+            self._display.show(lambda: bar.advance(self._task))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._bar:
-            self._bar.update(self._task, status=self._status(trainer))
+        if bar := self._bar:
+            self._display.show(lambda: bar.update(self._task, status=self._status(trainer)))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._stop()
@@ -58,12 +65,13 @@ class RunProgress(pl.Callback):
 
     def _status(self, trainer: pl.Trainer) -> str:
         metric = trainer.callback_metrics.get(f"test/{self._metric}")
-        shown = "" if metric is None else f" · {self._metric} {float(metric):.2f}"
+        score = "" if metric is None else f" · {self._metric} {float(metric):.2f}"
         last = trainer.max_epochs or 0
         clock = "left" if trainer.current_epoch + 1 < last else "took"
-        return f"epoch {min(trainer.current_epoch + 1, last)}/{last}{shown} {clock}"
+        return f"epoch {min(trainer.current_epoch + 1, last)}/{last}{score} {clock}"
 
     def _stop(self) -> None:
         if self._bar:
-            self._bar.stop()
+            with suppress(Exception):
+                self._bar.stop()
             self._bar = None
