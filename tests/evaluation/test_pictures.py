@@ -15,5 +15,6 @@ def test_names_that_are_not_text_are_drawn(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
         save_pictures({"samples": identified(faces, names, names[::-1])}, tmp_path)
-        save_pictures({"curves": curves([{"epoch": 0, "train/loss": 1.0, "test/top1": 1.0}], "top1", names[0] + "$a_{")}, tmp_path)
+        row = {"epoch": 0, "train/loss": 1.0, "test/top1": 1.0}
+        save_pictures({"curves": curves([row], "top1", names[0] + "$a_{")}, tmp_path)
     assert {path.name for path in tmp_path.glob("*.png")} == {"samples.png", "curves.png"}

@@ -35,7 +35,7 @@ def test_a_path_that_is_not_utf_8_damages_nothing(planned: Planner) -> None:
     complete(run, overrides=["rate=8", "data.root=/faces/Jos\udce9"])
     record = Record.read(run.directory)
     assert record is not None
-    assert record.overrides == ["rate=8", "data.root=/faces/Jos?"]
+    assert record.overrides == ["rate=8", "data.root=/faces/Jos\\xe9"]
 
 
 def test_runs_that_differ_in_their_seed_alone_are_of_one_cell(planned: Planner) -> None:

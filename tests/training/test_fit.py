@@ -314,9 +314,10 @@ def test_a_run_is_the_same_without_anything_that_decorates_it(
     decorations = [(publish, "curves"), (ClassifyEvaluation, "pictures"), (publish, "roc_curve"), (Progress, "advance")]
     for place, name in [*decorations, (wandb, "init"), (Progress, "stop")]:
         monkeypatch.setattr(place, name, broken)
-    run = make(tmp_path, "task=teacher", "logger.wandb=true", "trainer.progress=true")
     whole = made.parents["teacher"]
     assert isinstance(whole, Run)
+    run = plan([*whole.words, f"runs_dir={tmp_path}", "logger.wandb=true", "trainer.progress=true"])
+    ensure(run, fit.train_run)
     assert run.identity == whole.identity
     assert same(tensors(run), tensors(whole))
     assert curve(run) == curve(whole)
