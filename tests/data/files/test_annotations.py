@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,18 @@ def test_one_bad_line_is_named_with_its_number(tmp_path: Path) -> None:
 def test_boxes_have_the_same_forms(tmp_path: Path, line: str, header: str) -> None:
     found = read(tmp_path / "list", header + "".join(line.format(name) + "\n" for name in KNOWN), "boxes")
     assert points_of(found) == {name: [1, 2, 30, 40] for name in KNOWN}
+
+
+def test_whatever_is_in_a_list_is_read_or_refused(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    whole = [text if isinstance(text, bytes) else text.encode() for text in FORMS.values()]
+    bits = [b"nan", b"1e999", b"-1", b"\n", b"\0", b",", b"\t", b"\xff", b"9" * 30, b"1_0", b".jpg"]
+    read_whole = 0
+    for turn in range(100):
+        content = whole[turn % len(whole)]
+        for at in draw.integers(0, len(content), draw.integers(1, 4)):
+            content = content[:at] + bits[draw.integers(len(bits))] + content[at + draw.integers(0, 9) :]
+        with suppress(DataError):
+            assert len(read(tmp_path / "list", content).of) > 0
+            read_whole += 1
+    assert 3 < read_whole < 97

@@ -61,19 +61,20 @@ def order_of(numbers: NDArray[np.float64]) -> tuple[int, str]:
     """
     last = numbers.shape[1] - _EACH.size
     forms = {(start, name): numbers[:, start + order] for start in range(last + 1) for name, order in ORDERS.items()}
-    upright = {form: float(np.median(_upright_likeness(points))) for form, points in forms.items()}
+    upright = {form: np.median(_turned_likeness(points).real) for form, points in forms.items()}
     best = max(upright, key=upright.__getitem__)
     if upright[best] >= LEAST_LIKENESS:
         return best
-    if np.median([likeness(points) for points in forms[last, OUR_ORDER]]) < LEAST_LIKENESS:
+    if np.median(np.abs(_turned_likeness(forms[last, OUR_ORDER]))) < LEAST_LIKENESS:
         raise DataError(f"no face has such landmarks. Their order: {_ORDER}")
     return last, OUR_ORDER  # faces that lie on their side
 
 
-def _upright_likeness(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each of [N, 5, 2]: ``likeness`` times the cosine of its rotation."""
+def _turned_likeness(points: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Of each of [N, 5, 2]: ``likeness``, multiplied by its rotation, which is 1 of an upright face."""
     with np.errstate(all="ignore"):  # five equal points, and numbers like 1e300
-        one, other = (each - each.mean(-2, keepdims=True) for each in (points, ARCFACE_TEMPLATE))
-        spread = np.linalg.norm(one, axis=(-2, -1)) * np.linalg.norm(other)
-        cosine: NDArray[np.float64] = np.nan_to_num((one * other).sum((-2, -1)) / spread)
-    return cosine
+        one, other = points @ [1, 1j], ARCFACE_TEMPLATE @ [1, 1j]
+        one, other = one - one.mean(-1, keepdims=True), other - other.mean()
+        turned: NDArray[np.complex128] = one @ other.conj() / (np.linalg.norm(one, axis=-1) * np.linalg.norm(other))
+        turned[~np.isfinite(turned)] = 0
+    return turned

@@ -154,7 +154,7 @@ def test_whatever_is_in_a_list_is_read_or_refused(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     whole = [content.encode() for content, _ in LISTS.values()]
     read = 0
-    for turn in range(300):
+    for turn in range(100):
         content = bytearray(whole[turn % len(whole)])
         for at in draw.integers(0, len(content), draw.integers(1, 6)):
             content[at] = draw.integers(0, 256)
@@ -163,4 +163,4 @@ def test_whatever_is_in_a_list_is_read_or_refused(tmp_path: Path) -> None:
             found = read_pairs([tmp_path / "list"])
             read += 1
             assert len(found.pairs) == len(found.fold) > 0
-    assert 10 < read < 290
+    assert 3 < read < 97
