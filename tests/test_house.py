@@ -107,3 +107,36 @@ def test_the_map_of_the_house_is_the_tree() -> None:
     assert shown
     rooms = {path.name for path in (SOURCE / "facedistill").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms <= set(re.findall(r"^  ([a-z_]+)/", shown[1], re.MULTILINE))
+
+
+PURE = {"isinstance", "len", "sum", "all", "any", "diff", "equal", "cat", "arange"}
+
+
+def works(check: ast.expr) -> list[str]:
+    """What in a condition may change something: calls of other than pure functions, assignments."""
+    names = [node.func for node in ast.walk(check) if isinstance(node, ast.Call)]
+    called = {name.id if isinstance(name, ast.Name) else getattr(name, "attr", "") for name in names}
+    others = ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom
+    return sorted(called - PURE) + [type(node).__name__ for node in ast.walk(check) if isinstance(node, others)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_assert_does_no_work(module: str) -> None:
+    """Under ``python -O`` it is not there."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Assert):
+            assert works(node.test) == [], f"{module}, line {node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("len(a) == b.size and isinstance(c, int)", []),
+        ("write(out, count) == start", ["write"]),
+        ("names.pop() is None", ["pop"]),
+        ("(size := 1) > 0", ["NamedExpr"]),
+        ("makers[0]()", [""]),
+    ],
+)
+def test_work_in_an_assert_is_found(text: str, found: list[str]) -> None:
+    assert works(ast.parse(text, mode="eval").body) == found
