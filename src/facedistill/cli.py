@@ -28,9 +28,12 @@ def run_command(
             return command(list(words))
         except BrokenPipeError:
             raise
-        except (FacedistillError, OSError) as error:
-            print(f"facedistill: {shown(error)}", file=sys.stderr)
-            return REFUSED
+        except FacedistillError as error:
+            fault = str(error)
+        except OSError as error:
+            fault = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        print(f"facedistill: {shown(fault)}", file=sys.stderr)
+        return REFUSED
 
     return ended(checked)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from filelock import FileLock
 
-from facedistill.errors import BusyError, RunError
+from facedistill.errors import BusyError, DiskError, RunError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_made(pl
 
 def test_a_full_disk_is_an_error_of_ours_with_the_directory(planned: Planner) -> None:
     run = planned()
-    with pytest.raises(RunError, match=rf"{run.name}.*No space left"):
+    with pytest.raises(DiskError, match=rf"{run.name}.*No space left.*the runs.*runs_dir=FOLDER"):
         ensure(run, Trainer("classify", OSError(28, "No space left on device")))
     assert not run.is_complete
 

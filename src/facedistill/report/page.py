@@ -19,7 +19,7 @@ from facedistill.report.figures import figures
 from facedistill.report.plotting import INK
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
-from facedistill.system.files import write_aside
+from facedistill.system.files import disk_of, write_aside
 from facedistill.system.text import shown, table_cell
 
 REPRODUCE = "make reproduce"
@@ -39,12 +39,13 @@ def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Pat
         texts[f"figures/{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{svg.replace("currentColor", INK)}'
     texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()}, failed)
     texts["index.html"] = page(study, assessed, svgs, out, failed)
-    for old in [*out.glob("figures/*.svg"), *out.glob("figures/*.png"), *out.glob("tables/*.csv")]:
-        old.unlink()  # of runs that were removed
     files = pngs | {name: text.encode() for name, text in texts.items()}
-    for name, content in files.items():
-        with write_aside(out / name) as part:
-            part.write_bytes(content)
+    with disk_of("the report", "out", out):
+        for old in [*out.glob("figures/*.svg"), *out.glob("figures/*.png"), *out.glob("tables/*.csv")]:
+            old.unlink()  # of runs that were removed
+        for name, content in files.items():
+            with write_aside(out / name) as part:
+                part.write_bytes(content)
     return out / "index.html"
 
 

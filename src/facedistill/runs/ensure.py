@@ -7,6 +7,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from facedistill.errors import BusyError, RunError
 from facedistill.runs.run import Run
+from facedistill.system.files import disk_of
 from facedistill.system.terminal import Output
 
 REMIND_EVERY = 60.0  # seconds
@@ -20,6 +21,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
 
     Raises:
         RunError: it could not be finished.
+        DiskError: its directory can't be written.
         BusyError: another process is training it, or something that it stands on, and ``wait`` is false.
     """
     if run.is_complete:
@@ -27,17 +29,12 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
     for role, parent in run.parents.items():
         if isinstance(parent, Run):
             ensure(parent, train, f"{title}{role} ", wait)
-    try:
+    with disk_of("the runs", "runs_dir", run.directory):
         run.directory.mkdir(parents=True, exist_ok=True)
         with _acquired(run, wait):
             if not run.is_complete:
                 run.claim()
                 train(run, title)
-    except OSError as error:
-        raise RunError(
-            f"{run.directory}: {error.strerror or error}. Nothing complete was damaged; the same command "
-            "resumes after the last whole epoch"
-        ) from error
 
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:

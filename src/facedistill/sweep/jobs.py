@@ -18,6 +18,7 @@ from pathlib import Path
 from facedistill.errors import BusyError, FacedistillError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.run import LOG, Run
+from facedistill.system.files import disk_of
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.text import escape_unprintable, shown
 
@@ -32,11 +33,13 @@ class Job:
     """The process that trains a run, and what it prints, in ``log.txt`` of the run's directory."""
 
     def __init__(self, run: Run, gpus: list[str]) -> None:
-        """Start it. ``gpus``: those that it sees; none: all."""
+        """Start it. ``gpus``: those that it sees; none: all. Raises ``DiskError`` if its log can't be written."""
         self.run, self.gpus = run, gpus
         self.log = run.directory / LOG
         self.started = time.monotonic()
-        run.directory.mkdir(parents=True, exist_ok=True)
+        with disk_of("the runs", "runs_dir", run.directory):
+            run.directory.mkdir(parents=True, exist_ok=True)
+            self.log.touch()
         self._process = self._fresh() if run.config.trainer.world_size > 1 else self._forked()
 
     def _forked(self) -> BaseProcess:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from facedistill.errors import ConfigError, FacedistillError
+from facedistill.errors import ConfigError, DiskError, FacedistillError
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus
 from facedistill.sweep.progress_table import ProgressTable
@@ -102,7 +102,13 @@ def run_all(cells: Sequence[Run], n_jobs: int | None = None, gpus_per_job: int =
                     _ended(sweep, job, progress)
                 while free and (run := _next(sweep, progress)):
                     sweep.to_come.remove(run)
-                    sweep.jobs.append(Job(run, free.pop(0)))
+                    try:
+                        sweep.jobs.append(Job(run, free[0]))
+                    except DiskError as error:
+                        sweep.failed[run.name] = [str(error)]
+                        progress.failed(run, str(error))
+                    else:
+                        free.pop(0)
                 progress.show(sweep.jobs, sweep.to_come, sweep.elsewhere.keys(), len(sweep.failed))
                 time.sleep(POLL_EVERY)
         finally:

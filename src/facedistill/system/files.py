@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facedistill.errors import BusyError, DiskError
+from facedistill.system.text import shown
 
 NOTICE_AFTER = 1.0  # seconds that a process waits for a lock before it says for whom
 
@@ -61,13 +62,15 @@ def disk_of(what: str, word: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # a reader of what is printed has left
+        raise
     except OSError as error:
         path = Path(error.filename or folder)
         fault = f"{path}: {error.strerror or error}"
         if not (path.is_relative_to(folder) or folder.is_relative_to(path)):
             raise DiskError(fault) from error
         raise DiskError(
-            f"{fault}. It belongs to {what}: mend its disk, or name a folder on another with {word}=FOLDER. Nothing "
+            f"{fault}. It belongs to {what}: mend that, or name a folder on another disk, {word}=FOLDER. Nothing "
             "complete was damaged; the same command resumes"
         ) from error
 
@@ -128,7 +131,7 @@ def held(lock: Path, work: str, wait: bool = True) -> Iterator[None]:
     except Timeout as error:
         if not wait:
             raise BusyError(f"{process_in(holder)} holds {lock}") from error
-        print(f"waiting for {process_in(holder)}: {work}", file=sys.stderr)
+        print(shown(f"waiting for {process_in(holder)}: {work}"), file=sys.stderr)
         own.acquire()
     try:
         holder.write_text(json.dumps(this_process()))

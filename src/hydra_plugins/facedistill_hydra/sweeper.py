@@ -4,6 +4,7 @@
 # dataclass below could not resolve them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from facedistill.system.files import disk_of
 from hydra_plugins.facedistill_hydra.launcher import LocalLauncher
 
 
@@ -62,6 +64,12 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
             )
         counted = [[*cell, f"cells={len(cells)}"] for cell in cells.values()]
         return list(self.split_overrides_to_chunks(counted, max_batch_size))
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Hydra writes ``multirun.yaml`` into the folder of the runs before it sweeps."""
+        assert self.config is not None
+        with disk_of("the runs", "runs_dir", Path(self.config.hydra.sweep.dir)):
+            return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every cell before any is launched, unless the launcher does: it is a third of the time of a plan."""

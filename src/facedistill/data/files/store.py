@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, write_aside
+from facedistill.system.text import shown
 
 Columns = dict[str, NDArray[Any]]
 Batches = Iterable[tuple[int, NDArray[Any], Columns]]
@@ -139,7 +140,7 @@ def open_or_make(
             found = _open_if_intact(path, item)
             if isinstance(found, DataError):
                 if _beside(path, ".npz").exists():
-                    print(f"{found}. It is made again", file=sys.stderr)
+                    print(shown(f"{found}. It is made again"), file=sys.stderr)
                 _fill(path, count, item, make, description)
                 found = _open(path, item)
             for suffix in (".part", ".journal"):
@@ -237,13 +238,14 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _open_if_intact(path: Path, item: Item) -> Stored | DataError:
-    """The store, or why it has to be made. Raises ``DataError`` if the disk fails, since the store may be intact."""
+    """The store, or why it has to be made. Raises ``OSError`` if the disk fails, since the store may be intact."""
     try:
         return _open(path, item)
     except DataError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.EINVAL):  # a bad offset in a zip
-            raise
+            cause.filename = cause.filename or str(path)
+            raise cause from error
         return error
 
 

@@ -29,6 +29,7 @@ from facedistill.data.files.faults import readable
 from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, write_aside
+from facedistill.system.text import shown
 
 MAX_LINE = 2**26  # bytes; an image has about 10 kB
 MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names about 25
@@ -98,7 +99,7 @@ def _open_or_make(index: Path, path: Path, size: int) -> tuple[NDArray[np.void],
             except FileNotFoundError:
                 pass
             except DataError as error:
-                print(f"{error}. It is made again", file=sys.stderr)
+                print(shown(f"{error}. It is made again"), file=sys.stderr)
             _make(index, path, size)
             return _open(index)
 
