@@ -32,6 +32,7 @@ from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.tasks.classify import ClassifyEvaluation
 from facedistill.training import fit, publish, trainer
+from facedistill.training.callbacks.checkpoint import BoundCheckpointIO
 from tiny import RUN
 
 
@@ -244,7 +245,7 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path)
         os.kill(process.pid, signal.SIGKILL)
     assert cut.checkpoint.exists()
     assert not cut.is_complete
-    epoch = torch.load(cut.checkpoint, weights_only=True)["epoch"]
+    epoch = BoundCheckpointIO(cut.identity).load_checkpoint(cut.checkpoint)["epoch"]
     assert epoch + 1 < len(cut.config.epoch_rates)
     ensure(cut, fit.train_run)
     assert same(tensors(cut), tensors(whole))
@@ -262,7 +263,7 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
             make(tmp_path, "rate=8", "init=scratch", "target=hidden")
     run = plan(words(tmp_path, "rate=8", "init=scratch", "target=hidden"))
     assert not run.is_complete
-    state = torch.load(run.checkpoint, weights_only=True)["state_dict"]
+    state = BoundCheckpointIO(run.identity).load_checkpoint(run.checkpoint)["state_dict"]
     student = build_network(run.config.network, 8, 4).state_dict().keys()
     assert {name.removeprefix("network.") for name in state if name.startswith("network.")} == student
     others = {name for name in state if not name.startswith("network.")}

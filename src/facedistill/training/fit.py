@@ -11,6 +11,7 @@ from facedistill.models.weights import load_backbone, load_into, read_weights
 from facedistill.runs.run import HISTORY, Run, WeightsFile
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tracking.wandb_run import WandbRun
+from facedistill.training.callbacks.checkpoint import checkpoint_to_resume
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
 from facedistill.training.publish import publish
@@ -44,7 +45,7 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
     with WandbRun(run) as dashboard:
         history = History(run.directory / HISTORY, dashboard)
         trainer = build_trainer(run, [FiniteLoss(), history], title, starts_ranks)
-        resume = run.checkpoint if run.checkpoint.exists() else None
+        resume = checkpoint_to_resume(run)
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted or trainer.current_epoch < len(config.epoch_rates):

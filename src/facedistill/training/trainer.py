@@ -4,7 +4,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from facedistill.config.build import find_type
 from facedistill.config.schema import Config
 from facedistill.errors import RunError
 from facedistill.runs.run import Run
-from facedistill.training.callbacks.checkpoint import AtomicCheckpointIO, epoch_end_checkpoint
+from facedistill.training.callbacks.checkpoint import BoundCheckpointIO, epoch_end_checkpoint
 from facedistill.training.callbacks.progress import RunProgress
 
 
@@ -54,13 +53,13 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ran
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.epoch_rates),
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[BoundCheckpointIO(run.identity)],
         logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        default_root_dir=tempfile.gettempdir(),
+        default_root_dir=run.directory,  # where Lightning looks for a checkpoint of Slurm's
     )
 
 
