@@ -11,21 +11,24 @@ name nobody, so pairs of people trained on can't be left out. LFW is an image tr
 flip=concat (the default of a protocol) compares the embedding of an image and of its mirror, one after the other,
 flip=sum their sum, flip=none that of the image alone. Keys of a configuration may follow: image.resize=112
 image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cache_dir=…
+
+Of a run's record come its network, its images and its data, whose paths are read as they stand there (data.root=… names
+others); where and how to compute are these words' alone, e.g. trainer.threads=4.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config, with_words
 from facedistill.config.schema import Config
-from facedistill.errors import ConfigError, RunError
+from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS
 
@@ -48,7 +51,8 @@ def _evaluate(words: list[str]) -> int:
     elif "run" in own:
         record = finished(Path(own["run"]))
         for name, value in evaluate_run(Path(own["run"]), others).items():
-            print(f"{name:18} {_number(value)}   recorded {_number(record.metrics[name])}")
+            recorded = _number(record.metrics[name]) if name in record.metrics else "nothing"
+            print(f"{name:18} {_number(value)}   recorded {recorded}")
     else:
         raise ConfigError("name what is scored: run=RUN_DIR, or protocol=lfw root=… with run= or weights=")
     return 0
@@ -66,10 +70,10 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     """Score the published weights of a finished run again; ``words`` change keys of its configuration.
 
     Raises:
-        RunError: not a complete run, or one that has no output layer to score.
+        RunError: not a complete run, or one that has no output layer to score, or can't be scored here.
     """
-    config = with_words(on_this_machine(finished(directory).config), words)
-    if config.task.intermediate:
+    record = finished(directory)
+    if record.config.task.intermediate:
         raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
     import torch
 
@@ -77,20 +81,43 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     from facedistill.evaluation.scoring import device_for, final_scores
     from facedistill.tasks.assemble import build_evaluation
 
-    torch.set_num_threads(config.trainer.threads)
-    device = device_for(config.trainer.accelerator)
-    network = network_of(directory, config).network.to(device)
-    evaluation, data = build_evaluation(config, network), FaceData.of(config)
-    measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
-    return final_scores(config, evaluation, measure, network.backbone, data, device).metrics
+    with as_recorded(directory):
+        taken = scored_config(record)
+    config = with_words(taken, words)
+    with as_recorded(directory):
+        torch.set_num_threads(config.trainer.threads)
+        device = device_for(config.trainer.accelerator)
+        network = network_of(directory, config).network.to(device)
+        evaluation, data = build_evaluation(config, network), FaceData.of(config)
+        measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
+        return final_scores(config, evaluation, measure, network.backbone, data, device).metrics
 
 
-def on_this_machine(config: Config) -> Config:
-    """The configuration of a record, but for where it reads caches and computes: no record says where to write."""
-    here = compose_config([])
-    threads = min(config.trainer.threads, os.cpu_count() or 1)
-    trainer = replace(here.trainer, threads=threads, precision=config.trainer.precision)
-    return replace(config, trainer=trainer, logger=here.logger, runs_dir=here.runs_dir, cache_dir=here.cache_dir)
+@contextmanager
+def as_recorded(directory: Path) -> Iterator[None]:
+    """Turn any error of the block into a ``RunError`` of a run's record, which may say anything."""
+    try:
+        yield
+    except WeightsError:  # names its file itself
+        raise
+    except Exception as error:
+        raise RunError(f"{directory} can't be scored as its record says: {error}") from error
+
+
+def scored_config(record: Record) -> Config:
+    """What decides a network, its images and its data, as a record says; all else as if no run were named.
+
+    No record says where to write, or what to compute with; and what it says is not interpolated.
+    """
+    config, here = record.config, compose_config([])
+    taken = replace(
+        here,
+        **{name: getattr(config, name) for name in ("task", "data", "model", "init", "image", "rate", "seed")},
+        teacher=replace(here.teacher, model=config.teacher.model),
+    )
+    if "${" in str(asdict(taken)):
+        raise RunError("it holds an interpolation, ${…}")
+    return with_words(taken, [])
 
 
 def network_of(directory: Path, config: Config) -> NetworkTeacher:
@@ -108,12 +135,14 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
     pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
     if "run" in own:
-        trained = on_this_machine(finished(Path(own["run"])).config)
+        directory = Path(own["run"])
+        record = finished(directory)
+        with as_recorded(directory):
+            trained = scored_config(record)
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
-        config = compose_config([*pairs_of, *size, *others], trains=False)
     else:
         size = ["image.resize=112", "image.crop=112", "model=timm", "rate=1"]
-        config = compose_config([*pairs_of, *size, *others], trains=False)
+    config = compose_config([*pairs_of, *size, *others], trains=False)
     from facedistill.data.loading.datamodule import read_faces
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
     from facedistill.distill.teacher import NetworkTeacher
@@ -121,8 +150,9 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
 
     trained_on: set[str] = set()
     if "run" in own:
-        teacher = network_of(Path(own["run"]), trained)
-        trained_on = set(read_faces(trained, trained.data).identities)
+        with as_recorded(directory):
+            teacher = network_of(directory, trained)
+            trained_on = set(read_faces(replace(trained, cache_dir=config.cache_dir), trained.data).identities)
     else:
         teacher = NetworkTeacher.load(Path(own["weights"]), config.model)
     source = protocol_source(config.data)

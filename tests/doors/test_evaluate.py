@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from facedistill.config.compose import compose_config
@@ -24,6 +25,8 @@ from facedistill.data.loading.datamodule import pair_batches
 from facedistill.data.sources.lfw import Lfw
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
+from facedistill.distill.teacher import NetworkTeacher
+from facedistill.errors import WeightsError
 from facedistill.evaluate import main
 from facedistill.evaluation.scoring import embeddings, pair_similarity, protocol_scores
 from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics
@@ -189,21 +192,107 @@ def test_what_it_refuses(
     assert said in capsys.readouterr().err
 
 
-def test_a_record_says_nothing_of_where_to_write_or_how_many_threads(
+def rewritten(run: Run, folder: Path, changes: dict[str, Any]) -> Path:
+    """A copy of a run whose record has other values of some keys."""
+    shutil.copytree(run.directory, folder)
+    record = json.loads((folder / "record.json").read_text())
+    for key, value in changes.items():
+        node = record
+        *parts, last = key.split(".")
+        for part in parts:
+            node = node[part]
+        node[last] = value
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_record_says_nothing_of_where_to_write_or_with_what_to_compute(
     runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run of a stranger, whose cache is on another machine."""
-    run = runs["classify"]
-    shutil.copytree(run.directory, tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    record["config"]["cache_dir"] = record["config"]["runs_dir"] = str(tmp_path / "victim")
-    record["config"]["trainer"] |= {"threads": 100_000_000, "num_workers": 10**6, "devices": 10**6}
-    record["config"]["trainer"]["accelerator"] = "cuda"
-    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
-    assert main([f"run={tmp_path / 'run'}"]) == 0
+    run, victim = runs["classify"], str(tmp_path / "victim")
+    trainer = {"threads": 100_000_000, "num_workers": 10**6, "devices": 10**6, "num_nodes": 9, "accelerator": "cuda"}
+    changes = {f"config.trainer.{key}": value for key, value in trainer.items()}
+    changes |= {"config.cache_dir": victim, "config.runs_dir": victim, "config.task.batch_size": 10**15}
+    changes |= {"config.teacher.weights": victim, "config.teachers": {"other": {"weights": victim}}}
+    folder = rewritten(run, tmp_path / "run", changes)
+    for words in ([], ["protocol=synthetic", "flip=none", *(word for word in TINY if word.startswith("data."))]):
+        assert main([f"run={folder}", *words]) == 0
+        assert torch.get_num_threads() == compose_config([]).trainer.threads
     assert f"top1               {run.record.metrics['top1']:8.3f}" in capsys.readouterr().out
     assert not (tmp_path / "victim").exists()
-    assert torch.get_num_threads() <= (os.cpu_count() or 1)
+
+
+TIMM = {"type": "timm", "name": "x", "rates": [1], "features": 0, "mean": None, "std": None}
+GIANT = {**TIMM, "architecture": "vit_gigantic_patch14_clip_224"}
+HOSTILE: list[tuple[dict[str, Any], str]] = [
+    ({"config.data._target_": "facedistill.data.__main__.main"}, "is not called"),
+    ({"config.model._target_": "os.system"}, "is not called"),
+    ({"config.data.type": "facedistill.data.__main__"}, "is not a registered source"),
+    ({"config.data.type": "../../data/__main__"}, "is not a registered source"),
+    ({"config.data.type": "source"}, "is not a registered source"),
+    ({"config.model.type": ["resnet"]}, "is not a registered model"),
+    ({"config.model.type": "__init__"}, "is not a registered model"),
+    ({"config.task.type": "base"}, "is not a registered task"),
+    ({"config.task.type": "os"}, "is not a registered task"),
+    ({"config.task.name": "nobody"}, "can't start task=nobody"),
+    ({"config.data.name": "${oc.env:HOME}"}, "an interpolation"),
+    ({"config.model.width": "${oc.decode:'10'}"}, "an interpolation"),
+    ({"config.model": {**TIMM, "architecture": "hf-hub:timm/resnet18"}, "config.rate": 1}, "not known to timm"),
+    ({"config.model": {**TIMM, "architecture": "local-dir:/tmp"}, "config.rate": 1}, "not known to timm"),
+    (
+        {"config.model": {**TIMM, "architecture": "vit_gigantic_patch14_clip_224", "rates": [1]}, "config.rate": 1},
+        "has",
+    ),
+    ({"config.model": {**TIMM, "architecture": "resnet18", "features": 10**9, "rates": [1]}, "config.rate": 1}, "has"),
+    ({"config.model.width": 10**6}, "of another architecture: that of the model has"),
+    ({"config.model.width": 10**9}, "of no network that can be built"),
+    ({"config.model.width": 0}, "leaves no kernel"),
+    ({"config.model.width": "wide"}, "weights.safetensors"),
+    ({"config.model.layers": [10**6] * 4}, "number of blocks of four stages"),
+    ({"config.model.layers": [1]}, "number of blocks of four stages"),
+    ({"config.model.layers": None}, "weights.safetensors"),
+    ({"config.model.block": "big"}, "choices are basic, bottleneck"),
+    ({"config.model.rates": 3}, "can't be scored"),
+    ({"config.rate": 0, "config.model.rates": [0]}, "leaves no kernel"),
+    ({"config.image.resize": 10**9}, "at most 2048"),
+    ({"config.image.crop": 0}, "must lie between 1"),
+    ({"config.data.num_identities": 999_999, "config.data.images_per_identity": 10**6}, "at most 1,000,000 images"),
+    ({"config.data.pairs_per_fold": 10**12}, "2 … 10,000"),
+    ({"config.data.num_identities": "all"}, "must be a whole number"),
+    ({"config.data.gives": 3}, "can't be scored"),
+    ({"config.task.needs": "landmarks", "config.data.gives": ["identities"]}, "needs landmarks"),
+    ({"config.trainer.threads": "many"}, "is not a record"),
+    ({"metrics": {"top1": "high"}}, "is not a record"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), HOSTILE, ids=[str(changes)[8:60] for changes, _ in HOSTILE])
+def test_what_a_stranger_wrote_is_refused_in_a_line(
+    runs: dict[str, Run], changes: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = rewritten(runs["classify"], tmp_path / "run", changes)
+    assert main([f"run={folder}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"facedistill: {folder}")
+    assert said in line
+
+
+def test_a_metric_that_was_not_recorded_is_scored(
+    runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"run={rewritten(runs['align'], tmp_path / 'run', {'metrics': {}})}"]) == 0
+    assert all(line.endswith("recorded nothing") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_file_of_weights_that_says_it_is_of_a_huge_network_is_refused(runs: dict[str, Run], tmp_path: Path) -> None:
+    run = runs["classify"]
+    tensors, about, _ = read_weights(run.weights)
+    for model, said in (({**about["model"], "width": 10**8}, "another architecture"), ("resnet", "can be built")):
+        metadata = {"facedistill": json.dumps({**about, "model": model})}
+        save_file(tensors, tmp_path / "w.safetensors", metadata=metadata)
+        with pytest.raises(WeightsError, match=said):
+            NetworkTeacher.load(tmp_path / "w.safetensors", {})
 
 
 def test_data_without_pairs_is_no_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

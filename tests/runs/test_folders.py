@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
@@ -308,6 +310,24 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
         lambda run: in_record(recipe={**run.record.recipe, "seed": 1})(run),
         "not the hash of its recipe",
     ),
+    "another configuration": (
+        lambda run: in_record(config={**asdict(run.record.config), "rate": 4})(run),
+        "its configuration is not that of its recipe",
+    ),
+    "a configuration without sense": (
+        lambda run: in_record(
+            config={**asdict(run.record.config), "target": {**asdict(run.config.target), "terms": {"soft": {}}}}
+        )(run),
+        "its configuration is not that of its recipe",
+    ),
+    "weights of 8 bits": (
+        lambda run: save_file({"a": torch.zeros(4).to(torch.float8_e4m3fn)}, run.weights),
+        "holds a number that is not finite",
+    ),
+    "metadata without end": (
+        lambda run: save_file({"a": torch.zeros(1)}, run.weights, metadata={"facedistill": "[" * 100_000}),
+        "is not a whole safetensors file",
+    ),
     "half a record": (
         lambda run: (run.directory / "record.json").write_text('{"metrics": {}}'),
         "is not a record as this version writes it",
@@ -373,6 +393,8 @@ def test_an_ancestor_that_is_gone_is_a_remark(made: Run, tmp_path: Path, capsys:
     status, said = printed(capsys, tmp_path / "runs", "verify")
     assert status == 0
     assert "which it stands on, is not here" in said
+    in_record(parents={"teacher": "x" * 5000})(plan([*made.words, f"runs_dir={tmp_path}/runs"]))
+    assert printed(capsys, tmp_path / "runs", "verify")[0] == 0
 
 
 def test_the_command(cells: list[Run]) -> None:

@@ -1,10 +1,12 @@
 """The file of what a run said of every sample: it comes back, and a damaged or hostile one is none."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from facedistill.runs import sample_scores
 from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
 
 KEPT = SampleScores(
@@ -46,13 +48,33 @@ def broken(path: Path, fault: str) -> None:
             np.savez(path.open("wb"), **{**parts, "score": np.zeros((2, 2), np.float32)})
         case "pairs of two lengths":
             np.savez(path.open("wb"), **{**parts, "same": np.zeros(3, bool)})
+        case "not finite":
+            np.savez(path.open("wb"), **{**parts, "score": np.array([np.nan], np.float32)})
+        case "a pipe":
+            path.unlink()
+            os.mkfifo(path)
+        case "a folder":
+            path.unlink()
+            path.mkdir()
 
 
 @pytest.mark.parametrize(
     "fault",
-    ["cut", "empty", "text", "a part is missing", "pickled", "another type", "two dimensions", "pairs of two lengths"],
+    [
+        *("cut", "empty", "text", "a part is missing", "pickled", "another type", "two dimensions"),
+        *("pairs of two lengths", "not finite", "a pipe", "a folder"),
+    ],
 )
 def test_a_damaged_file_is_none(tmp_path: Path, fault: str) -> None:
     KEPT.save(tmp_path)
     broken(tmp_path / SAMPLE_SCORES, fault)
+    assert SampleScores.read(tmp_path) is None
+
+
+def test_a_file_that_inflates_to_more_than_any_run_has_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = np.zeros(10_000, np.float32)
+    SampleScores(zeros, zeros[:0], np.zeros(0, bool)).save(tmp_path)
+    assert (tmp_path / SAMPLE_SCORES).stat().st_size < 2_000
+    assert SampleScores.read(tmp_path) is not None
+    monkeypatch.setattr(sample_scores, "MOST", 40_000)  # bytes, of which headers take some
     assert SampleScores.read(tmp_path) is None

@@ -20,6 +20,7 @@ REDUCTIONS = ("mean", "sum")
 LOGGER_MODES = ("auto", "online", "offline")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
+MOST_PIXELS = 2048  # of an image's side
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 
 
@@ -197,6 +198,8 @@ class ImageConfig:
             yield f"image.resize={self.resize} must be at least 1"
         elif trains and not 1 <= self.crop <= self.resize:
             yield f"image.crop={self.crop} must lie between 1 and image.resize={self.resize}"
+        if self.resize > MOST_PIXELS:
+            yield f"image.resize={self.resize} must be at most {MOST_PIXELS}: no recognizer takes larger faces"
 
 
 @dataclass

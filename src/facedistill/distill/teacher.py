@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from facedistill.errors import WeightsError
+from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
 from facedistill.models.network import Network, build_network
 from facedistill.models.weights import Reference, load_network, read_weights
 
 REFERENCE_IMAGES = 4  # kept with published weights
 TOLERANCE = 0.02  # of the length of K_T, by which answers may differ: another device, or number of threads, rounds
+SPARE = 2**28  # parameters that a network may have more than its file has bytes, and is built to say what differs
 
 
 class TeacherInput(NamedTuple):
@@ -112,13 +113,15 @@ class NetworkTeacher(Teacher):
         if not model and not {"model", "rate"} <= about.keys():
             raise WeightsError(f"{path} does not say what network it is of: give its model beside it (model: …)")
         model, rate = (model, rate) if model else (about["model"], about["rate"])
-        classifier = tensors.get("classifier.weight")
-        count = 0 if classifier is None else len(classifier)
-        network = build_network(model, rate, count, landmarks="regressor.weight" in tensors)
-        load_network(network, tensors, path)
-        teacher = cls(network, about)
-        if reference is not None:
-            teacher.check(reference, path)
+        try:
+            network = _network_of(tensors, model, rate, path)
+            teacher = cls(network, about)
+            if reference is not None:
+                teacher.check(reference, path)
+        except FacedistillError:
+            raise
+        except Exception as error:  # the model and the images are the file's own, and it may say anything
+            raise WeightsError(f"{path} is of no network that can be built: {error}") from error
         return teacher
 
     @torch.no_grad()
@@ -148,6 +151,19 @@ class NetworkTeacher(Teacher):
                 f"{path} says something else of the images that it was published with: its weights, or the "
                 "normalization or architecture that this run gives it, have changed since"
             )
+
+
+def _network_of(tensors: Mapping[str, Tensor], model: Mapping[str, Any], rate: int, path: Path) -> Network:
+    """The network with these weights. Raises ``WeightsError``, before it takes memory, where it is far larger."""
+    classifier = tensors.get("classifier.weight")
+    count = 0 if classifier is None else len(classifier)
+    with torch.device("meta"):
+        sizes = [part.numel() for part in build_network(model, rate, count).parameters()]
+    if sum(sizes) > sum(tensor.untyped_storage().nbytes() for tensor in tensors.values()) + SPARE:
+        raise WeightsError(f"{path} is of another architecture: that of the model has {sum(sizes)} parameters")
+    network = build_network(model, rate, count, landmarks="regressor.weight" in tensors)
+    load_network(network, dict(tensors), path)
+    return network
 
 
 def differs(embedding: Tensor, expected: Tensor) -> bool:

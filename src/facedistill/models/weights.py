@@ -61,7 +61,7 @@ def read_weights(path: Path) -> Weights:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 if not isinstance(about, dict) or not isinstance(about.get("image", {}), dict):
                     raise ValueError("what it says of itself is not of ours")
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
         stored = [tensors.pop(f"{_REFERENCE}{name}", None) for name in Reference._fields]
         return Weights(tensors, about, _reference(path, *stored))

@@ -35,7 +35,10 @@ def _report(words: list[str]) -> int:
     assessed = assess(study)
     page = write_report(study, assessed, Path(options["out"]))
     print(verdicts(assessed))
-    print(f"\n{len(study.records)} runs; open {shown(page)}")
+    for name, reason in study.unreadable.items():
+        print(shown(f"{name} is left out: {reason}"), file=sys.stderr)
+    left_out = f", {len(study.unreadable)} left out" if study.unreadable else ""
+    print(f"\n{len(study.records)} runs{left_out}; open {shown(page)}")
     if "wandb" in own:
         _publish(own["wandb"], study, page.parent)
     return 0

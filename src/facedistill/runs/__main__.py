@@ -22,8 +22,8 @@ from rich.text import Text
 from facedistill.cli import run_command
 from facedistill.errors import RunError
 from facedistill.runs.folders import COMPLETE, EMPTY, INTERRUPTED, RUNNING, RunFolder, chosen, find_runs, remove
-from facedistill.runs.record import RECORD
 from facedistill.runs.verify import faults_of
+from facedistill.system.files import is_file
 from facedistill.system.terminal import Output
 from facedistill.system.text import shown
 
@@ -70,6 +70,9 @@ def _print_table(runs: Sequence[RunFolder], console: Output) -> None:
     width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, width)  # a name is not cut, whatever the terminal
     console.print(table)
+    for run in runs:
+        if run.damage:
+            console.print(shown(f"{run.name} is left out: {run.damage}"), markup=False)
     states = {state: sum(run.state == state for run in runs) for state in (COMPLETE, RUNNING, INTERRUPTED, EMPTY)}
     console.print(", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs")
 
@@ -99,7 +102,7 @@ def _age(since: float) -> str:
 
 
 def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) -> bool:
-    asked = chosen(runs, names) if names else [run for run in runs if (run.directory / RECORD).exists()]
+    asked = chosen(runs, names) if names else [run for run in runs if run.record is not None or run.damage]
     complete = {run.name for run in runs if run.record is not None}
     bad = 0
     for run in asked:
@@ -108,7 +111,7 @@ def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) ->
         for fault in faults:
             console.print(shown(f"{run.name}: {fault}"), style="red", markup=False)
         for name in run.ancestors:
-            if name not in complete and not Path(name).is_file():
+            if name not in complete and not is_file(name):
                 console.print(shown(f"{run.name}: {name}, which it stands on, is not here"), markup=False)
     console.print(f"{len(asked) - bad} of {len(asked)} complete runs are sound")
     return not bad

@@ -71,10 +71,10 @@ class RunFolder:
 
 
 def _stats(paths: Iterable[Path]) -> list[os.stat_result]:
-    """Of those that are still there: what is written aside vanishes any time."""
+    """Of those that are still there: what is written aside vanishes any time, and so may a run."""
     found = []
     for path in paths:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             found.append(path.lstat())
     return found
 
@@ -84,22 +84,23 @@ def find_runs(runs_dir: Path) -> list[RunFolder]:
     if not runs_dir.is_dir():
         raise RunError(f"runs_dir={runs_dir} does not exist")
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
-    return [_read(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
+    runs = [_read(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
+    return [run for run in runs if run.directory.is_dir()]  # it may have been removed meanwhile
 
 
 def _begun(directory: Path) -> bool:
-    return any((directory / name).exists() for name in _FILES)
+    return any(os.path.lexists(directory / name) for name in _FILES)
 
 
 def _read(directory: Path) -> RunFolder:
+    unfinished = RUNNING if is_held(directory / LOCK) else INTERRUPTED if _begun(directory) else EMPTY
     record, damage = None, ""
     try:
-        record = Record.read(directory)
+        record = Record.read(directory)  # after the lock: a run that completes meanwhile is one or the other
     except RunError as error:
         damage = str(error)
-    unfinished = RUNNING if is_held(directory / LOCK) else INTERRUPTED if _begun(directory) else EMPTY
-    watched = [directory / RECORD] if record is not None else [*directory.iterdir()]
-    times = [stat.st_mtime for stat in _stats(path for path in watched if path.name != LOCK)]
+    watched = [directory / RECORD] if record is not None else _files(directory)
+    times = [stat.st_mtime for stat in _stats([path for path in watched if path.name != LOCK] or [directory])]
     return RunFolder(
         directory,
         state=unfinished if record is None else COMPLETE,
@@ -107,8 +108,15 @@ def _read(directory: Path) -> RunFolder:
         record=record,
         damage=damage,
         history=read_history(directory),
-        changed=max(times, default=directory.stat().st_mtime),
+        changed=max(times, default=0.0),
     )
+
+
+def _files(directory: Path) -> list[Path]:
+    """What is in a directory; nothing, if it can't be read."""
+    with suppress(OSError):
+        return list(directory.iterdir())
+    return []
 
 
 def chosen(runs: Sequence[RunFolder], names: Sequence[str]) -> list[RunFolder]:

@@ -14,10 +14,13 @@ from typing import Any
 from facedistill.config.compose import missing_keys
 from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
-from facedistill.system.files import hash_of, write_json
+from facedistill.system.files import hash_of, read_text_file, write_json
 from facedistill.system.text import shown
 
 RECORD = "record.json"
+LARGEST, LARGEST_WHOLE = 2.0**128, 2**53  # numbers in a record: a float32, and what every reader of JSON keeps exact
+DEEPEST = 16  # values within values
+_COUNTED = ("params", "params_with_classifier", "macs", "weights_bytes", "latency_ms", "seconds", "images_per_second")
 OF_A_SWEEP = ("cells=", "experiments=", "group=")  # words that say in which sweep a run was made
 
 
@@ -74,13 +77,14 @@ class Record:
         """
         path = directory / RECORD
         try:
-            text = path.read_text()
-        except FileNotFoundError:
+            text = read_text_file(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} can't be read ({error})") from error
+        except OSError as error:
+            raise RunError(f"{path} can't be read ({error.strerror})") from error
         try:
-            value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+            value = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+            _check_depth(value)
             # a path that is not UTF-8 has lone surrogates, which no other reader of JSON takes
             escape = lambda found: json.dumps(shown(found[0]))[1:-1]  # noqa: E731
             record = _parsed(re.sub("[\ud800-\udfff]", escape, json.dumps(value, ensure_ascii=False)).encode())
@@ -194,14 +198,40 @@ def _check_open_parts(record: Record) -> None:
     for node in (config.data, config.model, config.teacher.model):
         if not isinstance(node.get("name"), str):
             raise ValueError("config.data, config.model or config.teacher.model has no name")
-    if type(recipe.get("version")) is not int or not isinstance(recipe.get("parents"), dict):
+    for role, teacher in config.teachers.items():
+        if not isinstance(teacher.get("model", {}), dict):
+            raise ValueError(f"config.teachers.{role}.model is not a model")
+    parents = recipe.get("parents")
+    if type(recipe.get("version")) is not int or not isinstance(parents, dict):
         raise ValueError("recipe has no version, or no parents")
+    if not all(isinstance(identity, str) for identity in parents.values()):
+        raise ValueError("recipe.parents are not identities")
+    for name in _COUNTED:
+        if getattr(record, name) < 0:
+            raise ValueError(f"{name} is negative")
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    """Raise ``ValueError`` where values are nested deeper than in any record."""
+    if depth > DEEPEST:
+        raise ValueError("its values are nested too deeply")
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(part, depth + 1)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{text} is larger than any number of a run")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if abs(value) > LARGEST_WHOLE:
+        raise ValueError(f"a number of {len(text)} digits is larger than any of a run")
     return value
 
 

@@ -17,7 +17,15 @@ from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
-from facedistill.system.files import hash_of, process_in, remove_parts, sha256, this_process, write_json
+from facedistill.system.files import (
+    hash_of,
+    process_in,
+    read_text_file,
+    remove_parts,
+    sha256,
+    this_process,
+    write_json,
+)
 
 OWNER = "owner.json"  # in a run's directory: which process trains it, or began to
 WEIGHTS, CHECKPOINT, LOCK, HISTORY, LOG = "weights.safetensors", "last.ckpt", "lock", "metrics.csv", "log.txt"
@@ -131,9 +139,10 @@ class Run:
     @property
     def is_complete(self) -> bool:
         try:
-            return Record.read(self.directory) is not None
+            record = Record.read(self.directory)
         except RunError:
             return False
+        return record is not None and record.identity == self.identity
 
     @property
     def record(self) -> Record:
@@ -153,8 +162,8 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     """The rows so far, for as long as they are whole; none where there is no file."""
     rows: list[dict[str, float]] = []
     try:
-        with (directory / HISTORY).open(newline="", errors="replace") as file:
-            rows.extend({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
+        lines = read_text_file(directory / HISTORY).decode(errors="replace").splitlines()
+        rows.extend({name: float(value) for name, value in row.items()} for row in csv.DictReader(lines))
     except (OSError, csv.Error, ValueError, TypeError, AttributeError):
         pass  # no file, or one that a person has changed
     return rows

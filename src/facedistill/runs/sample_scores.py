@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.system.files import write_aside
+from facedistill.data.files.store import read_npz
+from facedistill.errors import DataError
+from facedistill.system.files import open_regular, write_aside
 
 SAMPLE_SCORES = "sample_scores.npz"
+MOST = 2**28  # bytes of the arrays: scores of some 10 million samples
 
 
 class SampleScores(NamedTuple):
@@ -37,10 +38,12 @@ class SampleScores(NamedTuple):
     def read(cls, directory: Path) -> SampleScores | None:
         """Those of a run; None: there are none, or the file is damaged."""
         try:
-            with np.load(directory / SAMPLE_SCORES, allow_pickle=False) as stored:
-                found = cls(*(stored[name] for name in cls._fields))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            with open_regular(directory / SAMPLE_SCORES) as file:
+                stored = read_npz(file, MOST)
+            found = cls(*(stored[name] for name in cls._fields))
+        except (OSError, DataError, KeyError):
             return None
         shaped = all(part.ndim == 1 for part in found) and len(found.similarity) == len(found.same)
         typed = found.score.dtype == found.similarity.dtype == np.float32 and found.same.dtype == np.bool_
-        return found if shaped and typed else None
+        finite = shaped and typed and all(bool(np.isfinite(part).all()) for part in found)
+        return found if finite else None

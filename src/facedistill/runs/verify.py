@@ -1,15 +1,22 @@
 """Whether a complete run is sound: its record, its weights and its ancestors fit together."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import isclose
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facedistill.errors import WeightsError
 from facedistill.runs.folders import RunFolder
+from facedistill.runs.identity import RESULTS_VERSION, recipe_of
 from facedistill.runs.record import RECORD, Record
 from facedistill.runs.run import WEIGHTS, WeightsFile
 from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
-from facedistill.system.files import hash_of, sha256
+from facedistill.system.files import hash_of, is_file, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROUNDING = 1e-3  # of a mean of float32, in points
 _STATISTICS = ("running_mean", "running_var")  # of BatchNorm: in the weights, but no parameters
@@ -24,6 +31,8 @@ def faults_of(run: RunFolder, runs: Sequence[RunFolder]) -> list[str]:
     found = []
     if not _is_hash(record):
         found.append(f"its identity is not the hash of its recipe: {RECORD} was changed")
+    elif record.version == RESULTS_VERSION and not _is_of_its_recipe(record):
+        found.append(f"its configuration is not that of its recipe: {RECORD} was changed")
     if record.name != run.name or not run.name.endswith(record.identity):
         found.append(f"its record is that of {record.name}: the folder was renamed")
     found += [*_faults_of_ancestors(record, runs), *_faults_of_sample_scores(run.directory, record)]
@@ -42,9 +51,23 @@ def faults_of(run: RunFolder, runs: Sequence[RunFolder]) -> list[str]:
     count = sum(tensor.numel() for tensor in learnt if tensor.is_floating_point())
     if count != record.params_with_classifier:
         found.append(f"{WEIGHTS} has {count} parameters, not {record.params_with_classifier}")
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+    if not all(map(_is_finite, tensors.values())):
         found.append(f"{WEIGHTS} holds a number that is not finite")
     return found
+
+
+def _is_of_its_recipe(record: Record) -> bool:
+    try:
+        return recipe_of(record.config, record.recipe["data"], record.recipe["parents"]) == record.recipe
+    except Exception:  # a configuration may say anything
+        return False
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    try:
+        return bool(tensor.isfinite().all())
+    except NotImplementedError:  # of fewer than 16 bits, as no run publishes
+        return False
 
 
 def _faults_of_sample_scores(directory: Path, record: Record) -> list[str]:
@@ -76,7 +99,7 @@ def _faults_of_ancestors(record: Record, runs: Sequence[RunFolder]) -> list[str]
     here = {other.name: {other.record.identity} for other in runs if other.record is not None}
     config = record.config
     models = [{}, config.teacher.model, *(teacher.get("model", {}) for teacher in config.teachers.values())]
-    for file in (name for name in record.parents.values() if Path(name).is_file()):
+    for file in filter(is_file, record.parents.values()):
         here[file] = {WeightsFile(Path(file), model).identity for model in models}
     return [
         f"its {role}, {name}, is not the one that it was trained with"

@@ -21,6 +21,7 @@ from facedistill.errors import BusyError, DiskError
 from facedistill.system.text import shown
 
 NOTICE_AFTER = 1.0  # seconds that a process waits for a lock before it says for whom
+MOST_TEXT = 2**25  # bytes of a record, a history or another text of a run
 
 
 @contextmanager
@@ -94,10 +95,27 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; a path that can't be asked for, as one that is too long, is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def read_text_file(path: Path) -> bytes:
+    """The bytes of a text of a run. Raises ``OSError`` for what is no regular file, or too large to be one."""
+    with open_regular(path) as file:
+        content = file.read(MOST_TEXT + 1)
+    if len(content) > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"larger than {MOST_TEXT >> 20} MiB", str(path))
+    return content
+
+
 def read_json_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is no such file, or no object in it."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_text_file(path))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -143,9 +161,9 @@ def held(lock: Path, work: str, wait: bool = True) -> Iterator[None]:
 
 def is_held(lock: Path) -> bool:
     """Whether some process holds a lock, or that can't be found out; no file is made where there is none."""
-    if not lock.is_file():
-        return False
     try:
+        if not lock.is_file():
+            return False
         with FileLock(lock).acquire(timeout=0):
             return False
     except (Timeout, PermissionError):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
@@ -196,10 +196,11 @@ def progress_bar(amount: ProgressColumn | None = None) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def read_npz(file: Path | BinaryIO) -> Columns:
-    """The arrays of an uncompressed npz, as ``np.savez`` writes it: booleans, numbers and strings.
+def read_npz(file: Path | BinaryIO, most: int | None = None) -> Columns:
+    """The arrays of an npz: booleans, numbers and strings.
 
-    The file is not trusted: nothing larger than it is allocated, and no pickle is loaded.
+    The file is not trusted: no pickle is loaded, and nothing larger than it is allocated. ``most``: it may be
+    compressed, to arrays of so many bytes in all.
 
     Raises ``DataError`` if it can't be read, or is something else.
     """
@@ -208,15 +209,15 @@ def read_npz(file: Path | BinaryIO) -> Columns:
         with ZipFile(file) as archive:
             size = file.stat().st_size if isinstance(file, Path) else file.seek(0, os.SEEK_END)
             members = archive.infolist()
-            if sum(member.file_size for member in members) > size:
-                raise ValueError("its members claim to be larger than the file")
+            if sum(member.file_size for member in members) > (most or size):
+                raise ValueError(f"its members claim to be larger than {f'{most} bytes' if most else 'the file'}")
             for member in members:
-                if member.compress_type != ZIP_STORED:
+                if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED if most else ZIP_STORED):
                     raise ValueError(f"{member.filename} is compressed")
                 arrays[member.filename.removesuffix(".npy")] = _array(archive.read(member))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from error
-    except (ValueError, ArithmeticError, RuntimeError, EOFError, BadZipFile, struct.error) as error:
+    except (ValueError, ArithmeticError, RuntimeError, EOFError, BadZipFile, zlib.error, struct.error) as error:
         raise DataError(f"{file} is not an intact npz ({error}). Get it again") from error
     return arrays
 

@@ -23,6 +23,7 @@ FOLDS = 10
 FIRST_PAIR_IDENTITY = 1_000_000  # people of the pairs are numbered from here, so none of them is ever trained on
 PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8
+MOST_IMAGES, MOST_PAIRS = 1_000_000, 10_000  # to be rendered; in a fold
 _RENDER_AT_ONCE = 64
 
 
@@ -47,8 +48,12 @@ class SyntheticFaces(Source):
             raise DataError("data.num_identities and data.images_per_identity must be at least 2")
         if self.num_identities >= FIRST_PAIR_IDENTITY:
             raise DataError(f"data.num_identities must be below {FIRST_PAIR_IDENTITY}")
-        if self.pairs_per_fold < 2 or self.pairs_per_fold % 2:
-            raise DataError("data.pairs_per_fold must be even: half of the pairs are of one person")
+        if self.num_identities * self.images_per_identity > MOST_IMAGES:
+            raise DataError(f"data.num_identities × data.images_per_identity must be at most {MOST_IMAGES:,} images")
+        if not 2 <= self.pairs_per_fold <= MOST_PAIRS or self.pairs_per_fold % 2:
+            raise DataError(
+                f"data.pairs_per_fold must be even, 2 … {MOST_PAIRS:,}: half of the pairs are of one person"
+            )
 
     def identity(self) -> dict[str, Any]:
         settings = {name: value for name, value in asdict(self).items() if name != "name"}

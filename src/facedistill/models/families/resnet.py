@@ -6,9 +6,12 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import nn
 
+from facedistill.errors import ConfigError
 from facedistill.models.backbone import Backbone
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+MULTIPLES = (1, 2, 4, 8)  # of the stem's kernels, in each stage
+MOST_BLOCKS = 1000
 
 
 class ResNetBackbone(Backbone):
@@ -16,11 +19,19 @@ class ResNetBackbone(Backbone):
 
     ``width``: kernels of the stem at rate 1; the four stages have 1, 2, 4 and 8 times as many (times 4 where the
     block is a bottleneck). ``bias``: the convolutions have one; BatchNorm makes it idle.
+
+    Raises ``ConfigError`` for another block, or a stage without blocks or kernels.
     """
 
     def __init__(self, block: str, layers: Sequence[int], width: int, rate: int = 1, bias: bool = False) -> None:
+        if block not in BLOCKS:
+            raise ConfigError(f"model.block={block}: choices are {', '.join(BLOCKS)}")
+        if len(layers) != len(MULTIPLES) or not all(1 <= count <= MOST_BLOCKS for count in layers):
+            raise ConfigError(f"model.layers={[*layers]}: give the number of blocks of four stages, 1 … {MOST_BLOCKS}")
+        if not 1 <= rate <= width:
+            raise ConfigError(f"model.width={width} at rate={rate} leaves no kernel: width must be at least the rate")
         kind, stem = BLOCKS[block], width // rate
-        channels = tuple(stem * multiple for multiple in (1, 2, 4, 8))
+        channels = tuple(stem * multiple for multiple in MULTIPLES)
         net = ResNet(kind, tuple(layers), num_classes=0, channels=channels)
         # timm's plain stem has 64 kernels whatever the argument: replace it, and the one block that it feeds
         net.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
