@@ -31,8 +31,8 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     if task.classifies and not np.isin(labels[samples.is_test], labels[train]).any():
         yield (
             f"nobody of its test split is trained on, so there is nobody that task={task.name} could recognize. A "
-            "split by sample (data.split=random) has everybody on both sides; for the classification runs of a chain "
-            "alone: data@recognition=NAME recognition.split=random"
+            "split by sample (data.split=random; of folders train and val, data.root=FOLDER/train) has everybody on "
+            "both sides; for the classification runs of a chain alone: data@recognition=NAME recognition.split=random"
         )
     if task.images_per_identity is not None:
         yield from complaints_of_batches(labels, train, task.batch_size, task.images_per_identity)

@@ -16,7 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
+from facedistill.data.judgement import complaints
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError
@@ -601,6 +603,29 @@ def test_test_images_of_people_nobody_trains_on_are_counted(tmp_path: Path) -> N
 def test_people_of_both_sides_whose_names_differ_by_case(tmp_path: Path) -> None:
     root = tree(tmp_path / "faces", "train/Ann", "train/bob", "val/ann", "val/bob")
     refused(root, str(root / "train/Ann"), str(root / "val/ann"), "upper and lower case", "rename", split="folders")
+
+
+def test_a_split_of_one_side(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "train/ann", "train/bob")
+    (root / "val" / "ann").mkdir(parents=True)
+    refused(root, "one side of the split by folders", split="folders")
+
+
+def test_train_and_val_are_no_people(tmp_path: Path) -> None:
+    root = tree(tmp_path / "faces", "train", "val")
+    refused(root, "train, val in", "are no identities", "a list of labels, data.root=LIST")
+    photograph(root / "ann" / "0.png", (1, 2, 3))  # whoever has these names beside others keeps them
+    assert read(root).identities == ["ann", "train", "val"]
+
+
+def test_the_split_of_a_tree_needs_no_word_for_its_training_half(tmp_path: Path) -> None:
+    """Which the judgement of a split of disjoint people advises."""
+    root = tree(tmp_path / "faces", "train/ann", "train/bob", "val/cid", images=20)
+    samples = source(root, split="folders").samples(tmp_path)
+    config = compose_config(["data=identity_folders", f"data.root={root}", "task=classify"])
+    said = next(complaints(config, samples))
+    assert "data.root=FOLDER/train" in said
+    assert not list(complaints(config, source(root / "train").samples(tmp_path)))
 
 
 def test_sessions_are_one_identity_by_a_word(tmp_path: Path) -> None:

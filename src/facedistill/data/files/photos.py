@@ -97,7 +97,7 @@ def data_folder(root: str, inside: str = "") -> Path:
 
 def refuse_archive(folder: Path, name: str = "") -> None:
     """Raise ``DataError``, which says how to unpack it, if ``folder`` holds an archive (of this name)."""
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.glob("[!.]*")):
         if path.name.lower().endswith(ARCHIVES) and path.name.startswith(f"{name}." if name else ""):
             raise DataError(f"{path} {_unpack(path)}")
 

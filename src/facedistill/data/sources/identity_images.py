@@ -101,6 +101,7 @@ class IdentityImages(PhotoSource):
             labels,
             is_test,
             [self._layout.stamp(self._numbers), self._square_stamp],
+            split="80/20 split" if self._layout.parts is None else "split by folders",
             subsets=subsets,
             counts=counts,
             notes=notes,

@@ -173,6 +173,17 @@ def test_an_archive_is_to_be_unpacked(tmp_path: Path, inside: bool) -> None:
     assert f"unzip '{archive}' -d '{archive.with_suffix('')}'" in str(refusal.value)
 
 
+def test_what_a_system_left_is_no_file_of_faces(tmp_path: Path) -> None:
+    root = write_tsv(tmp_path / "faces.tsv", encoded_faces())
+    (tmp_path / "._faces.tsv").write_bytes(b"\0\5\x16\7")
+    assert source(tmp_path).identity() == source(root).identity()
+    root.unlink()
+    for name in ("._faces.zip", "faces.zip"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"unzip '[^']*/faces.zip'"):
+        source(tmp_path).identity()
+
+
 def test_a_tar_is_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "faces.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"tar -xf '.*faces.tar.gz' -C '.*faces'"):

@@ -8,7 +8,7 @@ from facedistill.data.files.layouts.label_list import LabelListLayout
 from facedistill.data.files.layouts.layout import Layout
 from facedistill.data.files.layouts.recordio import RecordIOLayout
 from facedistill.data.files.layouts.tsv import TsvLayout
-from facedistill.data.files.listing import Listing
+from facedistill.data.files.listing import Listing, is_left_by_a_system
 from facedistill.data.files.photos import data_folder
 from facedistill.errors import DataError
 
@@ -34,7 +34,8 @@ def find_layout(root: str, faults: Faults, split: str, nested: bool) -> Layout:
         layout = _LAYOUTS.get(path.suffix.lower())
         return layout(path) if layout and not _is_list(path) else LabelListLayout(path, faults)
     top = data_folder(root)
-    files = sorted(path for path in top.iterdir() if path.suffix.lower() in (*_LAYOUTS, *_LISTS) and path.is_file())
+    named = (path for path in top.iterdir() if path.suffix.lower() in (*_LAYOUTS, *_LISTS))
+    files = sorted(path for path in named if path.is_file() and not is_left_by_a_system(path.name))
     lists = [file for file in files if _is_list(file)]
     packed = [file for file in files if file.suffix.lower() in _LAYOUTS and file not in lists]
     found = [file for file in packed if file.stem.lower() == "train"] or packed

@@ -68,6 +68,10 @@ class FolderLayout(FilesLayout):
         if split == "random":
             if parts and not any(Listing(Faults("skip")).read(part.path).images for part in parts):
                 raise DataError(_advice(str(self.path)))
+            if parts and len(parts) == len(top):
+                names = ", ".join(part.name for part in parts)
+                expected = "are in folders of their own, or in a list of labels, data.root=LIST"
+                raise DataError(f"{names} in {self.path} are no identities, but hold images: identities {expected}")
             return top
         if not parts:
             names = ", ".join(folder.name for folder in top[:5])
