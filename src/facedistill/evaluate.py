@@ -159,7 +159,8 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     aligned = f"{config.data.get('alignment', 'no')} alignment"
     if isinstance(source, VerificationSet):
         aligned = f"aligned as in {source.file.name}"
-    print(f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}")
+    how = f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}"
+    print(how, *source.pair_notes, sep="\n")
     for title, metrics in protocol_scores(config, teacher.network.backbone, flip, trained_on).items():
         print(title)
         for name, value in metrics.items():

@@ -499,7 +499,7 @@ def test_lists_without_folds_are_scored_in_ten(root: Path) -> None:
     assert pairs is not None
     assert pairs.fold.tolist() == [i // 2 for i in range(20)] + [i // 3 for i in range(30)]
     note = "pairs.txt has no folds: scored in 10, tenths of the pairs of each kind"
-    assert source(root).inventory(root.parent).notes == [note]
+    assert source(root).inventory(root.parent).notes == source(root).pair_notes == [note]
 
 
 def test_two_halves_are_one_list(root: Path) -> None:

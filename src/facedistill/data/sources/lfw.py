@@ -65,10 +65,14 @@ class Lfw(IdentityImages):
         counts = {"pairs": len(pairs.same), "pairs_of_people_trained_on": int(pairs.trained_on.sum())}
         return replace(faces, pairs=pairs, counts=faces.counts | counts)
 
+    @property
+    def pair_notes(self) -> list[str]:
+        note = f"{self._pairs_paths[0].name} has no folds: scored in {FOLDS}, tenths of the pairs of each kind"
+        return [note] if self._pairs.tenths else []
+
     def inventory(self, cache_dir: Path) -> Inventory:
         inventory = super().inventory(cache_dir)
-        note = f"{self._pairs_paths[0].name} has no folds: scored in {FOLDS}, tenths of the pairs of each kind"
-        return replace(inventory, notes=[*inventory.notes, *([note] if self._pairs.tenths else [])])
+        return replace(inventory, notes=[*inventory.notes, *self.pair_notes])
 
     @cached_property
     def _layout(self) -> FilesLayout:

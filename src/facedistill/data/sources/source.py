@@ -35,6 +35,11 @@ class Source(abc.ABC):
         """
         return None
 
+    @property
+    def pair_notes(self) -> list[str]:
+        """Remarks for people on how its pairs are scored. Raises ``DataError`` if these can't be read."""
+        return []
+
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         """The pairs alone; ``trained_on``: names of identities. Raises ``DataError`` if the source has no pairs."""
         raise DataError(f"data={self.name} has no pairs to verify: protocol=lfw has")
