@@ -24,6 +24,7 @@ from facedistill.data.files import photos
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE, Alignment
 from facedistill.data.files.landmarks import check_face
 from facedistill.data.files.photos import SUFFIXES, UNREAD_SUFFIXES, decode_photo, full_size, open_photo
+from facedistill.data.files.store import Mapped, image_of, read_npz
 from facedistill.data.files.text_lists import lines_of
 from facedistill.data.synthetic import render_faces
 from facedistill.errors import DataError
@@ -369,6 +370,12 @@ def test_what_else_is_named_jpg(name: str, tmp_path: Path) -> None:
         decode_photo(content, "row 7")
 
 
+def test_the_thumbnail_in_a_raw_file_is_no_photograph() -> None:
+    thumbnail = encoded("tiff", tiffinfo={254: 1})
+    with pytest.raises(DataError, match="^x begins with a thumbnail, like a camera's raw file: convert it"):
+        decode_photo(thumbnail, "x")
+
+
 def test_an_empty_file_and_one_that_nobody_knows(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.touch()
@@ -394,7 +401,17 @@ def test_whatever_a_decoder_raises_is_a_fault_of_the_file(error: Exception, monk
         decode_photo(encoded("png"), "x")
 
 
-@pytest.mark.parametrize("read", [open_photo, open_regular, sha256, lambda path: next(lines_of(path))])
+READERS = [
+    open_photo,
+    open_regular,
+    sha256,
+    read_npz,
+    lambda path: next(lines_of(path)),
+    lambda path: Mapped(path, 1, image_of(8)),
+]
+
+
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_is_not_opened(
     read: Callable[[Path], Any], make: Callable[[Path], Any], tmp_path: Path

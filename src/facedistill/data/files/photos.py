@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from facedistill.data.files.faults import readable, refusal
 from facedistill.data.files.metadata import orientation_in, without_metadata
-from facedistill.data.files.signatures import HEAD, what_it_is
+from facedistill.data.files.signatures import CONVERT, HEAD, what_it_is
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 from facedistill.system.files import open_regular
@@ -47,12 +47,11 @@ with suppress(ImportError):
     register_heif_opener()
     _READ["HEIF"] = [".heic", ".heif", ".hif"]
 SUFFIXES = set(chain.from_iterable(_READ.values()))
-_CONVERT = "convert it to JPEG or PNG"
 _ADVICE = {
     " ".join(suffixes for _, suffixes in _FORMATS.values()): "this Pillow has no decoder for it: pip install -U pillow",
-    ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f": f"a camera's raw file: {_CONVERT}",
-    ".heic .heif .hif": f"pip install pillow-heif, or {_CONVERT}",
-    ".svg .psd .xcf .eps .jxl .jxr .tga .ico .icns .exr .hdr .pcx .dds": _CONVERT,
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f": f"a camera's raw file: {CONVERT}",
+    ".heic .heif .hif": f"pip install pillow-heif, or {CONVERT}",
+    ".svg .psd .xcf .eps .jxl .jxr .tga .ico .icns .exr .hdr .pcx .dds": CONVERT,
 }
 # The suffixes of images that can't be read, each with what to do about it.
 UNREAD_SUFFIXES = {
@@ -65,6 +64,7 @@ MAX_BYTES = 2**30  # of a file: 100 megapixels, uncompressed, with 16 bits a col
 HALVED = 2**26  # pixels: an image with more is halved as soon as possible, or 16 threads would take many GB
 _AT_ONCE = 2**27  # pixels that all threads together decode at a time: 0.5 GB
 _FULL_SIZE = "full size"
+_SUBFILE = 254  # a tag of TIFF; 1: a smaller version of another page
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -205,6 +205,8 @@ def _decoded(file: BinaryIO, location: str) -> Image.Image:
         if pixels > (MAX_JPEG_PIXELS if isinstance(image, _Jpeg) else MAX_PIXELS):
             most = f"{MAX_PIXELS // 10**6} megapixels ({MAX_JPEG_PIXELS // 10**6} as JPEG)"
             raise DataError(f"{location}: {size}, more than the {most} that are read")
+        if isinstance(image, _Tiff) and image.tag_v2.get(_SUBFILE) == 1:
+            raise DataError(f"{location} begins with a thumbnail, like a camera's raw file: {CONVERT}")
         if min(image.size) < MIN_PIXELS:
             raise DataError(f"{location}: {size}, too small to show a face")
         with _decoding.take(pixels):

@@ -15,7 +15,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
-from facedistill.system.files import disk_of, hash_of, held, write_aside
+from facedistill.system.files import disk_of, hash_of, held, open_regular, write_aside
 from facedistill.system.text import shown
 
 Columns = dict[str, NDArray[Any]]
@@ -75,7 +75,7 @@ class Mapped:
     """
 
     def __init__(self, path: Path, count: int, item: Item, checksums: NDArray[np.uint32] | None = None) -> None:
-        with readable(path), path.open("rb") as file:
+        with readable(path), open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if file.read(HEADER) != _header(count, item) or not HEADER < size == HEADER + count * item.bytes:
                 raise DataError(f"{path} does not hold {count} {item.many}. Get it again")
@@ -206,8 +206,8 @@ def read_npz(file: Path | BinaryIO, most: int | None = None) -> Columns:
     """
     arrays: Columns = {}
     try:
-        with ZipFile(file) as archive:
-            size = file.stat().st_size if isinstance(file, Path) else file.seek(0, os.SEEK_END)
+        with open_regular(file) if isinstance(file, Path) else nullcontext(file) as whole, ZipFile(whole) as archive:
+            size = whole.seek(0, os.SEEK_END)
             members = archive.infolist()
             if sum(member.file_size for member in members) > (most or size):
                 raise ValueError(f"its members claim to be larger than {f'{most} bytes' if most else 'the file'}")

@@ -31,7 +31,7 @@ from facedistill.data.files.photos import data_folder
 from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify, verify_once
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
-from facedistill.system.files import disk_of, hash_of, sha256, write_aside, write_json
+from facedistill.system.files import disk_of, hash_of, open_regular, sha256, write_aside, write_json
 
 IMAGES, PAIRS, FACES, MANIFEST = "images.npy", "pairs.npy", "faces.npz", "pack.json"
 AGAIN = "Copy the pack again, or make it again: facedistill data data=… pack=true"
@@ -194,7 +194,7 @@ def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], pat
 
 def _read_manifest(path: Path) -> _Manifest:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(_MAX_MANIFEST + 1)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}. A folder without it is not a pack. {AGAIN}") from error
