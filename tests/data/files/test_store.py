@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facedistill.data.files.photos import store_photos
+from facedistill.data.files.photo_store import store_photos
 from facedistill.data.files.store import Columns, Mapped, Stored, image_of, open_or_make, read_npz, verify
 from facedistill.errors import DataError, DiskError
 
@@ -458,7 +458,7 @@ def test_decoding_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broke
     def read() -> Stored:
         return store_photos(tmp_path / "store", COUNT, SIZE, decode, "skip", "reading")
 
-    monkeypatch.setattr("facedistill.data.files.photos._READ_AT_ONCE", 4)
+    monkeypatch.setattr("facedistill.data.files.photo_store._READ_AT_ONCE", 4)
     decoded: list[int] = []
     stop = 9
     with pytest.raises(KeyboardInterrupt):

@@ -1,11 +1,10 @@
-"""Photographs in people's own files."""
+"""Photographs in people's own files: how one image is read."""
 
 import io
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -19,14 +18,12 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from facedistill.data.files.faults import readable, refusal
+from facedistill.data.files.faults import readable
 from facedistill.data.files.metadata import orientation_in, without_metadata
 from facedistill.data.files.signatures import CONVERT, HEAD, what_it_is
-from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.errors import DataError
 from facedistill.system.files import open_regular
 
-ARCHIVES = (".zip", ".7z", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # The formats that are read, by Pillow's names: the part of Pillow that decodes each, and the suffixes of its files.
 # A file's content decides which of them it is. Nothing else is tried, as Pillow would hand an EPS to Ghostscript.
 _FORMATS = {
@@ -74,42 +71,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by the orientation in EXIF
-_READ_AT_ONCE = 256
 # Of memory for images: malloc keeps smaller ones to itself when an image is freed.
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata; for good, as filters are shared by all threads
-
-
-def data_folder(root: str, inside: str = "") -> Path:
-    """``root/inside``. Raises ``DataError`` if it does not exist, saying how to unpack an archive in its place."""
-    top = Path(root).expanduser()
-    folder = top / inside
-    if folder.is_dir():
-        return folder
-    for path in (top, folder):
-        if path.is_file():
-            raise DataError(f"{'data.root=' if path == top else ''}{path} {_unpack(path)}")
-    refuse_archive(folder.parent, folder.name)
-    if not top.is_dir():
-        raise DataError(f"data.root={top} does not exist")
-    raise DataError(f"data.root={top} holds no folder {inside}: name the folder of the images, data.images=NAME (or .)")
-
-
-def refuse_archive(folder: Path, name: str = "") -> None:
-    """Raise ``DataError``, which says how to unpack it, if ``folder`` holds an archive (of this name)."""
-    for path in sorted(folder.glob("[!.]*")):
-        if path.name.lower().endswith(ARCHIVES) and path.name.startswith(f"{name}." if name else ""):
-            raise DataError(f"{path} {_unpack(path)}")
-
-
-def _unpack(path: Path) -> str:
-    suffix = next(filter(path.name.lower().endswith, ARCHIVES), "")
-    if not suffix:
-        return "is a file: name a folder"
-    folder = path.with_name(path.name[: -len(suffix)])
-    command = {".zip": f"unzip '{path}' -d '{folder}'", ".7z": f"7z x '{path}' -o'{folder}'"}
-    tar = f"mkdir '{folder}' && tar -xf '{path}' -C '{folder}'"
-    return f"is an archive: unpack it with `{command.get(suffix, tar)}` and name the folder {folder}"
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -194,9 +158,11 @@ def _read(file: BinaryIO, location: str) -> Image.Image:
         if bare != data:
             with suppress(Exception):
                 return _decoded(io.BytesIO(bare), location)
-        what = what_it_is(data[:HEAD]) if isinstance(error, UnidentifiedImageError) else None
-        said = f"but {what}" if what else f"({str(error) or type(error).__name__})"
-        raise DataError(f"{location} is not a readable image {said}") from error
+        why = f"({str(error) or type(error).__name__})"
+        if isinstance(error, UnidentifiedImageError):
+            what = what_it_is(data[:HEAD])
+            why = f"but {what}" if what else "(its beginning is damaged, or its format is none that is read)"
+        raise DataError(f"{location} is not a readable image {why}") from error
 
 
 def _decoded(file: BinaryIO, location: str) -> Image.Image:
@@ -272,52 +238,3 @@ def _to_bytes(image: ImageFile) -> NDArray[np.uint8]:
         values = values >> next(bits - 8 for bits in (8, 12, 16, 32) if values.max() < 2**bits)
     grey: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
     return grey
-
-
-def store_photos(
-    path: Path,
-    count: int,
-    size: int,
-    decode: Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]],
-    on_error: str | None,
-    description: str,
-) -> Stored:
-    """The results of ``decode`` for 0 … count − 1, from the store at ``path``, which the first call fills.
-
-    Args:
-        decode: number → image uint8 [size, size, 3] and its values of the store's columns; called in threads.
-        on_error: ``raise`` the first ``DataError`` of ``decode``, or ``skip`` that image. None raises too, without
-            the hint that images can be skipped: for sets that need every image.
-
-    Returns:
-        The store, with an additional column ``photo``: the numbers of its images, ascending.
-    """
-
-    def attempt(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
-        try:
-            return decode(number)
-        except DataError as error:
-            if on_error == "skip":
-                return None
-            if on_error is None:
-                raise
-            raise refusal(error) from error
-
-    def read(start: int) -> Batches:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for first in range(start, count, _READ_AT_ONCE):
-                numbers = range(first, min(first + _READ_AT_ONCE, count))
-                attempts = zip(numbers, pool.map(attempt, numbers), strict=True)
-                decoded = [(number, *result) for number, result in attempts if result]
-                if not decoded:
-                    yield numbers.stop, np.empty((0, size, size, 3), np.uint8), {}
-                    continue
-                kept, images, values = zip(*decoded, strict=True)
-                columns = {name: np.array([value[name] for value in values]) for name in values[0]}
-                yield numbers.stop, np.stack(images), columns | {"photo": np.array(kept)}
-
-    stored = open_or_make(path, count, image_of(size), read, description)
-    missing = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))
-    if missing:
-        attempt(missing[0])  # raises where the store was filled with on_error=skip, but this call has on_error=raise
-    return stored

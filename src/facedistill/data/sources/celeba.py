@@ -17,7 +17,8 @@ from facedistill.data.files.faults import located
 from facedistill.data.files.formats.celeba_lists import CelebaList
 from facedistill.data.files.formats.celeba_tree import ALIGNED, PARTS, WILD, image_files, image_folder, open_lists
 from facedistill.data.files.landmarks import check_eyes, check_face
-from facedistill.data.files.photos import data_folder, open_photo
+from facedistill.data.files.photos import open_photo
+from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.identity_images import check_min_images
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample

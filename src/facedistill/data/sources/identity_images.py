@@ -16,7 +16,7 @@ from facedistill.data.files.landmarks import OUR_ORDER, check_face
 from facedistill.data.files.layouts.find import find_layout
 from facedistill.data.files.layouts.folders import SPLITS
 from facedistill.data.files.layouts.layout import TRAIN, Layout
-from facedistill.data.files.photos import data_folder
+from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError

@@ -18,7 +18,8 @@ from facedistill.data.files.layouts.flat import FlatLayout
 from facedistill.data.files.layouts.folders import FolderLayout
 from facedistill.data.files.layouts.layout import FilesLayout
 from facedistill.data.files.listing import Listing
-from facedistill.data.files.photos import data_folder, store_photos
+from facedistill.data.files.photo_store import store_photos
+from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.data.sources.photo_source import Inventory
 from facedistill.errors import DataError

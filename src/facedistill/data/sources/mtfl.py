@@ -15,7 +15,8 @@ from PIL import Image
 from facedistill.data.files.alignment import cut_square, enclosing_square
 from facedistill.data.files.faults import located
 from facedistill.data.files.landmarks import check_face, five_points
-from facedistill.data.files.photos import data_folder, full_size, open_photo
+from facedistill.data.files.photos import full_size, open_photo
+from facedistill.data.files.roots import data_folder
 from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Samples
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.photos import store_photos
+from facedistill.data.files.photo_store import store_photos
 from facedistill.data.judgement import complaints_of_any_task
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError

@@ -11,7 +11,9 @@ from PIL import Image
 from facedistill.data.faces import FaceSet, Pairs, check_kinds
 from facedistill.data.files.faults import located
 from facedistill.data.files.formats.verification_bin import read_verification_bin
-from facedistill.data.files.photos import data_folder, decode_photo, store_photos
+from facedistill.data.files.photo_store import store_photos
+from facedistill.data.files.photos import decode_photo
+from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.source import Source, build_source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256

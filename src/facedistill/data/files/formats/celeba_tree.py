@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.files.formats.celeba_lists import CelebaList, read_list
-from facedistill.data.files.photos import SUFFIXES, data_folder, refuse_archive
+from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.roots import data_folder, refuse_archive
 from facedistill.errors import DataError
 
 ALIGNED = ("img_align_celeba", "img_align_celeba_png")

@@ -9,7 +9,7 @@ from facedistill.data.files.layouts.layout import Layout
 from facedistill.data.files.layouts.recordio import RecordIOLayout
 from facedistill.data.files.layouts.tsv import TsvLayout
 from facedistill.data.files.listing import Listing, is_left_by_a_system
-from facedistill.data.files.photos import data_folder
+from facedistill.data.files.roots import data_folder
 from facedistill.errors import DataError
 
 _LAYOUTS = {".rec": RecordIOLayout, ".tsv": TsvLayout}
