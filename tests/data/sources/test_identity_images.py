@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from PIL import Image
 
 from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
+from facedistill.data.files.faults import Faults
+from facedistill.data.files.listing import Found, Listing
 from facedistill.data.judgement import complaints
 from facedistill.data.sources.identity_images import IdentityImages
 from facedistill.data.sources.source import is_test_sample
@@ -636,6 +639,17 @@ def test_sessions_are_one_identity_by_a_word(tmp_path: Path) -> None:
     numbers = [f"ann/day 1/0-{i}.png" for i in range(5)] + [f"ann/day 2/late/1-{i}.png" for i in range(5)]
     numbers += [f"bob/3-{i}.png" for i in range(5)] + [f"bob/day 1/2-{i}.png" for i in range(5)]
     assert faces.is_test.tolist() == [is_test_sample(name) for name in numbers]
+
+
+def test_a_tree_may_be_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder within a folder, 2,000 times, which pytest itself could not remove."""
+
+    def within(listing: Listing, folder: str) -> Found:
+        inner = [SimpleNamespace(path=f"{folder}/d")] if len(folder) < 4000 else []
+        return Found([], inner, 0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Listing, "read", within)
+    assert len(list(Listing(Faults("raise")).walk("/"))) == 2001
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

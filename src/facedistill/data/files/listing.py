@@ -78,15 +78,17 @@ class Listing:
                 else:
                     others += 1
             except OSError as error:
-                self._faults.add(f"{entry.path}: {error.strerror}: mend or remove the link")
+                cure = ": mend or remove the link" if entry.is_symlink() else ""
+                self._faults.add(f"{entry.path}: {error.strerror}{cure}")
         return found._replace(others=others)
 
     def walk(self, folder: str) -> Iterator[Found]:
-        """What is in a folder, and in all folders below it."""
-        found = self.read(folder)
-        yield found
-        for inner in found.folders:
-            yield from self.walk(inner.path)
+        """What is in a folder, and in all folders below it, in the order of their names."""
+        waiting = [folder]
+        while waiting:
+            found = self.read(waiting.pop())
+            yield found
+            waiting += [inner.path for inner in reversed(found.folders)]
 
 
 def is_left_by_a_system(name: str) -> bool:

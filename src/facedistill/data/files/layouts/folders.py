@@ -85,22 +85,21 @@ class FolderLayout(FilesLayout):
         self.counts["images_beside_the_folders"] += len(found.images)
         return found.folders
 
-    def _images_of(self, folder: str) -> Iterator[ImageFile]:
-        images, folders, others = self._listing.read(folder)
-        self.counts["files_that_are_no_images"] += others
-        self.counts["folders_without_images"] += not images and not folders
-        by_name = {image.name: image for image in images}
-        for name in self._once({image.name: image.path for image in images}, _stem):
-            yield ImageFile.of(by_name[name])
-        if self._nested:
-            for inner in folders:
-                yield from self._images_of(inner.path)
-        elif folders and not images:
-            self._deeper.append(folder)
-        else:
-            for inner in folders:
-                if suffix_of(inner.name) in SUFFIXES:
-                    self._faults.add(f"{inner.path} is a folder: rename or remove it")
+    def _images_of(self, person: str) -> Iterator[ImageFile]:
+        for images, folders, others in self._listing.walk(person) if self._nested else [self._listing.read(person)]:
+            self.counts["files_that_are_no_images"] += others
+            self.counts["folders_without_images"] += not images and not folders
+            by_name = {image.name: image for image in images}
+            for name in self._once({image.name: image.path for image in images}, _stem):
+                yield ImageFile.of(by_name[name])
+            if self._nested:
+                continue
+            if folders and not images:
+                self._deeper.append(person)
+                continue
+            for folder in folders:
+                if suffix_of(folder.name) in SUFFIXES:
+                    self._faults.add(f"{folder.path} is a folder: rename or remove it")
                 else:
                     self.counts["folders_inside_identities"] += 1
 
