@@ -154,7 +154,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
             teacher = network_of(directory, trained)
             trained_on = set(read_faces(replace(trained, cache_dir=config.cache_dir), trained.data).identities)
     else:
-        teacher = NetworkTeacher.load(Path(own["weights"]), config.model)
+        teacher = NetworkTeacher.load(Path(own["weights"]), config.model, identities=0)
     source = protocol_source(config.data)
     aligned = f"{config.data.get('alignment', 'no')} alignment"
     if isinstance(source, VerificationSet):

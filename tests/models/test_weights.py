@@ -1,8 +1,12 @@
 """Files of weights: read back whole, refused by name, and never run."""
 
+import gzip
 import io
+import json
 import os
 import pickle
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +123,7 @@ def test_a_file_with_code_is_refused_and_its_code_is_not_run(tmp_path: Path, suf
         torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
     said = refused(path)
     assert "code" in said
-    assert "safetensors" in said
+    assert "torch.save(model.state_dict(), 'weights.pt')" in said
     assert not marker.exists()
     torch.load(path, weights_only=False) if how != "pickle" else pickle.loads(path.read_bytes())
     assert marker.exists()  # the payload was sharp
@@ -130,14 +134,121 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
     assert "state_dict" in refused(tmp_path / "w.pt")
 
 
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def torch_script() -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), buffer)
+    return buffer.getvalue()
+
+
+KEYS = ("dtype", "shape", "data_offsets")
+
+
+def header(**tensors: Any) -> bytes:
+    """A file of safetensors without its values."""
+    text = json.dumps({name: dict(zip(KEYS, what, strict=True)) for name, what in tensors.items()})
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
+# the bytes of a file, what is said of it, and what is not
+OTHER_KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "nothing": (bytes, "is empty"),
+    "a text": (lambda: b"hello\n", "no(t a whole|) file of weights|not a whole safetensors"),
+    "a page": (lambda: b"\n<!DOCTYPE html><html>not found</html>" * 100, "is a page of a web site"),
+    "a pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    "onnx": (lambda: b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x90", "is an ONNX file.*export the state_dict"),
+    "keras": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, as of Keras"),
+    "new keras": (lambda: zipped({"config.json": b"{}", "model.weights.h5": b""}), "zip archive.*config.json"),
+    "mxnet": (lambda: b"\x12\x01" + bytes(30), "is a file of MXNet"),
+    "tflite": (lambda: b"\x1c\0\0\0TFL3" + bytes(30), "is a TensorFlow Lite file"),
+    "npy": (lambda: b"\x93NUMPY\x01\0" + bytes(30), "is an array of NumPy"),
+    "npz": (lambda: zipped({"arr_0.npy": bytes(30)}), "zip archive that torch.save did not write"),
+    "gguf": (lambda: b"GGUF\x03\0\0\0" + bytes(30), "is a GGUF file"),
+    "gzip": (lambda: gzip.compress(bytes(30)), "is an archive: unpack it"),
+    "tar": (lambda: bytes(257) + b"ustar" + bytes(250), "is an archive: unpack it"),
+    "a program": (torch_script, r"is a TorchScript archive.*torch\.jit\.load\("),
+    "a zip bomb": (
+        lambda: zipped({"w/data.pkl": b"\x80\x02}q\x00.", "w/data/0": bytes(1 << 20)}, zipfile.ZIP_DEFLATED),
+        "announces more bytes than it has",
+    ),
+    "half a zip": (lambda: zipped({"w/data.pkl": b"\x80\x02}."})[:40], "is truncated or no file of weights"),
+    "a huge shape": (lambda: header(weight=("F32", [1 << 40], [0, 1 << 42])), "not a whole safetensors file"),
+    "an overflow": (lambda: header(weight=("F32", [1 << 40, 1 << 40], [0, 0])), "not a whole safetensors file"),
+    "a long header": (lambda: (1 << 50).to_bytes(8, "little") + b"{}", "not a whole safetensors file"),
+    "a deep header": (
+        lambda: safetensors.torch.save({"a": ONE}, {"facedistill": "[" * 100_000}),
+        "not a whole safetensors file",
+    ),
+}
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize(
-    "text", ["hello\n", "<html>not found</html>" * 100, "version https://git-lfs.github.com/spec/v1\n"]
-)
-def test_a_text_file_is_no_weights_and_no_attack(tmp_path: Path, suffix: str, text: str) -> None:
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_a_file_of_another_kind_is_named_in_a_line(tmp_path: Path, suffix: str, kind: str) -> None:
+    content, expected = OTHER_KINDS[kind]
     path = tmp_path / f"w{suffix}"
-    path.write_text(text)
-    assert "would run code" not in refused(path)
+    path.write_bytes(content())
+    said = refused(path)
+    assert re.search(expected, said), said
+    assert "\n" not in said
+    assert "could run code" not in said
+
+
+def test_a_file_named_onnx_is_one(tmp_path: Path) -> None:
+    (tmp_path / "w.onnx").write_bytes(b"whatever")
+    assert "is an ONNX file" in refused(tmp_path / "w.onnx")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.pt")
+    assert "is no file" in refused(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(("content", "suffix"), [("pt", ".safetensors"), ("safetensors", ".pt"), ("pt", ".pth.tar")])
+def test_the_content_decides_and_not_the_suffix(tmp_path: Path, content: str, suffix: str) -> None:
+    (tmp_path / f"w{suffix}").write_bytes(bytes_of(content))
+    assert read_weights(tmp_path / f"w{suffix}").tensors["weight"].shape == (30, 40)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(1 << 40),
+        torch.zeros(1, device="meta").expand(1 << 40),
+        torch.eye(2).to_sparse(),
+        torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8),
+    ],
+    ids=["stretched", "meta", "sparse", "quantized"],
+)
+def test_a_tensor_without_all_of_its_values_is_refused(tmp_path: Path, tensor: Tensor) -> None:
+    torch.save({"fine": ONE, "odd": tensor}, tmp_path / "w.pt")
+    assert "odd is no plain tensor" in refused(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    ["state_dict", "model", "net", "weights", "ema", "model_state_dict", "state_dict_backbone", "params", "anything"],
+)
+def test_a_single_mapping_is_taken_out_of_whatever_it_lies_in(tmp_path: Path, wrapper: str) -> None:
+    state = nn.Linear(3, 2).state_dict()
+    content = {
+        "epoch": 3,
+        "lr": 0.1,
+        "best": ONE,
+        wrapper: state,
+        "optimizer": {"state": {0: {"m": ONE}}, "groups": []},
+    }
+    torch.save(content, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt").tensors, dict(state))
+    torch.save({"checkpoint": content}, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt").tensors, dict(state))
 
 
 @pytest.mark.parametrize(
@@ -189,3 +300,23 @@ def test_another_architecture_is_refused_with_where_they_differ(tmp_path: Path, 
     with pytest.raises(WeightsError, match=rf"{tmp_path}.*another architecture.*{said}"):
         load_into(own, state(), tmp_path / "w.pt")
     assert_same(own.state_dict(), before)  # nothing was loaded by half
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_told_as_such(tmp_path: Path, value: float) -> None:
+    state = network().state_dict()
+    state["backbone.net.layer2.0.conv1.weight"][0, 0, 0] = value
+    said = r"w\.pt: 3 of the \d+ weights of backbone\.net\.layer2\.0\.conv1\.weight are NaN or infinite"
+    with pytest.raises(WeightsError, match=said):
+        load_into(network(), state, tmp_path / "w.pt")
+
+
+def test_names_of_both_sides_are_shown_where_none_is_common(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"It holds stem\.a, stem\.b …; missing are backbone\.input\.weight, "):
+        load_into(network(), {"stem.a": ONE, "stem.b": ONE}, tmp_path / "w.pt")
+
+
+def test_integers_are_no_weights(tmp_path: Path) -> None:
+    state = {name: tensor.to(torch.int8) for name, tensor in network().state_dict().items()}
+    with pytest.raises(WeightsError, match=r"file torch\.int8, network torch\.float32"):
+        load_into(network(), state, tmp_path / "w.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
-from facedistill.models.network import Network, build_network
-from facedistill.models.weights import Reference, load_network, read_weights
+from facedistill.models.load import load_network
+from facedistill.models.network import Network
+from facedistill.models.weights import Reference
 
 REFERENCE_IMAGES = 4  # kept with published weights
 TOLERANCE = 0.02  # of the length of K_T, by which answers may differ: another device, or number of threads, rounds
-SPARE = 2**28  # parameters that a network may have more than its file has bytes, and is built to say what differs
 
 
 class TeacherInput(NamedTuple):
@@ -100,28 +101,33 @@ class NetworkTeacher(Teacher):
         )
 
     @classmethod
-    def load(cls, path: Path, model: Mapping[str, Any], rate: int = 1) -> NetworkTeacher:
+    def load(
+        cls, path: Path, model: Mapping[str, Any], rate: int = 1, key: str = "model", identities: int | None = None
+    ) -> NetworkTeacher:
         """The teacher in a file of weights, with whatever output layers it has there.
 
-        ``model``: the architecture, a ``conf/model`` node; where it is empty, what a file of ours says of itself.
+        What was changed or left out of weights from elsewhere is said on stderr.
+
+        Args:
+            model: the architecture, a ``conf/model`` node; where it is empty, what a file of ours says of itself.
+            key: the key of ``model`` in a configuration, for messages.
+            identities: see ``in_our_names``.
 
         Raises:
             WeightsError: the file is unreadable or of another architecture, or it does not do what it did when it was
                 published.
         """
-        tensors, about, reference = read_weights(path)
-        if not model and not {"model", "rate"} <= about.keys():
-            raise WeightsError(f"{path} does not say what network it is of: give its model beside it (model: …)")
-        model, rate = (model, rate) if model else (about["model"], about["rate"])
+        loaded = load_network(path, model, rate, key, identities)
+        for note in loaded.notes:
+            print(f"{path}: {note}", file=sys.stderr)
         try:
-            network = _network_of(tensors, model, rate, path)
-            teacher = cls(network, about)
-            if reference is not None:
-                teacher.check(reference, path)
+            teacher = cls(loaded.network, loaded.about)
+            if loaded.reference is not None:
+                teacher.check(loaded.reference, path)
         except FacedistillError:
             raise
-        except Exception as error:  # the model and the images are the file's own, and it may say anything
-            raise WeightsError(f"{path} is of no network that can be built: {error}") from error
+        except Exception as error:  # the images are the file's own, and it may say anything
+            raise WeightsError(f"{path} can't be asked about its reference images: {error}") from error
         return teacher
 
     @torch.no_grad()
@@ -151,19 +157,6 @@ class NetworkTeacher(Teacher):
                 f"{path} says something else of the images that it was published with: its weights, or the "
                 "normalization or architecture that this run gives it, have changed since"
             )
-
-
-def _network_of(tensors: Mapping[str, Tensor], model: Mapping[str, Any], rate: int, path: Path) -> Network:
-    """The network with these weights. Raises ``WeightsError``, before it takes memory, where it is far larger."""
-    classifier = tensors.get("classifier.weight")
-    count = 0 if classifier is None else len(classifier)
-    with torch.device("meta"):
-        sizes = [part.numel() for part in build_network(model, rate, count).parameters()]
-    if sum(sizes) > sum(tensor.untyped_storage().nbytes() for tensor in tensors.values()) + SPARE:
-        raise WeightsError(f"{path} is of another architecture: that of the model has {sum(sizes)} parameters")
-    network = build_network(model, rate, count, landmarks="regressor.weight" in tensors)
-    load_network(network, dict(tensors), path)
-    return network
 
 
 def differs(embedding: Tensor, expected: Tensor) -> bool:

@@ -59,13 +59,14 @@ def _plan(
         else:
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
-        parents[role] = WeightsFile(Path(config.teachers[role]["weights"]), config.teachers[role].get("model", {}))
+        node = config.teachers[role]
+        parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=f"teachers.{role}.model")
     if config.task.is_teacher and config.teacher.backbone:
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
     for name, term in config.target.active().items():
         teacher = parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
-            _check_logits(name, teacher, "classifier.weight" in (names := teacher.tensor_names) or not names)
+            _check_logits(name, teacher, teacher.may_classify)
     return planned.setdefault(words, Run(config, words, data[key], parents))
 
 
@@ -165,15 +166,8 @@ def _samples(data: str, cache_dir: str, identity: str) -> Samples | None:
     return build_source(json.loads(data)).samples(Path(cache_dir).expanduser())
 
 
-def check_tree(run: Run | WeightsFile) -> None:
-    """Refuse a target, model or task that can't be built, in the whole tree, before any of it is trained."""
-    if isinstance(run, WeightsFile):
-        run.identity  # noqa: B018 - raises where there is no such file
-        if run.model:
-            check_buildable("model", run.model, rate=1)
-        return
-    from facedistill.models.weights import has_classifier  # torch takes seconds
-
+def check_tree(run: Run) -> None:
+    """Refuse a target, model, task or file of weights that can't be built, in the whole tree, before it is trained."""
     config = run.config
     check_buildable("model", config.network, rate=config.rate)
     task = find_type("task", {"type": config.task.type})
@@ -182,6 +176,24 @@ def check_tree(run: Run | WeightsFile) -> None:
         check_buildable("target", term, student_width=1, teacher_width=1)
         teacher = run.parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
-            _check_logits(name, teacher, has_classifier(teacher.weights))
+            _check_logits(name, teacher, _loadable(teacher, teacher.model) > 0)
     for parent in run.parents.values():
-        check_tree(parent)
+        if isinstance(parent, Run):
+            check_tree(parent)
+        else:
+            _loadable(parent, parent.model or (config.network if config.task.is_teacher else {}))
+
+
+def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> int:
+    """The number of identities of its classifier, 0 without one. Raises ``WeightsError`` if ``model`` is another."""
+    if model:
+        check_buildable("model", model, rate=1)
+    return _identities(file.weights, file.identity, json.dumps(model, sort_keys=True), file.key)
+
+
+@cache
+def _identities(weights: Path, identity: str, model: str, key: str) -> int:
+    """Many cells have the same teacher; ``identity`` tells what it was when they were planned."""
+    from facedistill.models.load import load_network  # torch takes seconds
+
+    return load_network(weights, json.loads(model), key=key).network.num_identities

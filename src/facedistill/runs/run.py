@@ -7,6 +7,7 @@ act.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.config.schema import Config
-from facedistill.errors import RunError, WeightsError
+from facedistill.errors import RunError
+from facedistill.models.file_kinds import check_kind
 from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
 from facedistill.system.files import (
@@ -27,6 +29,7 @@ from facedistill.system.files import (
     write_json,
 )
 
+_OUTPUT_LAYER = re.compile(r"(^|[._])(fc|head|classifier|logits)\.weight$")
 OWNER = "owner.json"  # in a run's directory: which process trains it, or began to
 WEIGHTS, CHECKPOINT, LOCK, HISTORY, LOG = "weights.safetensors", "last.ckpt", "lock", "metrics.csv", "log.txt"
 
@@ -37,28 +40,40 @@ class WeightsFile:
 
     ``model``: its architecture, a ``conf/model`` node; empty where the file says it, or where it is the run's own.
     ``config``: of the run in whose place it stands, where there is one.
+    ``key``: that of ``model`` in a configuration.
+
+    Raises ``WeightsError`` if there is no such file, or one of another kind.
     """
 
     weights: Path
     model: Mapping[str, Any] = field(default_factory=dict)
     config: Config | None = None
+    key: str = "teacher.model"
+
+    def __post_init__(self) -> None:
+        check_kind(self.weights)
 
     @cached_property
     def identity(self) -> str:
-        if not self.weights.is_file():
-            raise WeightsError(f"{self.weights} does not exist")
         return hash_of([sha256(self.weights), numbers_of(self.model)])
 
     @cached_property
     def tensor_names(self) -> frozenset[str]:
         """What the header of a safetensors file names; empty for other files, which only torch reads."""
-        from safetensors import SafetensorError, safe_open  # late: few plans have such a file
+        from safetensors import safe_open  # late: few plans have such a file
 
         try:
             with safe_open(self.weights, framework="numpy") as file:
                 return frozenset(file.keys())
-        except (SafetensorError, OSError):
+        except Exception:  # a stranger's file: whoever loads it says what is wrong with it
             return frozenset()
+
+    @property
+    def may_classify(self) -> bool:
+        """Whether its tensors' names are like those of a classifier, or only torch can tell."""
+        names = self.tensor_names
+        own = 1 if self.model.get("features") else 0  # the last layer of the network is its embedding
+        return not names or sum(bool(_OUTPUT_LAYER.search(name)) for name in names) > own
 
     @property
     def name(self) -> str:

@@ -1,13 +1,17 @@
 """Train one run: data, network, teachers, fit, and what it publishes."""
 
+import sys
+
 import pytorch_lightning as pl
 import torch
 from torch import distributed
 
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import RunError
+from facedistill.models.load import features_key
 from facedistill.models.network import Network
-from facedistill.models.weights import load_backbone, load_into, read_weights
+from facedistill.models.weight_names import in_our_names
+from facedistill.models.weights import load_into, read_weights
 from facedistill.runs.run import HISTORY, Run, WeightsFile
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tracking.wandb_run import WandbRun
@@ -71,9 +75,11 @@ def initialize(network: Network, run: Run) -> None:
         return
     tensors = read_weights(parent.weights).tensors
     config = run.config
-    if isinstance(parent, WeightsFile) and not any(name.startswith("backbone.") for name in tensors):
-        load_backbone(network.backbone, tensors, parent.weights)
-        return
+    if isinstance(parent, WeightsFile):
+        features = features_key(config.network, "teacher.model")
+        tensors, notes = in_our_names(network.backbone, tensors, parent.weights, features, network.num_identities)
+        for note in notes:
+            print(f"{parent.weights}: {note}", file=sys.stderr)
     same_identities = parent.config is not None and parent.config.identities_data == config.identities_data
     taken = {"backbone", "regressor"} | ({"classifier"} if same_identities else set())
     own = network.state_dict()

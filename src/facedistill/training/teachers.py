@@ -36,9 +36,10 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     for role, parent in run.parents.items():
         if role == "init":
             continue
-        teacher = load_teacher(parent)
+        identities = len(data.faces_of(config.identities_data).identities)
+        teacher = load_teacher(parent, identities)
         if role in logits_from:
-            _check_identities(teacher, len(data.faces_of(config.identities_data).identities), parent.weights)
+            _check_identities(teacher, identities, parent.weights)
         maker = BankMaker(teacher, data, device, cache, config.target.bank, bank_contents(run, parent, device))
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
             check_score(teacher, parent, data, device)
@@ -49,18 +50,21 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     return teachers
 
 
-def load_teacher(parent: Run | WeightsFile) -> Teacher:
-    """The network that a run published, or that is in a file; another kind of teacher is chosen here."""
+def load_teacher(parent: Run | WeightsFile, identities: int) -> Teacher:
+    """The network that a run published, or that is in a file; another kind of teacher is chosen here.
+
+    ``identities``: how many the data has.
+    """
     if isinstance(parent, Run):
         return NetworkTeacher.load(parent.weights, parent.config.network, parent.config.rate)
-    return NetworkTeacher.load(parent.weights, parent.model)
+    return NetworkTeacher.load(parent.weights, parent.model, 1, parent.key, identities)
 
 
 def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
     if teacher.num_identities != count:
+        has = f"a classifier of {teacher.num_identities}" if teacher.num_identities else "no classifier of this data's"
         raise WeightsError(
-            f"{path} has a classifier of {teacher.num_identities} identities, this data has {count}. "
-            "To start from its backbone alone: teacher.backbone="
+            f"{path} has {has} identities, this data has {count}. To start from its backbone alone: teacher.backbone="
         )
 
 

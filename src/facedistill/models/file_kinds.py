@@ -1,0 +1,86 @@
+"""What kind of file was given as weights, by its first bytes: no torch, so that a plan can tell."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from facedistill.errors import WeightsError
+
+_HEAD = 512
+_SAVE = "torch.save(model.state_dict(), 'weights.pt')"
+# what a file is not, and how to make weights of it
+_KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda head: not head, "is empty: copy it again"),
+    (
+        lambda head: head.startswith(b"version https://git-lfs"),
+        "is a git-lfs pointer, not the file itself: fetch it with `git lfs pull`",
+    ),
+    (
+        lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")),
+        "is a page of a web site, not the file itself: download it again",
+    ),
+    (
+        lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"),
+        "is an HDF5 file, as of Keras; facedistill reads weights of torch: .safetensors, or .pt",
+    ),
+    (
+        lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"),
+        f"is a file of MXNet; facedistill reads weights of torch: convert it, then {_SAVE}",
+    ),
+    (lambda head: head.startswith(b"GGUF"), "is a GGUF file; facedistill reads .safetensors, or .pt of torch"),
+    (lambda head: head[4:8] == b"TFL3", "is a TensorFlow Lite file; facedistill reads .safetensors, or .pt of torch"),
+    (lambda head: head.startswith(b"\x93NUMPY"), "is an array of NumPy, not weights by name"),
+    (
+        lambda head: head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar",
+        "is an archive: unpack it, and name the file of weights in it",
+    ),
+)
+_ONNX = (
+    "is an ONNX file; facedistill reads .safetensors and files of weights by torch: export the state_dict of the "
+    f"network that it was made of, {_SAVE}"
+)
+
+
+def check_kind(path: Path) -> None:
+    """Raise ``WeightsError`` where a file is missing or of a kind that holds no weights for torch, and say which.
+
+    A zip archive, which is what torch writes, is also refused if it announces more than it has.
+    """
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist")
+    if not path.is_file():
+        raise WeightsError(f"{path} is no file: name the file of weights")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror}") from error
+    for is_kind, said in _KINDS:
+        if is_kind(head):
+            raise WeightsError(f"{path} {said}")
+    # a protobuf whose first field is a small version, and its second the name of the program that wrote it
+    if path.suffix.lower() == ".onnx" or (head[:1] == b"\x08" and head[1] < 32 and head[2:3] == b"\x12"):
+        raise WeightsError(f"{path} {_ONNX}")
+    if is_zip(head):
+        _check_archive(path)
+
+
+def is_zip(head: bytes) -> bool:
+    return head.startswith(b"PK\x03\x04")
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = file.infolist()
+    except Exception as error:  # a stranger's directory of members: whatever is wrong with it
+        raise WeightsError(f"{path} is truncated or no file of weights: {error}") from error
+    names = [member.filename for member in members]
+    if any(name.endswith("/constants.pkl") for name in names):
+        unpack = f"torch.save(torch.jit.load('{path}').state_dict(), 'weights.pt')"
+        raise WeightsError(f"{path} is a TorchScript archive, i.e. a program: save its weights alone, {unpack}")
+    if not any(name.endswith("/data.pkl") for name in names):
+        held = ", ".join(names[:3]) or "nothing"
+        raise WeightsError(f"{path} is a zip archive that torch.save did not write (it holds {held})")
+    if sum(member.file_size for member in members) > path.stat().st_size:  # torch.save compresses nothing
+        raise WeightsError(f"{path} announces more bytes than it has: torch.save did not write it")

@@ -1,0 +1,72 @@
+"""A network with the weights in a file, of ours or of others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from facedistill.config.build import build
+from facedistill.errors import FacedistillError, WeightsError
+from facedistill.models.backbone import Backbone
+from facedistill.models.network import Network
+from facedistill.models.weight_names import in_our_names
+from facedistill.models.weights import Reference, load_into, read_weights
+
+SPARE = 2**28  # parameters that a network may have more than its file has bytes, and is built to say what differs
+
+
+class LoadedNetwork(NamedTuple):
+    """A network as a file has it, what the file says of itself, and what was changed or left out, for people."""
+
+    network: Network
+    about: dict[str, Any]
+    reference: Reference | None
+    notes: list[str]
+
+
+def load_network(
+    path: Path, model: Mapping[str, Any], rate: int = 1, key: str = "model", identities: int | None = None
+) -> LoadedNetwork:
+    """The network in a file of weights, with whatever output layers it has there.
+
+    Args:
+        model: the architecture, a ``conf/model`` node; where it is empty, what a file of ours says of itself.
+        key: the key of ``model`` in a configuration, for messages.
+        identities: see ``in_our_names``.
+
+    Raises:
+        WeightsError: the file is unreadable or of another architecture.
+    """
+    tensors, about, reference = read_weights(path)
+    if not model and not {"model", "rate"} <= about.keys():
+        raise WeightsError(f"{path} does not say what network it is of: give its model beside it (model: …)")
+    model, rate = (model, rate) if model else (about["model"], about["rate"])
+    try:
+        backbone = _built(tensors, model, rate, path)
+    except FacedistillError:
+        raise
+    except Exception as error:  # the model may be the file's own, and it may say anything
+        raise WeightsError(f"{path} is of no network that can be built: {error}") from error
+    renamed = in_our_names(backbone, tensors, path, features_key(model, key), identities)
+    classifier = renamed.tensors.get("classifier.weight")
+    count = 0 if classifier is None else len(classifier)
+    network = Network(backbone, count, landmarks="regressor.weight" in renamed.tensors)
+    load_into(network, renamed.tensors, path)
+    return LoadedNetwork(network, about, reference, renamed.notes)
+
+
+def _built(tensors: Mapping[str, Tensor], model: Mapping[str, Any], rate: int, path: Path) -> Backbone:
+    """A backbone. Raises ``WeightsError``, before it takes memory, where it is far larger than these weights."""
+    with torch.device("meta"):
+        size = sum(part.numel() for part in build("model", model, rate=rate).parameters())
+    if size > sum(tensor.untyped_storage().nbytes() for tensor in tensors.values()) + SPARE:
+        raise WeightsError(f"{path} is of another architecture: that of the model has {size} parameters")
+    backbone: Backbone = build("model", model, rate=rate)
+    return backbone
+
+
+def features_key(model: Mapping[str, Any], key: str) -> str | None:
+    """The key for the width of the embedding, where an architecture has one."""
+    return f"{key}.features" if "features" in model else None
