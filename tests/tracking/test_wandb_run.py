@@ -313,6 +313,7 @@ def test_a_real_run_without_a_server_is_offline(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setattr(wandb_run, "INIT", 0.5)
+    monkeypatch.setattr("sys.argv", ["facedistill", "train", "data.root=Jos\udce9"])
     run = planned(*BARE)
     run.directory.mkdir(parents=True)
     with WandbRun(run) as dashboard:

@@ -4,6 +4,7 @@ import netrc
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -76,6 +77,7 @@ class WandbRun:
 
     def _start(self, mode: Any, folder: Path) -> None:
         config = self._run.config
+        sys.argv = [shown(word) for word in sys.argv]  # W&B sends it, and fails at a path that is not UTF-8
         data, model = config.data["name"], config.network["name"]
         tags = [config.task.name, config.init.name, config.target.name, f"rate-{config.rate}", data, self._run.role]
         start = partial(
