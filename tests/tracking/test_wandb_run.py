@@ -279,6 +279,7 @@ def test_nothing_that_it_does_ends_or_delays_a_training(
     asked: list[str],
     failure: Callable[[], None],
 ) -> None:
+    monkeypatch.setattr(wandb_run, "ANSWER", 0.05)
     monkeypatch.setattr(wandb_run, "PATIENCE", 0.05)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     fake.fails[name] = failure
@@ -312,7 +313,7 @@ def test_a_real_run_without_a_server_is_offline(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    monkeypatch.setattr(wandb_run, "INIT", 0.5)
+    monkeypatch.setattr(wandb_run, "ANSWER", 0.5)
     monkeypatch.setattr("sys.argv", ["facedistill", "train", "data.root=Jos\udce9"])
     run = planned(*BARE)
     run.directory.mkdir(parents=True)

@@ -28,8 +28,8 @@ CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the k
 T = TypeVar("T")
 ARTIFACT = "model"  # the type of the weights in the lineage
 MODES = {"auto": "online", "run": "online", "dryrun": "offline"}
-# Seconds that W&B may take to begin, and to send the rest at the end; PATIENCE: what any call of it may take.
-INIT, FINISH, PATIENCE = 8, 15, 20
+# Seconds that W&B's server may take to answer, and to take the rest at the end; PATIENCE: W&B itself, for either.
+ANSWER, FINISH, PATIENCE = 10, 10, 20
 
 
 class WandbRun:
@@ -93,7 +93,7 @@ class WandbRun:
             mode=mode,
             config=flat_config(self._run),
             tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
-            settings=wandb.Settings(init_timeout=INIT, finish_timeout=FINISH, finish_timeout_raises=True),
+            settings=wandb.Settings(init_timeout=ANSWER, finish_timeout=FINISH, finish_timeout_raises=True),
         )
         self._wandb = within(PATIENCE, start)
 
@@ -122,7 +122,7 @@ class WandbRun:
         """Do something with the open run, unless something failed before."""
         if self._wandb is not None and not self._failed:
             with decoration("the rest of Weights & Biases", self._failed):
-                within(PATIENCE, partial(something, self._wandb))
+                within(ANSWER, partial(something, self._wandb))
 
     def _log(self, opened: wandb.Run, row: dict[str, float]) -> None:
         earlier = [] if self._has_logged else read_history(self._run.directory)
