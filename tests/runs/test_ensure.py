@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from filelock import FileLock
 
-from facedistill.errors import BusyError, DiskError, RunError
+from facedistill.errors import BusyError, DataError, DiskError, RunError, WeightsError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
@@ -88,6 +88,25 @@ def test_a_run_that_fails_is_not_complete_and_can_be_trained_again(planned: Plan
     ensure(run, train)  # no lock is left
     assert run.is_complete
     assert len(train.trained) == (3 if fail == "teacher" else 1)
+
+
+@pytest.mark.parametrize("error", [WeightsError("a.pt is truncated"), DataError("no faces"), RunError("cut")])
+def test_a_run_that_is_refused_before_its_first_epoch_leaves_no_folder(planned: Planner, error: Exception) -> None:
+    run = planned("init=full")
+    with pytest.raises(type(error)):
+        ensure(run, Trainer("classify-r4-full", error))
+    assert parent(run, "init").is_complete
+    assert run.directory.exists() is isinstance(error, RunError)  # there the same command may finish it
+
+
+@pytest.mark.parametrize("left", ["metrics.csv", "last.ckpt"])
+def test_a_run_that_is_refused_after_its_first_epoch_keeps_what_it_has(planned: Planner, left: str) -> None:
+    run = planned()
+    run.directory.mkdir(parents=True)
+    (run.directory / left).touch()
+    with pytest.raises(WeightsError):
+        ensure(run, Trainer("classify", WeightsError("a.pt is truncated")))
+    assert {path.name for path in run.directory.iterdir()} >= {left, "owner.json"}
 
 
 def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_made(planned: Planner) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +18,7 @@ from conftest import Planner
 from facedistill.errors import ConfigError
 from facedistill.runs.run import Run
 from facedistill.sweep import scheduler
-from facedistill.sweep.jobs import BUSY, available_gpus
+from facedistill.sweep.jobs import BUSY, Job, available_gpus
 from facedistill.sweep.progress_table import Forecast, ProgressTable, progress_of
 from facedistill.sweep.scheduler import Sweep, run_all
 from made_records import complete
@@ -61,6 +62,9 @@ class FakeJob:
 
     def last_lines(self) -> list[str]:
         return ["one", "two"]
+
+    def forget_refused(self) -> None:
+        pass
 
     def stop(self) -> None:
         self.stopped.append(self.run.name)
@@ -163,6 +167,18 @@ def test_jobs_get_gpus_of_their_own(cells: list[Run], monkeypatch: pytest.Monkey
         run_all([*cells], None, gpus_per_job=5)
     with pytest.raises(ConfigError, match=r"n_jobs=0 must be at least 1"):
         run_all(cells, 0)
+
+
+@pytest.mark.parametrize(("status", "begun", "kept"), [(2, False, False), (2, True, True), (1, False, True)])
+def test_a_job_whose_run_was_refused_leaves_no_folder(planned: Planner, status: int, begun: bool, kept: bool) -> None:
+    run = planned()
+    run.directory.mkdir(parents=True)
+    job = SimpleNamespace(run=run, log=run.directory / "log.txt", status=status)
+    job.log.write_text("facedistill: a.pt is truncated")
+    if begun:
+        run.claim()
+    Job.forget_refused(job)  # type: ignore[arg-type]
+    assert run.directory.exists() is kept
 
 
 def test_the_gpus_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from facedistill.errors import BusyError, RunError
+from facedistill.errors import BusyError, ConfigError, DataError, RunError, WeightsError
 from facedistill.runs.run import Run
 from facedistill.system.files import disk_of
 from facedistill.system.terminal import Output
@@ -22,6 +22,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
     Raises:
         RunError: it could not be finished.
         DiskError: its directory can't be written.
+        ConfigError, DataError, WeightsError: it was refused; then it leaves no directory.
         BusyError: another process is training it, or something that it stands on, and ``wait`` is false.
     """
     if run.is_complete:
@@ -34,7 +35,11 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
         with _acquired(run, wait):
             if not run.is_complete:
                 run.claim()
-                train(run, title)
+                try:
+                    train(run, title)
+                except (ConfigError, DataError, WeightsError):
+                    run.forget()
+                    raise
 
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +146,17 @@ class Run:
             "parents": {role: parent.name for role, parent in self.parents.items()},
         }
         write_json(self.directory / OWNER, owner)
+
+    def forget(self) -> None:
+        """Remove the directory of a run that was refused before its first epoch: there is nothing to finish.
+
+        To be called by the holder of the lock. What else lies in the directory, as the log of a job, is kept.
+        """
+        if not any((self.directory / name).exists() for name in (HISTORY, CHECKPOINT)):
+            for name in (OWNER, LOCK):
+                (self.directory / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.directory.rmdir()
 
     @property
     def owner(self) -> str:

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from facedistill.errors import BusyError, FacedistillError
 from facedistill.runs.ensure import ensure
-from facedistill.runs.run import LOG, Run
+from facedistill.runs.run import LOG, OWNER, Run
 from facedistill.system.files import disk_of
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.text import escape_unprintable, shown
 
 BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is training
+REFUSED = 2  # that of a job whose run can't be trained, as its last line says
 SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
 GRACE = 30.0  # seconds that a job has to end in order
 # Lightning's and Slurm's words to the ranks of another job
@@ -84,6 +85,13 @@ class Job:
         """The end of what it printed."""
         return [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-count:]
 
+    def forget_refused(self) -> None:
+        """Remove the directory of a run that was refused before it began, with the log that says why."""
+        if self.status == REFUSED and not (self.run.directory / OWNER).exists():
+            self.log.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.run.directory.rmdir()
+
 
 def server() -> ForkServerContext:
     """Forks of a process that has imported everything and started nothing: an import takes seconds, a fork does not."""
@@ -115,7 +123,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
         sys.exit(BUSY)
     except FacedistillError as error:
         print(f"facedistill: {shown(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REFUSED)
 
 
 def end_with(sweeper: int) -> None:

@@ -165,5 +165,6 @@ def _ended(sweep: Sweep, job: Job, progress: ProgressTable) -> None:
         sweep.to_come.append(job.run)
     else:
         lines = job.last_lines() or [f"its process ended with status {job.status}"]
+        job.forget_refused()
         sweep.failed[job.run.name] = lines
         progress.failed(job.run, lines[-1])
