@@ -31,6 +31,7 @@ from facedistill.config.schema import Config
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS
+from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from facedistill.distill.teacher import NetworkTeacher
@@ -50,6 +51,7 @@ def _evaluate(words: list[str]) -> int:
         _print_protocol(own, others)
     elif "run" in own:
         record = finished(Path(own["run"]))
+        print(f"scoring {shown(own['run'])} on the test images of its data", file=sys.stderr)
         for name, value in evaluate_run(Path(own["run"]), others).items():
             recorded = _number(record.metrics[name]) if name in record.metrics else "nothing"
             print(f"{name:18} {_number(value)}   recorded {recorded}")
@@ -143,6 +145,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     else:
         size = ["image.resize=112", "image.crop=112", "model=timm", "rate=1"]
     config = compose_config([*pairs_of, *size, *others], trains=False)
+    print(f"scoring {shown(own.get('run', own.get('weights')))} on the pairs of {own['protocol']}", file=sys.stderr)
     from facedistill.data.loading.datamodule import read_faces
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
     from facedistill.distill.teacher import NetworkTeacher
@@ -160,7 +163,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     if isinstance(source, VerificationSet):
         aligned = f"aligned as in {source.file.name}"
     how = f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}"
-    print(how, *source.pair_notes, sep="\n")
+    print(how, *source.pair_notes, sep="\n", flush=True)
     for title, metrics in protocol_scores(config, teacher.network.backbone, flip, trained_on).items():
         print(title)
         for name, value in metrics.items():

@@ -70,11 +70,22 @@ def test_a_run_scores_again_what_it_recorded(
     runs: dict[str, Run], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"run={runs[name].directory}"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert printed.err == f"scoring {runs[name].directory} on the test images of its data\n"  # no bar in a pipe
+    lines = printed.out.splitlines()
     assert len(lines) == len(runs[name].record.metrics) > 1
     for line in lines:
         found, recorded = re.split(r" +recorded +", line.split(maxsplit=1)[1])
         assert found.strip() == recorded.strip(), line
+
+
+def test_on_a_terminal_a_bar_says_how_long_it_takes(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([f"run={runs['align'].directory}"]) == 0
+    assert re.search(r"scoring .*1/1.*\d:\d\d:\d\d", re.sub(r"\x1b\[[\d;?]*\w", "", capsys.readouterr().err))
 
 
 def test_the_records_hold_the_metrics_of_their_tasks(runs: dict[str, Run]) -> None:

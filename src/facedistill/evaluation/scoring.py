@@ -1,7 +1,7 @@
 """Exact scores on one device: every sample counts once."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facedistill.config.schema import Config
 from facedistill.data.faces import Pairs
+from facedistill.data.files.store import progress_bar
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.verification_set import protocol_source
@@ -41,11 +42,17 @@ def device_for(accelerator: str) -> torch.device:
     return torch.device(best.type, int(os.environ.get("LOCAL_RANK", "0")) % torch.accelerator.device_count())
 
 
+def _watched(batches: Iterable[FaceBatch]) -> Iterator[FaceBatch]:
+    """The batches, beside a bar on a terminal that says how long they will take yet."""
+    with progress_bar() as bar:
+        yield from bar.track(batches, description="scoring")
+
+
 @torch.no_grad()
 def scores_of(evaluation: Evaluation, measure: Measure, batches: Iterable[FaceBatch], device: torch.device) -> Scores:
     """The scores over ``batches``, each of which ``measure`` has a network answer and ``evaluation`` count."""
     evaluation.to(device).reset()
-    for batch in batches:
+    for batch in _watched(batches):
         measure(batch.to(device))
     return evaluation.scores()
 
@@ -68,7 +75,7 @@ def embeddings(
         AssertionError: a sample is missing or counted twice.
     """
     parts, indices = [], []
-    for batch in batches:
+    for batch in _watched(batches):
         images = batch.images.to(device)
         embedding = backbone(images).float()
         if flip != "none":
