@@ -1,4 +1,18 @@
-"""Train one cell of the sweep, or with -m a sweep, and whatever it stands on."""
+"""Train one cell, or with -m every cell of a sweep, and everything that it depends on.
+
+facedistill train [-m] [group=choice ...] [key=value ...]
+
+  facedistill train rate=8 init=full target=soft              one cell
+  facedistill train rate=8 init=full target=soft plan=true    show what it depends on; train nothing
+  facedistill train -m rate=2,4,8 init=scratch,full target=soft seed=0,1,2
+                                                              a sweep: every combination of the values
+  facedistill train -m experiments=table1                     a table of the paper
+  facedistill train data=identity_folders data.root=FOLDER    your own faces
+
+README.md explains the words, docs/ the details. What is complete is not trained again; what was interrupted resumes.
+--cfg job shows the configuration that the words make. Exit status 0: everything is complete; 2: something was refused
+or failed; 130 or 143: it was stopped.
+"""
 
 import argparse
 import gc
@@ -14,8 +28,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from facedistill.cli import REFUSED, run_command
+from facedistill.config.choices import files_of
 from facedistill.config.compose import checked, understood
-from facedistill.config.words import check_form, quoted
+from facedistill.config.words import GROUPS, check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_data, check_tree, plan, tree
@@ -93,7 +108,7 @@ class _Options(argparse.ArgumentParser):
 
     def __init__(self) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
-        self.add_argument("overrides", nargs="*", help="")
+        self.add_argument("overrides", nargs="*")
         self.add_argument("--multirun", "-m", action="store_true")
         self.add_argument("--help", "-h", action="store_true")
         self.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
@@ -121,7 +136,10 @@ def _train(words: list[str]) -> int:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         if options.help:
-            hydra.app_help("config", _Options(), options)
+            print(__doc__, "Groups and their choices:", sep="\n")
+            print(*(f"  {group}: {', '.join(sorted(files_of(group)))}" for group in GROUPS), sep="\n")
+            print("\nAll keys, with the values that the words of this command give them:\n")
+            hydra.show_cfg("config", overrides, "job", None, options.resolve)
         elif options.cfg:
             hydra.show_cfg("config", overrides, options.cfg, options.package, options.resolve)
         elif options.info:

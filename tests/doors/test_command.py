@@ -54,10 +54,12 @@ def test_help_and_refusals_need_no_torch() -> None:
         "import sys\n"
         "from facedistill.__main__ import main\n"
         "for words in (['evaluate', '--help'], ['data', '--help'], ['runs', '--help'], ['worker', '--help'],\n"
+        "              ['report', '--help'], ['train', '--help'],\n"
         "              ['evaluate', 'rate=8'], ['evaluate', 'run=nowhere']):\n"
         "    sys.argv = ['facedistill', *words]\n"
         "    main()\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'timm', 'wandb') if name in sys.modules])"
+        "heavy = ('torch', 'pytorch_lightning', 'timm', 'wandb', 'matplotlib', 'scipy')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout

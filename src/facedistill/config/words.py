@@ -18,7 +18,7 @@ from facedistill.config.choices import CONFIG_DIR, files_of, nodes
 from facedistill.errors import ConfigError
 
 PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
-_GROUPS = tuple(sorted(folder.name for folder in CONFIG_DIR.iterdir() if folder.is_dir() and folder.name != "hydra"))
+GROUPS = tuple(sorted(folder.name for folder in CONFIG_DIR.iterdir() if folder.is_dir() and folder.name != "hydra"))
 _OPEN = ("data.", "recognition.", "model.", "teacher.model.", "target.terms.", "task.options.", "hydra.")
 _PLAIN = re.compile(r"""[\w./@%+:, ?-]*|'.*'|".*"|.*\$\{.*""", re.ASCII)
 _KEY = r"[A-Za-z_][\w.@/-]*"
@@ -49,7 +49,7 @@ def check_form(words: Iterable[str]) -> None:
                 f"{word}: paths are those of the folder where a command is given. Leave it out: runs_dir=FOLDER says "
                 "where runs go"
             )
-        if value.startswith("[") and _group(key) in _GROUPS and key != "experiments":
+        if value.startswith("[") and _group(key) in GROUPS and key != "experiments":
             several = f"{key}={value.strip('[]')}"
             raise ConfigError(f"{word}: there is one choice. For a run of each: facedistill train -m {several}")
 
@@ -66,7 +66,7 @@ def _malformed(word: str) -> str:
         return f"{word}: there is no such option here; see --help"
     if "/" in word:
         return f"{word}: words are KEY=VALUE, as data.root={shlex.quote(word)}"
-    choices = [f"{group}={word}" for group in _GROUPS if word in files_of(group)]
+    choices = [f"{group}={word}" for group in GROUPS if word in files_of(group)]
     return f"{word}: words are KEY=VALUE, as {' or '.join(choices) or 'rate=8'}"
 
 
@@ -77,7 +77,7 @@ def explained(words: Sequence[str], error: Exception, sweep: bool = False) -> st
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_choice(words, error.missing_cfg_file, error.options)
-    known = _known(tuple(word for word in words if _group(word.partition("=")[0]) in _GROUPS)).copy()
+    known = _known(tuple(word for word in words if _group(word.partition("=")[0]) in GROUPS)).copy()
     for word in words:
         for one in islice(_values(word), 100) if sweep else [word]:
             if complaint := _complaint(one, known):
@@ -159,7 +159,7 @@ def _unknown(key: str, value: str, groups: Sequence[str], keys: Sequence[str]) -
         alike = [one for one in groups if _group(one) == _group(key)]
     siblings = [one for one in keys if room and one.rpartition(".")[0] == room]
     elsewhere: dict[str, list[str]] = {}
-    for name, node in nodes(room).items() if room in _GROUPS else ():
+    for name, node in nodes(room).items() if room in GROUPS else ():
         for one in _near(last, node)[:1]:
             elsewhere.setdefault(f"{room}.{one}", []).append(f"{room}={name}")
     said = ["there is no such key"]

@@ -8,16 +8,20 @@ It writes out/index.html (one file, to be opened from disk), README.md, tables/*
 workspace of these runs in Weights & Biases, and logs the tables there.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.errors import ConfigError
-from facedistill.report.claims import Assessment, assess
-from facedistill.report.page import write_report
-from facedistill.report.study import Study
 from facedistill.system.text import shown
+
+if TYPE_CHECKING:  # matplotlib and scipy take a second, and --help needs neither
+    from facedistill.report.claims import Assessment
+    from facedistill.report.study import Study
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
 
@@ -30,6 +34,10 @@ def _report(words: list[str]) -> int:
     own, others = split_words(words, (*DEFAULTS, "wandb"))
     for word in [*others, *(key for key, value in own.items() if not value)]:
         raise ConfigError(f"{word}: words are {', '.join(f'{key}=…' for key in (*DEFAULTS, 'wandb'))}; see --help")
+    from facedistill.report.claims import assess
+    from facedistill.report.page import write_report
+    from facedistill.report.study import Study
+
     options = {**DEFAULTS, **own}
     study = Study.read(Path(options["runs_dir"]), options["data"].split(","), options["alignment"])
     assessed = assess(study)
