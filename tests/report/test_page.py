@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from records import damage, full_report, record_in, write_run, write_tables
 
 from facedistill.report import figures
 from facedistill.report.__main__ import main, verdicts
 from facedistill.report.claims import assess
-from facedistill.report.page import page, readme
+from facedistill.report.page import page, readme, small_picture
 from facedistill.report.plotting import as_svg
 from facedistill.report.study import Study
 from facedistill.report.tables import tables
@@ -168,7 +174,7 @@ def test_one_run_makes_a_page(tmp_path: Path) -> None:
     assert "61.00" in summary
 
 
-def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
+def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = tmp_path / "runs"
     records = write_tables(runs, [0, 1], numbers=(1, 3))
     cut, gone, poor = (runs / record.name for record in records[:3])
@@ -192,6 +198,38 @@ def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path) -> None:
     assert gone.name not in found.text
     assert found.tags.count("img") == 3  # of the four rows of alignment that have one, whose first has lost it
     assert "is not a record as this version writes it" in summary
+    said = capsys.readouterr()
+    assert f"{len(records) - 2} runs, 2 left out; open {tmp_path}/reports/index.html" in said.out
+    assert [line.partition(" is left out: ")[0] for line in said.err.splitlines()] == sorted([cut.name, poor.name])
+
+
+def png(path: Path, *size: int) -> None:
+    Image.new("1", size).save(path, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("write", "shown"),
+    [
+        (lambda path: png(path, 1144, 400), True),
+        (lambda path: png(path, 1, 10_000), True),
+        (lambda path: png(path, 5_000, 5_000), False),
+        (lambda path: Image.new("1", (9, 9)).save(path, "GIF"), False),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\xff" * 99), False),
+        (lambda path: path.write_bytes(b""), False),
+        (os.mkfifo, False),
+        (Path.mkdir, False),
+        (lambda path: path.symlink_to(path.name), False),
+        (lambda path: None, False),
+    ],
+)
+def test_a_picture_of_a_run_is_small_or_not_shown(tmp_path: Path, write: Callable[[Path], Any], shown: bool) -> None:
+    write(tmp_path / "samples.png")
+    picture = small_picture(tmp_path / "samples.png")
+    assert (picture is not None) == shown
+    if picture is not None:
+        image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+        assert image.width <= 900
+        assert image.height <= 3600
 
 
 def test_names_that_people_choose_are_text(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from conftest import Planner
 from facedistill.errors import RunError
 from facedistill.runs.run import Run
 from facedistill.training.callbacks.checkpoint import BoundCheckpointIO, checkpoint_to_resume
+from facedistill.training.trainer import build_trainer
 
 STATE = {"epoch": 3, "state_dict": {"a": torch.arange(1000.0)}}
 
@@ -112,3 +114,12 @@ def test_another_is_set_aside_and_the_run_begins_anew(run: Run, other: str, caps
 def test_lightning_loads_no_other_either(run: Run) -> None:
     with pytest.raises(RunError, match="not of this run"):
         BoundCheckpointIO("0123456789ab").load_checkpoint(run.checkpoint)
+
+
+def test_slurms_checkpoint_of_another_run_is_not_looked_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning resumes from what lies in its root folder; that of temporary files is everybody's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "hpc_ckpt_1.ckpt").touch()
+    assert build_trainer(run, [], "")._checkpoint_connector._hpc_resume_path is None

@@ -19,13 +19,14 @@ from facedistill.report.figures import figures
 from facedistill.report.plotting import INK
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
-from facedistill.system.files import disk_of, write_aside
+from facedistill.system.files import disk_of, open_regular, write_aside
 from facedistill.system.text import shown, table_cell
 
 REPRODUCE = "make reproduce"
 SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", Verdict.MISSING: "–"}
 CLASSES = {Verdict.HOLDS: "holds", Verdict.FAILS: "fails", Verdict.UNDECIDED: "open", Verdict.MISSING: "missing"}
 PICTURES, PICTURE_WIDTH = 4, 900  # landmark pictures on the page, and their width in pixels
+MOST_PIXELS = 2**24  # of a picture
 
 
 def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Path:
@@ -186,23 +187,24 @@ def landmark_pictures(study: Study) -> list[tuple[str, str]]:
     for filled in study.tables:
         for row in filled.rows if filled.table.lower_is_better else ():
             if (row.is_teacher or row.target == "none") and len(found) < PICTURES:
-                picture = _small(study.runs_dir / filled.records_of(row)[0].name / "samples.png")
+                picture = small_picture(study.runs_dir / filled.records_of(row)[0].name / "samples.png")
                 found += [(row.label, picture)] if picture else []
     return found
 
 
-def _small(path: Path) -> str | None:
+def small_picture(path: Path) -> str | None:
     """A picture as the data URL of a JPEG; None if there is none that can be read."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            height = max(1, round(image.height * PICTURE_WIDTH / image.width))
-            small = image.convert("RGB").resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError):
+        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return None
+            small = image.convert("RGB")
+            small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH), Image.Resampling.LANCZOS)
+    except Exception:  # Pillow has many for what it can't read
         return None
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
 def readme(

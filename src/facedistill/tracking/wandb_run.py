@@ -246,7 +246,8 @@ def last_synced_epoch(folder: Path, identity: str) -> int:
     """The last epoch that `wandb sync` sent of a run; −1: none."""
     synced = folder.glob(f"wandb/*-{identity}*/*.wandb.synced")
     summaries = [marker.parent / "files" / "wandb-summary.json" for marker in synced]
-    return max((int((read_json_object(summary) or {}).get("epoch", -1)) for summary in summaries), default=-1)
+    epochs = [(read_json_object(summary) or {}).get("epoch") for summary in summaries]
+    return max((epoch for epoch in epochs if isinstance(epoch, int)), default=-1)
 
 
 def remove_superseded(folder: Path, identity: str) -> None:
