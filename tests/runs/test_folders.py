@@ -21,6 +21,10 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from conftest import Planner
+from facedistill.data.faces import FaceSet
+from facedistill.data.files.formats.base64_tsv import Base64Tsv
+from facedistill.data.files.store import Item, image_of, open_or_make
+from facedistill.data.sources.packed import write_pack
 from facedistill.errors import RunError
 from facedistill.models.weights import read_weights
 from facedistill.runs.__main__ import main
@@ -282,7 +286,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_trained_runs_are_sound(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, made.directory.parent, "verify") == (0, "2 of 2 complete runs are sound\n")
+    status, said = printed(capsys, made.directory.parent, "verify")
+    assert (status, said.splitlines()[0]) == (0, "2 of 2 complete runs are sound")
 
 
 def in_record(**changed: Any) -> Callable[[Run], None]:
@@ -395,6 +400,34 @@ def test_an_ancestor_that_is_gone_is_a_remark(made: Run, tmp_path: Path, capsys:
     assert "which it stands on, is not here" in said
     in_record(parents={"teacher": "x" * 5000})(plan([*made.words, f"runs_dir={tmp_path}/runs"]))
     assert printed(capsys, tmp_path / "runs", "verify")[0] == 0
+
+
+def test_a_cache_is_compared_with_its_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store, a view of a bank, a pack, an index of lines: each is counted, and each is named that is damaged."""
+    cache, images = tmp_path / "cache", np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)
+    words = ("verify", f"cache_dir={cache}")
+    (tmp_path / "runs").mkdir()
+    sound = "0 of 0 complete runs are sound\n"
+    assert printed(capsys, tmp_path / "runs", *words) == (0, sound)
+    store = open_or_make(cache / "faces-1", 4, image_of(6), lambda start: [(4, images, {})], "filling").items
+    views = Item((5,), "<f2", "embedding", "embeddings")
+    open_or_make(cache / "bank-1" / "view-0000", 4, views, lambda start: [(4, np.ones((4, 5), "<f2"), {})], "filling")
+    labels = np.array([0, 0, 1, 1])
+    write_pack(FaceSet(store, labels, labels == 1, ["a", "b"]), {"source": "drawn"}, cache / "faces-pack")
+    (tmp_path / "faces.tsv").write_text("m.0a\t1\t\t\tFaceId-0\t\tAAAA\n")
+    Base64Tsv(tmp_path / "faces.tsv", cache)
+    said = f"4 of 4 stores, packs and indexes in {cache} are what was written"
+    assert printed(capsys, tmp_path / "runs", *words) == (0, f"{sound}{said}\n")
+    [index] = set(cache.glob("faces-*.npy")) - {cache / "faces-1.npy"}
+    for path in (index, cache / "bank-1" / "view-0000.npy", cache / "faces-1.npy"):  # the pixels of the pack, too
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.seek(-3, 2)
+            file.write(bytes([content[-3] ^ 1]))
+    status, said = printed(capsys, tmp_path / "runs", *words)
+    assert status == 1
+    for line in (f"{index} is", "view-0000.npy: item 3 ", "faces-1.npy: item 3 ", "images.npy: image 3 ", "0 of 4"):
+        assert line in said
 
 
 def test_the_command(cells: list[Run]) -> None:

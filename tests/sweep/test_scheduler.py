@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from conftest import Planner
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, DiskError
 from facedistill.runs.run import Run
 from facedistill.sweep import scheduler
 from facedistill.sweep.jobs import BUSY, Job, available_gpus
@@ -130,6 +130,20 @@ def test_a_failure_stops_only_what_stands_on_it(cells: list[Run]) -> None:
     assert cells[3].is_complete
     assert run_all(cells, 2) == {}  # the same command goes on
     assert all(cell.is_complete for cell in cells)
+
+
+def test_a_run_whose_directory_can_not_be_made_has_failed_and_the_others_go_on(
+    cells: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Job(FakeJob):
+        def __init__(self, run: Run, gpus: list[str]) -> None:
+            if run is cells[3]:
+                raise DiskError("No space left on device")
+            super().__init__(run, gpus)
+
+    monkeypatch.setattr(scheduler, "Job", Job)
+    assert run_all(cells, 1) == {cells[3].name: ["No space left on device"]}
+    assert all(cell.is_complete for cell in cells[:3])
 
 
 def test_a_run_that_another_process_took_first_is_tried_again(cells: list[Run]) -> None:

@@ -3,9 +3,11 @@
 facedistill runs                    every run: state, owner, epochs, metric, age
 facedistill runs stale              those that were begun and that nobody trains: how to finish or remove them
 facedistill runs remove NAME …      remove runs; those that others stand on, only with dependents=true
-facedistill runs verify [NAME …]    whether records, weights and ancestors of complete runs fit together
+facedistill runs verify [NAME …]    whether records, weights and ancestors of complete runs fit together; without a
+                                    NAME, also whether everything in the cache is what was written
 
-A NAME is that of a folder in runs/, or a pattern in quotes: 'classify-r8-*'. runs_dir=FOLDER looks elsewhere.
+A NAME is that of a folder in runs/, or a pattern in quotes: 'classify-r8-*'. runs_dir=FOLDER looks elsewhere, and
+cache_dir=FOLDER names another cache.
 
 Exit status 0: as it should be; 1: verify found a fault; 2: the command was not understood, or refused.
 """
@@ -20,9 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from facedistill.cli import run_command
+from facedistill.config.compose import compose_config
 from facedistill.errors import RunError
 from facedistill.runs.folders import COMPLETE, EMPTY, INTERRUPTED, RUNNING, RunFolder, chosen, find_runs, remove
-from facedistill.runs.verify import faults_of
+from facedistill.runs.verify import faults_of, faults_of_cache
 from facedistill.system.files import is_file
 from facedistill.system.terminal import Output
 from facedistill.system.text import shown
@@ -36,8 +39,9 @@ def _runs(words: list[str]) -> int:
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
     console = Output()
-    if unknown := settings.keys() - {"runs_dir", "dependents"}:
-        raise RunError(f"{min(unknown)}=: words are runs_dir=FOLDER and, to remove, dependents=true")
+    if unknown := settings.keys() - {"runs_dir", "cache_dir", "dependents"}:
+        words_are = "runs_dir=FOLDER, to verify cache_dir=FOLDER and, to remove, dependents=true"
+        raise RunError(f"{min(unknown)}=: words are {words_are}")
     if (value := settings.get("dependents", "true")) != "true":
         raise RunError(f"dependents={value}: the choice is dependents=true, or nothing")
     runs = find_runs(Path(settings.get("runs_dir", "runs")))
@@ -50,7 +54,11 @@ def _runs(words: list[str]) -> int:
             removed = remove(runs, names, "dependents" in settings)
             console.print(*(shown(f"removed {name}") for name in removed), sep="\n", markup=False)
         case ["verify", *names]:
-            return 0 if _verify(runs, names, console) else 1
+            sound = _verify(runs, names, console)
+            if not names:
+                cache = settings.get("cache_dir") or compose_config([]).cache_dir
+                sound &= _verify_cache(Path(cache).expanduser(), console)
+            return 0 if sound else 1
         case _:
             raise RunError(
                 f"{' '.join(plain)}: choices are stale, remove NAME …, verify [NAME …], or nothing for the table"
@@ -115,6 +123,17 @@ def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) ->
                 console.print(shown(f"{run.name}: {name}, which it stands on, is not here"), markup=False)
     console.print(f"{len(asked) - bad} of {len(asked)} complete runs are sound")
     return not bad
+
+
+def _verify_cache(folder: Path, console: Output) -> bool:
+    count, faults = faults_of_cache(folder)
+    for fault in faults:
+        console.print(shown(fault), style="red", markup=False)
+    if count:
+        console.print(f"{count - len(faults)} of {count} stores, packs and indexes in {folder} are what was written")
+    if faults:
+        console.print("What is damaged is made again by the run that needs it; a pack is not")
+    return not faults
 
 
 if __name__ == "__main__":

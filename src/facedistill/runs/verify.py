@@ -1,13 +1,17 @@
-"""Whether a complete run is sound: its record, its weights and its ancestors fit together."""
+"""Whether a complete run is sound: its record, weights and ancestors fit together; and whether a cache is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedistill.errors import WeightsError
+from facedistill.data.files.formats.base64_tsv import verify_index
+from facedistill.data.files.store import verify_store
+from facedistill.data.sources.packed import MANIFEST, Packed
+from facedistill.errors import DataError, WeightsError
 from facedistill.runs.folders import RunFolder
 from facedistill.runs.identity import RESULTS_VERSION, recipe_of
 from facedistill.runs.record import RECORD, Record
@@ -68,6 +72,25 @@ def _is_finite(tensor: Tensor) -> bool:
         return bool(tensor.isfinite().all())
     except NotImplementedError:  # of fewer than 16 bits, as no run publishes
         return False
+
+
+def faults_of_cache(folder: Path) -> tuple[int, list[str]]:
+    """Compare everything in a cache with its checksums: how many stores, packs and indexes, and what is damaged."""
+    packs = {path.parent for path in folder.rglob(MANIFEST)}
+    stores = {path.with_suffix("") for path in folder.rglob("*.npz") if path.parent not in packs}
+    single = {path for path in folder.rglob("*.npy") if path.parent not in packs and path.with_suffix("") not in stores}
+    checks: list[Callable[[], None]] = [
+        *(Packed("packed", str(pack)).verify for pack in sorted(packs)),
+        *(partial(verify_store, store) for store in sorted(stores)),
+        *(partial(verify_index, index) for index in sorted(single)),
+    ]
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            faults.append(str(error))
+    return len(checks), faults
 
 
 def _faults_of_sample_scores(directory: Path, record: Record) -> list[str]:

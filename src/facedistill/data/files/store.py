@@ -148,6 +148,17 @@ def open_or_make(
             return found
 
 
+def verify_store(path: Path) -> None:
+    """``verify`` a store (its path without suffix) of whatever items. Raises ``DataError`` if it is not intact."""
+    _, checksums = _read_columns(path)
+    final = _beside(path, ".npy")
+    try:
+        items = np.load(final, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{final}: {error}") from error
+    verify(Mapped(final, len(checksums), Item(items.shape[1:], items.dtype.str, "item", "items"), checksums))
+
+
 def verify(items: Mapped) -> None:
     """Compare every item with its checksum, and remember it: see ``verify_once``.
 
@@ -251,15 +262,20 @@ def _open_if_intact(path: Path, item: Item) -> Stored | DataError:
 
 
 def _open(path: Path, item: Item) -> Stored:
+    columns, checksums = _read_columns(path)
+    items = Mapped(_beside(path, ".npy"), len(checksums), item, checksums)
+    verify_once(items)
+    return Stored(items, columns)
+
+
+def _read_columns(path: Path) -> tuple[Columns, NDArray[np.uint32]]:
     columns = read_npz(_beside(path, ".npz"))
     checksums = columns.pop("crc32", np.empty(0))
     if checksums.dtype != np.uint32 or checksums.ndim != 1:
         raise DataError(f"{path}.npz has no checksums")
     if any(column.shape[:1] != checksums.shape for column in columns.values()):
         raise DataError(f"{path}.npz has columns of other lengths")
-    items = Mapped(_beside(path, ".npy"), len(checksums), item, checksums)
-    verify_once(items)
-    return Stored(items, columns)
+    return columns, checksums
 
 
 def _fill(path: Path, count: int, item: Item, make: Callable[[int], Batches], description: str) -> None:

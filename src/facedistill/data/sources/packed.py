@@ -90,6 +90,11 @@ class Packed(Source):
             return replace(faces.pairs, trained_on=np.zeros(len(faces.pairs.same), np.bool_))
         return faces.pairs
 
+    def verify(self) -> None:
+        """Raise ``DataError`` unless all of the pack is what was written."""
+        folder, manifest = self._manifest()
+        check_pixels(self.faces(manifest.size, folder))
+
     def _manifest(self) -> tuple[Path, _Manifest]:
         """The folder and its manifest. Raises ``DataError`` if a file is missing or has another size."""
         folder = data_folder(self.root)

@@ -104,6 +104,12 @@ def _open_or_make(index: Path, path: Path, size: int) -> tuple[NDArray[np.void],
             return _open(index)
 
 
+def verify_index(index: Path) -> None:
+    """Raise ``DataError`` if an index in the cache is not what was written."""
+    with readable(index):
+        _open(index)
+
+
 def _open(index: Path) -> tuple[NDArray[np.void], list[str]]:
     """Raises ``DataError`` if it is not what was written, ``OSError`` if it can't be read."""
     with index.open("rb") as file:
