@@ -163,7 +163,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     if isinstance(source, VerificationSet):
         aligned = f"aligned as in {source.file.name}"
     how = f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}"
-    print(how, *source.pair_notes, sep="\n", flush=True)
+    print(shown(how), *map(shown, source.pair_notes), sep="\n", flush=True)
     for title, metrics in protocol_scores(config, teacher.network.backbone, flip, trained_on).items():
         print(title)
         for name, value in metrics.items():

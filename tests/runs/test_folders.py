@@ -437,3 +437,22 @@ def test_the_command(cells: list[Run]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert cells[0].name in done.stdout
+
+
+def test_what_a_stranger_wrote_does_not_reach_the_terminal_raw(
+    planned: Planner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = planned("rate=8")
+    run.claim()
+    owner = json.loads((run.directory / "owner.json").read_text())
+    words = ["data.root=\x1b]0;title\x07[red]", "seed=1\nrm -rf", "\udce9"]
+    (run.directory / "owner.json").write_text(json.dumps({**owner, "words": words}))
+    stranger = run.directory.with_name("a\x1b[31m\u202e\nb-0123456789ab")
+    stranger.mkdir()
+    (stranger / "record.json").write_text("{}")
+    for command in ([], ["stale"], ["verify"]):
+        _, shown = printed(capsys, run.directory.parent, *command)
+        assert not {"\x1b", "\u202e"} & set(shown)
+        assert "a\\x1b[31m\\u202e\\nb-0123456789ab" in shown
+    _, shown = printed(capsys, run.directory.parent, "stale")
+    assert "facedistill train $'data.root=\\x1b]0;title\\x07[red]' $'seed=1\\nrm -rf' $'\\xe9'" in shown

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from facedistill.__main__ import main as command_main
 from facedistill.report import __main__ as report
 from facedistill.runs import __main__ as runs
-from facedistill.system.text import shown, table_cell
+from facedistill.system.text import command_line, shown, table_cell
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,10 @@ def test_a_command_shows_any_word_on_any_terminal(
     (line,) = errors.buffer.read().splitlines()
     assert b"Jos\\" in line
     assert b"\x1b" not in line
+
+
+@pytest.mark.parametrize("name", [b"Jos\xe9", b"it's \xe9\x1b[31m\\n", "\u202e\n山 $x$".encode(), b"plain", b"a b"])
+def test_a_command_that_is_shown_can_be_typed(name: bytes) -> None:
+    line = command_line(["printf", "%s", os.fsdecode(name)])
+    assert shown(line) == line
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == name

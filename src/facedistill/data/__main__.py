@@ -9,7 +9,6 @@ a self-contained folder, which can be copied to another machine. Other settings 
 Exit status 0: it can be trained on; 1: it can't, for the reason in the last lines; 2: it can't be examined at all.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from facedistill.data.sources.verification_set import VerificationSet, protocol_
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.plan import check_data, plan
 from facedistill.system.files import disk_of, write_aside
+from facedistill.system.text import command_line, shown
 
 _CLASSIFY = ["rate=4", "init=full", "target=soft"]
 _ALIGN = ["task=align", "rate=8", "init=scratch", "target=none"]
@@ -60,12 +60,12 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         survey = doctor.survey_photos(tolerant, size, cache, check_all)
     else:
         survey = _survey_prepared(source, size, cache, check_all)
-    print(f"data={config.data['name']}: {survey.title}")
-    print(*doctor.described(survey, config.data.get("published", {})), sep="\n")
+    print(shown(f"data={config.data['name']}: {survey.title}"))
+    print(*map(shown, doctor.described(survey, config.data.get("published", {}))), sep="\n")
     if survey.thumbnails:
         _save(sheet, doctor.sheet_rows(survey), size)
         how = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
-        print(f"  {sheet} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
+        print(f"  {shown(sheet)} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
     faults = survey.broken_count + survey.unusable_names
     leaves_out = isinstance(source, PhotoSource) and source.on_error == "raise" and faults > 0
     skipping = [*(word for word in words if not word.startswith("data.on_error=")), "data.on_error=skip"]
@@ -74,20 +74,20 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
             print(_pairs_line(tolerant, survey, size, cache))
         run_words = _trainable_words(skipping if leaves_out else words, config, survey.samples)
     except FacedistillError as error:
-        print(f"\nIt can't be trained on: {error}")
+        print(f"\nIt can't be trained on: {shown(error)}")
         return 1
     if leaves_out:
         print(f"\nIt can't be trained on as it is: {_cure(survey)}. Or leave them out:")
-        print(f"  facedistill data {shlex.join(skipping)}")
+        print(f"  facedistill data {command_line(skipping)}")
         return 1
-    print(f"\nIt can be trained on. Next:\n  facedistill train {shlex.join(run_words)}")
+    print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
         of_run = (word for word in run_words if not word.startswith(("data=", "data.", "image.resize=", "cache_dir=")))
         packed = ["data=packed", f"data.root={folder}", f"image.resize={size}", *of_run]
-        print(f"\nIts packed form is {folder}. Copied to another machine:")
-        print(f"  facedistill train {shlex.join(packed)}")
+        print(f"\nIts packed form is {shown(folder)}. Copied to another machine:")
+        print(f"  facedistill train {command_line(packed)}")
     return 0
 
 
@@ -143,9 +143,10 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
     pairs = source.protocol(size, Path(config.cache_dir).expanduser(), set())
     print(f"data={source.name}: {len(pairs.same):,} pairs, {int(pairs.same.sum()):,} of them of one person")
     _save(sheet, doctor.pair_rows(pairs), size)
-    print(f"  {sheet} shows some: first of one person, then of two")
+    print(f"  {shown(sheet)} shows some: first of one person, then of two")
     print("\nIt has pairs only, to score a network with:")
-    print(f"  facedistill evaluate protocol={source.name} root={shlex.quote(source.root)} run=runs/NAME")
+    words = command_line([f"protocol={source.name}", f"root={source.root}"])
+    print(f"  facedistill evaluate {words} run=runs/NAME")
     return 1
 
 

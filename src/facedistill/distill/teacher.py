@@ -16,6 +16,7 @@ from facedistill.models.backbone import Standardize
 from facedistill.models.load import load_network
 from facedistill.models.network import Network
 from facedistill.models.weights import Reference
+from facedistill.system.text import shown
 
 REFERENCE_IMAGES = 4  # kept with published weights
 TOLERANCE = 0.02  # of the length of K_T, by which answers may differ: another device, or number of threads, rounds
@@ -119,7 +120,7 @@ class NetworkTeacher(Teacher):
         """
         loaded = load_network(path, model, rate, key, identities)
         for note in loaded.notes:
-            print(f"{path}: {note}", file=sys.stderr)
+            print(shown(f"{path}: {note}"), file=sys.stderr)
         try:
             teacher = cls(loaded.network, loaded.about)
             if loaded.reference is not None:

@@ -5,7 +5,6 @@ import csv
 import io
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from facedistill.report.plotting import INK
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
 from facedistill.system.files import disk_of, open_regular, write_aside
-from facedistill.system.text import shown, table_cell
+from facedistill.system.text import command_line, shown, table_cell
 
 REPRODUCE = "make reproduce"
 SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", Verdict.MISSING: "–"}
@@ -178,7 +177,7 @@ def command_of(record: Record) -> str:
     chosen = [word for word in record.overrides if word.startswith("experiments=")]
     # an experiment of one's own may set more than its grids: then its words are needed
     papers = all(re.fullmatch(r"experiments=\[?(table[1-5],?)+\]?", word) for word in chosen)
-    return f"facedistill train {shlex.join(record.own_words if papers else record.overrides)}"
+    return f"facedistill train {command_line(record.own_words if papers else record.overrides)}"
 
 
 def landmark_pictures(study: Study) -> list[tuple[str, str]]:

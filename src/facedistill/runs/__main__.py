@@ -12,7 +12,6 @@ cache_dir=FOLDER names another cache.
 Exit status 0: as it should be; 1: verify found a fault; 2: the command was not understood, or refused.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from facedistill.runs.folders import COMPLETE, EMPTY, INTERRUPTED, RUNNING, RunF
 from facedistill.runs.verify import faults_of, faults_of_cache
 from facedistill.system.files import is_file
 from facedistill.system.terminal import Output
-from facedistill.system.text import shown
+from facedistill.system.text import command_line, shown
 
 
 def main(words: Sequence[str]) -> int:
@@ -91,12 +90,12 @@ def _print_stale(runs: Sequence[RunFolder], console: Output) -> None:
         summary = f"{run.name}: {len(run.history)} epochs, {run.bytes / 2**20:.1f} MB, {_age(run.changed)} old"
         console.print(shown(summary), markup=False)
         words = run.owner.get("words")
-        known = shlex.join(map(str, words)) if isinstance(words, list) else "… (with the words that began it)"
-        console.print(shown(f"  facedistill train {known}"), markup=False)
+        known = command_line(map(str, words)) if isinstance(words, list) else "… (with the words that began it)"
+        console.print(f"  facedistill train {known}", markup=False)
     if stale:
         where = [] if stale[0].directory.parent == Path("runs") else [f"runs_dir={stale[0].directory.parent}"]
-        words = shlex.join(["remove", stale[0].name, *where])
-        console.print(f"The command under each finishes it. To remove: facedistill runs {shown(words)}", markup=False)
+        words = command_line(["remove", stale[0].name, *where])
+        console.print(f"The command under each finishes it. To remove: facedistill runs {words}", markup=False)
     else:
         console.print("no run was left unfinished")
 

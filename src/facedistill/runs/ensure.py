@@ -9,6 +9,7 @@ from facedistill.errors import BusyError, ConfigError, DataError, RunError, Weig
 from facedistill.runs.run import Run
 from facedistill.system.files import disk_of
 from facedistill.system.terminal import Output
+from facedistill.system.text import shown
 
 REMIND_EVERY = 60.0  # seconds
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -52,7 +53,7 @@ def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
         except Timeout as error:
             if not wait:
                 raise BusyError(f"{run.owner} is training {run.name}") from error
-            console.print(f"{run.owner} is training {run.name}: waiting for it")
+            console.print(shown(f"{run.owner} is training {run.name}: waiting for it"), markup=False)
             timeout = REMIND_EVERY
         except (NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:

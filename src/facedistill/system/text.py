@@ -2,7 +2,9 @@
 
 import io
 import re
+import shlex
 import sys
+from collections.abc import Iterable
 
 # control characters, what ends a line, what turns the direction of text, bytes of names that are not UTF-8
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -18,6 +20,15 @@ def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte, as Python has it in names that are not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Words as a shell takes them; those that are not shown as they are in the form ``$'…'`` of bash and zsh."""
+    return " ".join(shlex.quote(word) if shown(word) == word else _dollar_quoted(word) for word in words)
+
+
+def _dollar_quoted(word: str) -> str:
+    return "$'" + shown(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def table_cell(text: object) -> str:

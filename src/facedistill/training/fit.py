@@ -13,6 +13,7 @@ from facedistill.models.network import Network
 from facedistill.models.weight_names import in_our_names
 from facedistill.models.weights import load_into, read_weights
 from facedistill.runs.run import HISTORY, Run, WeightsFile
+from facedistill.system.text import shown
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.checkpoint import checkpoint_to_resume
@@ -79,7 +80,7 @@ def initialize(network: Network, run: Run) -> None:
         features = features_key(config.network, "teacher.model")
         tensors, notes = in_our_names(network.backbone, tensors, parent.weights, features, network.num_identities)
         for note in notes:
-            print(f"{parent.weights}: {note}", file=sys.stderr)
+            print(shown(f"{parent.weights}: {note}"), file=sys.stderr)
     same_identities = parent.config is not None and parent.config.identities_data == config.identities_data
     taken = {"backbone", "regressor"} | ({"classifier"} if same_identities else set())
     own = network.state_dict()

@@ -16,7 +16,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from facedistill.errors import RunError
 from facedistill.runs.run import Run
+from facedistill.system.decoration import reason_of
 from facedistill.system.files import open_regular, write_aside
+from facedistill.system.text import shown
 
 SET_ASIDE = ".set-aside"  # at the end of the name of a checkpoint that is not resumed from
 
@@ -68,7 +70,9 @@ def checkpoint_to_resume(run: Run) -> Path | None:
         aside = path.with_name(path.name + SET_ASIDE)
         with suppress(FileNotFoundError):  # another rank was first
             path.replace(aside)
-        print(f"{path} is set aside as {aside.name}, and the run begins anew: {error}", file=sys.stderr)
+        print(
+            shown(f"{path} is set aside as {aside.name}, and the run begins anew: {reason_of(error)}"), file=sys.stderr
+        )
         return None
     return path
 
