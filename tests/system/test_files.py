@@ -68,7 +68,7 @@ def test_an_error_of_the_disk_names_the_file(tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_an_error_of_a_disk_names_the_word_that_moves_its_files(filename: str | None, said: str) -> None:
-    with pytest.raises(DiskError, match=said), disk_of("the runs", "runs_dir", Path("/data/runs")):
+    with pytest.raises(DiskError, match=said), disk_of("the runs", "runs_dir=FOLDER", Path("/data/runs")):
         raise OSError(errno.EDQUOT, "Disk quota exceeded", filename)
 
 

@@ -151,7 +151,7 @@ def _examine_pairs(source: VerificationSet, config: Config, sheet: Path) -> int:
 
 
 def _save(sheet: Path, rows: Sequence[doctor.Images], size: int) -> None:
-    with disk_of("contact sheets", "sheet", sheet.parent), write_aside(sheet) as part:
+    with disk_of("contact sheets", "sheet=FILE", sheet.parent), write_aside(sheet) as part:
         doctor.contact_sheet(rows, size).save(part, format="jpeg" if sheet.suffix == ".jpg" else "png", quality=90)
 
 

@@ -90,7 +90,7 @@ class BankMaker:
         """
         about = self.folder / "about.json"
         if not about.exists():
-            with disk_of("the cache", "cache_dir", self.folder):
+            with disk_of("the cache", "cache_dir=FOLDER", self.folder):
                 write_json(about, self._contents)
         if read_json_object(about) != self._contents:
             raise DataError(f"{about} says that this bank is of something else. Delete {self.folder}")

@@ -40,7 +40,7 @@ def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Pat
     texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()}, failed)
     texts["index.html"] = page(study, assessed, svgs, out, failed)
     files = pngs | {name: text.encode() for name, text in texts.items()}
-    with disk_of("the report", "out", out):
+    with disk_of("the report", "out=FOLDER", out):
         for old in [*out.glob("figures/*.svg"), *out.glob("figures/*.png"), *out.glob("tables/*.csv")]:
             old.unlink()  # of runs that were removed
         for name, content in files.items():

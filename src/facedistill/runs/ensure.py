@@ -31,7 +31,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
     for role, parent in run.parents.items():
         if isinstance(parent, Run):
             ensure(parent, train, f"{title}{role} ", wait)
-    with disk_of("the runs", "runs_dir", run.directory):
+    with disk_of("the runs", "runs_dir=FOLDER", run.directory):
         run.directory.mkdir(parents=True, exist_ok=True)
         with _acquired(run, wait):
             if not run.is_complete:

@@ -38,7 +38,7 @@ class Job:
         self.run, self.gpus = run, gpus
         self.log = run.directory / LOG
         self.started = time.monotonic()
-        with disk_of("the runs", "runs_dir", run.directory):
+        with disk_of("the runs", "runs_dir=FOLDER", run.directory):
             run.directory.mkdir(parents=True, exist_ok=True)
             self.log.touch()
         self._process = self._fresh() if run.config.trainer.world_size > 1 else self._forked()

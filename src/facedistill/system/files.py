@@ -55,11 +55,11 @@ def write_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_of(what: str, word: str, folder: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of what is written to ``folder`` into a ``DiskError``, which says how to name another folder.
+    """Turn an ``OSError`` of what is written to ``folder`` into a ``DiskError``, which says how to name another place.
 
     Args:
         what: which files these are, for people: "the cache".
-        word: the word of the command line that names their folder.
+        word: the word of the command line that names their place: "cache_dir=FOLDER".
     """
     try:
         yield
@@ -70,9 +70,10 @@ def disk_of(what: str, word: str, folder: Path) -> Iterator[None]:
         fault = f"{path}: {error.strerror or error}"
         if not (path.is_relative_to(folder) or folder.is_relative_to(path)):
             raise DiskError(fault) from error
+        cure = "a shorter data.name=… may do" if error.errno == errno.ENAMETOOLONG else "mend that"
         raise DiskError(
-            f"{fault}. It belongs to {what}: mend that, or name a folder on another disk, {word}=FOLDER. Nothing "
-            "complete was damaged; the same command resumes"
+            f"{fault}. It belongs to {what}: {cure}, or name another place, {word}. Nothing complete was damaged; the "
+            "same command resumes"
         ) from error
 
 

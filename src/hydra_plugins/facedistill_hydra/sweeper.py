@@ -68,7 +68,7 @@ class GridsSweeper(BasicSweeper):  # type: ignore[misc, unused-ignore]
     def sweep(self, arguments: list[str]) -> Any:
         """Hydra writes ``multirun.yaml`` into the folder of the runs before it sweeps."""
         assert self.config is not None
-        with disk_of("the runs", "runs_dir", Path(self.config.hydra.sweep.dir)):
+        with disk_of("the runs", "runs_dir=FOLDER", Path(self.config.hydra.sweep.dir)):
             return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -131,7 +131,7 @@ def open_or_make(
     Raises ``DataError`` if the disk has no room, or returns something else than was written, or nothing could be read;
     ``DiskError`` if it can't be written; ``BusyError`` if another process is filling it, and ``wait`` is false.
     """
-    with disk_of("the cache", "cache_dir", path.parent):
+    with disk_of("the cache", "cache_dir=FOLDER", path.parent):
         found = _open_if_intact(path, item)
         if isinstance(found, Stored):
             return found

@@ -120,7 +120,7 @@ def write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> Non
     replaced. Raises ``DataError`` if the pixels differ from what the source wrote, or the disk has no room;
     ``DiskError`` if it can't be written.
     """
-    with disk_of("the cache", "cache_dir", folder):
+    with disk_of("the cache", "cache_dir=FOLDER", folder):
         _write_pack(faces, identity, folder)
 
 

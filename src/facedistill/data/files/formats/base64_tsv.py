@@ -89,7 +89,7 @@ class Base64Tsv:
 
 def _open_or_make(index: Path, path: Path, size: int) -> tuple[NDArray[np.void], list[str]]:
     """Rows and identities of an index, which is made if it is missing or damaged; intact, it needs no lock."""
-    with disk_of("the cache", "cache_dir", index.parent):
+    with disk_of("the cache", "cache_dir=FOLDER", index.parent):
         with suppress(FileNotFoundError, DataError):
             return _open(index)
         index.parent.mkdir(parents=True, exist_ok=True)
