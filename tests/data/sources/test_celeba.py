@@ -156,7 +156,9 @@ def test_images_identities_landmarks_and_counts(root: Path) -> None:
     assert faces.pairs is None
     assert faces.subsets == {}
     counts = {"images": COUNT, "identities": 4, "skipped": 0}
-    assert faces.counts == counts | {"identities_below_min_images": 0, "images_not_listed": 0}
+    assert faces.counts == counts | dict.fromkeys(
+        ["identities_below_min_images", "images_not_listed", "listed_images_not_there"], 0
+    )
 
 
 def as_published(root: Path) -> dict[str, Any]:
@@ -408,9 +410,36 @@ def is_missing(root: Path) -> None:
     (root / "img_align_celeba" / "000004.jpg").unlink()
 
 
-def is_a_folder(root: Path) -> None:
-    is_missing(root)
-    (root / "img_align_celeba" / "000004.jpg").mkdir()
+@pytest.mark.parametrize("alignment", ["centre", "similarity"])
+@pytest.mark.parametrize("there", [[0, 3, 9, 12, 20, 23], list(range(1, COUNT))])
+def test_lists_of_more_images_than_are_there(root: Path, there: list[int], alignment: str) -> None:
+    for number in set(range(COUNT)) - set(there):
+        (root / "img_align_celeba" / f"{NAMES[number]}.jpg").unlink()
+    faces = read(root, alignment=alignment)
+    if alignment == "centre":
+        assert numbers(faces) == there
+    assert people(faces) == [PEOPLE[number] for number in there]
+    assert faces.is_test.tolist() == [of_the_name(NAMES[number]) for number in there]
+    assert faces.counts["listed_images_not_there"] == COUNT - len(there)
+    assert faces.counts["skipped"] == 0
+    of_skip = source(root, alignment=alignment, on_error="skip").identity()
+    assert source(root, alignment=alignment).identity() == of_skip
+
+
+def test_none_of_the_images_of_a_list(root: Path) -> None:
+    for path in list((root / "img_align_celeba").iterdir()):
+        path.rename(path.with_name(f"face{path.name}"))
+    refused(root, str(root / "img_align_celeba"), "none of the 24 images", "as 000001", "data.images=")
+
+
+def test_what_systems_leave_and_what_is_no_file_is_counted(root: Path) -> None:
+    (root / "img_align_celeba" / "._000001.jpg").write_bytes(b"x")
+    os.mkfifo(root / "img_align_celeba" / "pipe.jpg")
+    (root / "img_align_celeba" / "000030.jxl").write_bytes(b"x")
+    faces = read(root)
+    assert numbers(faces) == list(range(COUNT))
+    counted = {"left_by_systems": 1, "pipes_sockets_and_devices": 1, "images_not_read": 1, "images_not_listed": 0}
+    assert faces.counts.items() >= counted.items()
 
 
 def is_a_link_to_nowhere(root: Path) -> None:
@@ -437,9 +466,7 @@ def with_landmarks(points: Callable[[NDArray[np.float64]], NDArray[np.float64]])
 
 LINE = f"{ALIGNED}.txt, line 6: "  # of image 3
 FAULTS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
-    "is missing": (is_missing, ["identity_CelebA.txt, line 4: ", "holds no image 000004"]),
-    "is a folder": (is_a_folder, ["holds no image 000004"]),
-    "is a link to nowhere": (is_a_link_to_nowhere, ["holds no image 000004"]),
+    "is a link to nowhere": (is_a_link_to_nowhere, ["000004.jpg: No such file", "mend or remove the link"]),
     "is empty": (is_empty, ["000004.jpg is empty"]),
     "is no image": (is_no_image, ["000004.jpg is not a readable image"]),
     "has no landmarks": (has_no_landmarks, [f"{ALIGNED}.txt has no row for 000004"]),

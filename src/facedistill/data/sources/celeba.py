@@ -17,6 +17,7 @@ from facedistill.data.files.faults import located
 from facedistill.data.files.formats.celeba_lists import CelebaList
 from facedistill.data.files.formats.celeba_tree import ALIGNED, PARTS, WILD, image_files, image_folder, open_lists
 from facedistill.data.files.landmarks import check_eyes, check_face
+from facedistill.data.files.listing import Listing
 from facedistill.data.files.photos import open_photo
 from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.identity_images import check_min_images
@@ -40,8 +41,9 @@ class _Photo(NamedTuple):
 class CelebA(PhotoSource):
     """A folder of images, and CelebA's lists of them in ``root``, ``root``/Anno and ``root``/Eval.
 
-    Faces have identities if identity_CelebA exists, and landmarks if the list of landmarks does. Every list that is
-    used must have every image.
+    Faces have identities if identity_CelebA exists, and landmarks if the list of landmarks does. Images and lists may
+    be a part of the whole: what only one has is left out, and counted. But the other lists that are used must have
+    every image that the first has.
 
     Attributes:
         images: relative to ``root``; None for the published names, also in Img of ``root``. Images in a folder
@@ -65,6 +67,7 @@ class CelebA(PhotoSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._listing = Listing(self.faults)
         self._alignment = Alignment(self.alignment, self.margin)
         if self.split not in SPLITS:
             raise DataError(f"data.split={self.split}: choices are {', '.join(SPLITS)}")
@@ -100,7 +103,10 @@ class CelebA(PhotoSource):
             {
                 "identities_below_min_images": self._below_min_images,
                 "images_not_listed": self._not_listed,
+                "listed_images_not_there": self._not_there,
+                **self._listing.counts,
             },
+            self._listing.notes,
         )
 
     def open(self, number: int) -> Image.Image:
@@ -149,21 +155,28 @@ class CelebA(PhotoSource):
     @cached_property
     def _photos(self) -> list[_Photo]:
         """The images of identities with enough of them, sorted by name."""
-        photos, files, identities = [], image_files(self._folder), {}
+        photos, files, identities = [], image_files(self._folder, self._listing), {}
         if "identities" in self._lists:
             listed = self._lists["identities"]
             identities = dict(zip(listed.rows, listed.values[:, 0].astype(np.int64).tolist(), strict=True))
         for image in sorted(self._listed.rows):
+            if image not in files:
+                continue
             try:
-                if image not in files:
-                    raise DataError(f"{self._listed.location(image)}: {self._folder} holds no image {image}")
                 for used in self._lists.values():
                     if image not in used.rows:
                         raise DataError(f"{used.path} has no row for {image}")
                 photos.append(_Photo(image, str(identities.get(image, "")), files[image]))
             except DataError as error:
                 self.faults.add(error)
-        self._not_listed = len(files.keys() - self._listed.rows.keys())
+        there = files.keys() & self._listed.rows.keys()
+        if not there:
+            some = next(iter(self._listed.rows))
+            raise DataError(
+                f"{self._folder} holds none of the {len(self._listed.rows)} images that {self._listed.path} names, as "
+                f"{some}: name their folder, data.images=NAME"
+            )
+        self._not_listed, self._not_there = len(files) - len(there), len(self._listed.rows) - len(there)
         images = Counter(photo.identity for photo in photos)
         self._available = len(photos), len(images) if identities else 0
         self._below_min_images = sum(count < self.min_images for count in images.values())

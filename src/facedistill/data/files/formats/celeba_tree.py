@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.files.formats.celeba_lists import CelebaList, read_list
-from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.listing import Listing
 from facedistill.data.files.roots import data_folder, refuse_archive
 from facedistill.errors import DataError
 
@@ -29,17 +29,15 @@ def image_folder(root: str, names: Sequence[str]) -> Path:
     raise DataError(f"data.root={top} holds no folder {' or '.join(names)}: unpack the images, or set data.images=…")
 
 
-def image_files(folder: Path) -> dict[str, os.DirEntry[str]]:
+def image_files(folder: Path, listing: Listing) -> dict[str, os.DirEntry[str]]:
     """The images of a folder by their names in ``CelebaList.rows``. Raises ``DataError`` if two have the same."""
     files: dict[str, os.DirEntry[str]] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            image, dot, suffix = entry.name.lower().rpartition(".")
-            if dot + suffix in SUFFIXES and entry.is_file():
-                if image in files:
-                    one, other = sorted([files[image].path, entry.path])
-                    raise DataError(f"{one} and {other} have one name in the lists: remove one")
-                files[image] = entry
+    for entry in listing.read(str(folder)).images:
+        image = entry.name.lower().rpartition(".")[0]
+        if image in files:
+            one, other = sorted([files[image].path, entry.path])
+            raise DataError(f"{one} and {other} have one name in the lists: remove one")
+        files[image] = entry
     return files
 
 
