@@ -5,9 +5,10 @@ import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_images_split_subsets_and_counts(root: Path) -> None:
     assert faces.labels.tolist() == [0] * 8
     assert faces.identities == []
     assert faces.pairs is None
-    assert faces.counts == {"images": 8, "identities": 0, "skipped": 0}
+    assert faces.counts == {"images": 8, "identities": 0, "skipped": 0, "listed_images_not_there": 0}
     assert faces.landmarks is not None
     assert faces.crop_boxes is not None
     assert (faces.landmarks.dtype, faces.landmarks.shape) == (np.float32, (8, 5, 2))
@@ -176,8 +177,6 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "both eyes at one point": ({"leye_x": 30, "leye_y": 20, "reye_x": 30.2, "reye_y": 20}, "both eyes are at one"),
     "left and right swapped": ({"leye_x": 40, "reye_x": 20, "lmouth_x": 40, "rmouth_x": 22}, "left is left in the"),
     "no split": ({"split": " "}, "the split is empty"),
-    "a missing file": ({"file": "gone.png"}, "images/gone.png does not exist"),
-    "a file elsewhere": ({"file": "../annotations.csv"}, "does not exist"),
     "another file's name": ({"file": "2.png"}, "a second row for 2.png"),
     "another width": ({"width": 91}, f"3.png: {WIDTH}×{HEIGHT} pixels, not 91×{HEIGHT}"),
     "a width of letters": ({"width": "wide"}, "width or height is not a whole number"),
@@ -194,7 +193,8 @@ def test_a_bad_row_is_named_or_left_out(root: Path, kind: str) -> None:
     # if a file has two rows, both could be wrong
     left = [0, 1, 4, 5, 6, 7] if kind == "another file's name" else [0, 1, 2, 4, 5, 6, 7]
     assert numbers(faces) == left
-    assert faces.counts == {"images": len(left), "identities": 0, "skipped": 1}
+    counts = {"images": len(left), "identities": 0, "skipped": 1, "listed_images_not_there": 0}
+    assert faces.counts == counts
     np.testing.assert_allclose(of_original(faces), np.stack([face(number) for number in left]), atol=1e-5)
     assert faces.is_test.tolist() == [SPLITS[number] != "train" for number in left]
     assert {n: [left[i] for i in part] for n, part in faces.subsets.items()} == {
@@ -352,7 +352,7 @@ def test_the_real_images(tmp_path: Path, real_faces: Path) -> None:
         header + "".join(rows[::16])
     )  # all of them would take half a minute
     faces = read(tmp_path / "mtfl")
-    assert faces.counts == {"images": 939, "identities": 0, "skipped": 0}
+    assert faces.counts == {"images": 939, "identities": 0, "skipped": 0, "listed_images_not_there": 0}
     assert len(faces.train) == splits[::16].count("train")
     assert {name: len(part) for name, part in faces.subsets.items()} == {
         name: splits[::16].count(name) for name in ("test_sun", "test_aflw")
@@ -388,3 +388,105 @@ def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Pat
             back = points
         np.testing.assert_allclose(back + np.array([x, y]), landmarks, atol=1e-4)
     assert 5 < mirrored < 25
+
+
+def published_lines(numbers: Sequence[int], folder: str, separator: str = " ", attributes: bool = True) -> str:
+    """As MTFL's: a leading space, backslashes, x of all landmarks before y."""
+    lines = []
+    for number in numbers:
+        words = [f"{value:.6f}" for value in face(number).T.ravel()] + (["1", "2", "2", "3"] if attributes else [])
+        lines.append(f" {folder}\\{number}.png " + separator.join(words) + " \n")
+    return "".join(lines)
+
+
+def as_published(root: Path, **form: Any) -> None:
+    """The same images as MTFL's archive has them: 0, 1, 3, 6, 7 to train on, 2, 4, 5 of AFLW."""
+    (root / "annotations.csv").unlink()
+    for folder, those in {"lfw_5590": [0, 1, 3], "net_7876": [6, 7], "AFLW": [2, 4, 5]}.items():
+        (root / folder).mkdir()
+        for number in those:
+            (root / "images" / f"{number}.png").rename(root / folder / f"{number}.png")
+    (root / "images").rmdir()
+    training = published_lines([0, 1, 3], "lfw_5590", **form) + published_lines([6, 7], "net_7876", **form)
+    (root / "training.txt").write_text(training)
+    (root / "testing.txt").write_text(published_lines([2, 4, 5], "AFLW", **form))
+
+
+@pytest.mark.parametrize("form", [{}, {"separator": ","}, {"separator": "; ", "attributes": False}], ids=str)
+def test_mtfl_as_published(root: Path, form: dict[str, Any]) -> None:
+    as_published(root, **form)
+    faces = read(root, box="image")
+    assert numbers(faces) == [0, 1, 3, 6, 7, 2, 4, 5]
+    assert faces.is_test.tolist() == [False] * 5 + [True] * 3
+    assert {name: part.tolist() for name, part in faces.subsets.items()} == {"test_aflw": [5, 6, 7]}
+    np.testing.assert_allclose(of_original(faces), np.stack([face(n) for n in numbers(faces)]), atol=1e-5)
+    assert faces.counts == {"images": 8, "identities": 0, "skipped": 0, "listed_images_not_there": 0}
+    assert source(root).inventory(root.parent / "cache").notes == []
+
+
+def test_a_copy_whose_landmarks_are_in_another_order_says_so(root: Path) -> None:
+    as_published(root)
+    for path in (root / "training.txt", root / "testing.txt"):
+        lines = []
+        for line in path.read_text().splitlines():
+            name, *words = line.split()
+            lines.append(" ".join([name, *(words[axis + point] for point in range(5) for axis in (0, 5)), *words[10:]]))
+        path.write_text("\n".join(lines))
+    assert numbers(read(root, box="image")) == [0, 1, 3, 6, 7, 2, 4, 5]
+    assert source(root).inventory(root.parent / "cache").notes == ["landmarks are in the order x1 y1 … x5 y5"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (" lfw_5590\\3.png 1 2 3\n", "5 values for the 16 columns"),
+        (" lfw_5590\\3.png " + "x " * 14 + "\n", "a coordinate is not a number"),
+        (published_lines([3], "lfw_5590") * 2, "a second row for lfw_5590/3.png"),
+    ],
+)
+def test_a_bad_line_of_a_published_list_is_named_or_left_out(root: Path, line: str, said: str) -> None:
+    as_published(root)
+    whole = (root / "training.txt").read_text()
+    (root / "training.txt").write_text(whole.replace(published_lines([3], "lfw_5590"), line))
+    refused(root, f"{root / 'training.txt'}, line ", said)
+    assert 3 not in numbers(read(root, "skip", box="image"))
+
+
+def test_images_of_a_list_that_are_not_there_are_counted(root: Path) -> None:
+    write_rows(
+        root, [*(row(number) for number in range(8)), row(0, file="gone.png"), row(0, file="../annotations.csv")]
+    )
+    (root / "images" / "7.png").unlink()
+    faces = read(root)
+    assert numbers(faces) == list(range(7))
+    assert faces.counts == {"images": 7, "identities": 0, "skipped": 0, "listed_images_not_there": 3}
+    (root / "other").mkdir()
+    for path in list((root / "images").iterdir()):
+        path.rename(root / "other" / path.name)
+    refused(root, f"{root / 'images'} holds none of the 10 images", "data.images=NAME")
+
+
+@pytest.mark.parametrize("named", ["images/{}", "images\\{}", "/home/me/mtfl/images/{}", "./{}"])
+def test_file_names_with_their_folder_are_the_same_faces(root: Path, named: str) -> None:
+    before = read(root)
+    write_rows(root, [row(number, file=named.format(f"{number}.png")) for number in range(8)])
+    after = read(root)
+    np.testing.assert_array_equal(after.images, before.images)
+    np.testing.assert_array_equal(after.crop_boxes, before.crop_boxes)
+
+
+def test_split_names_in_any_case(root: Path) -> None:
+    before = read(root)
+    written = ["Train", "TRAIN", "TEST_B", "train", "test_a", "test_b", " tRain", "train "]
+    write_rows(root, [row(number, split=split) for number, split in enumerate(written)])
+    after = read(root)
+    assert after.is_test.tolist() == before.is_test.tolist()
+    assert {name: part.tolist() for name, part in after.subsets.items()} == {"test_a": [4], "TEST_B": [2, 5]}
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_csv_with_another_separator_and_case_of_columns(root: Path, separator: str) -> None:
+    before = read(root)
+    header, *lines = (root / "annotations.csv").read_text().replace(",", separator).splitlines()
+    (root / "annotations.csv").write_text("\n".join([header.upper(), *lines]))
+    np.testing.assert_array_equal(read(root).images, before.images)

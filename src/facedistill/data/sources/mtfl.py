@@ -1,10 +1,11 @@
 """MTFL (Zhang et al. 2014): faces with five landmarks marked by hand, for alignment."""
 
-import csv
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +15,19 @@ from PIL import Image
 
 from facedistill.data.files.alignment import cut_square, enclosing_square
 from facedistill.data.files.faults import located
+from facedistill.data.files.formats.mtfl_lists import (
+    POINTS,
+    PUBLISHED,
+    PUBLISHED_ORDER,
+    TRAIN,
+    Row,
+    csv_rows,
+    published_rows,
+)
 from facedistill.data.files.landmarks import check_face, five_points
+from facedistill.data.files.listing import Listing
 from facedistill.data.files.photos import full_size, open_photo
 from facedistill.data.files.roots import data_folder
-from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
@@ -26,24 +36,23 @@ BOXES = ("landmarks", "image")
 # Chosen by eye: 2.2 times the landmarks' extent cuts off many chins, and 3.0 exceeds most of AFLW's photographs.
 SIDE = 2.6
 SHIFT, SCALE = 0.08, 0.1  # maxima, as fractions of the side
-TRAIN = "train"
-_POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
-_COLUMNS = ["split", "file", "width", "height", *_POINTS]
 
 
 class _Face(NamedTuple):
-    """A row of the annotations; ``points``: float64 [5, 2]."""
+    """A row of the annotations; ``points``: float64 [5, 2]; ``shape``: of the image, where the row says it."""
 
     location: str
     split: str
     file: str
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
     points: NDArray[np.float64]
 
 
 @dataclass
 class Mtfl(PhotoSource):
-    """``root/<images>/<file>`` with landmarks in a csv; no identities.
+    """``root/<images>/<file>`` with landmarks in a csv, or as published; no identities. See ``mtfl_lists``.
+
+    Rows of images that are not there are left out, and counted.
 
     MTFL has no boxes by a detector. ``box=landmarks`` derives them from the true landmarks, for training and for
     testing: errors are those of a network that knows roughly where the face is. So that boxes don't give the landmarks
@@ -51,9 +60,9 @@ class Mtfl(PhotoSource):
 
     Attributes:
         annotations: relative to ``root``; a csv with columns split, file, width, height (of the upright image) and x, y
-            of ``LANDMARKS`` as leye_x … rmouth_y. Rows of split ``train`` are trained on; every other split belongs to
-            the test split, and is a subset of it.
-        images: relative to ``root``.
+            of ``LANDMARKS`` as leye_x … rmouth_y. Rows of split ``train`` (in any case) are trained on; every other
+            split belongs to the test split, and is a subset of it. Without it, training.txt and testing.txt are read.
+        images: relative to ``root``; as published, ``root`` itself where there is no such folder.
         box: ``landmarks``, or ``image`` for the whole image, padded with black.
         on_error: ``raise`` at the first row or image that can't be used, or ``skip`` and count it.
     """
@@ -67,6 +76,7 @@ class Mtfl(PhotoSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._listing = Listing(self.faults)
         if self.box not in BOXES:
             raise DataError(f"data.box={self.box}: choices are {', '.join(BOXES)}")
 
@@ -75,8 +85,8 @@ class Mtfl(PhotoSource):
         return {
             "source": "mtfl",
             "box": [self.box, SIDE, SHIFT, SCALE],
-            "annotations": sha256(self._csv),
-            "files": hash_of([(face.file, self._files[face.file].st_size) for face in faces], 32),
+            "annotations": {path.name: sha256(path) for path in self._lists} if self._published else sha256(self._csv),
+            "files": hash_of([(face.file, self._files[face.file].stat().st_size) for face in faces], 32),
             "images": len(faces),
         }
 
@@ -85,10 +95,10 @@ class Mtfl(PhotoSource):
         is_test = splits != TRAIN
         if is_test.all() or not is_test.any():
             missing = "split train" if is_test.all() else "a split other than train"
-            raise DataError(f"{self._csv}: no usable row of {missing}")
-        dates = [self._files[face.file].st_mtime_ns for face in self._faces]
+            raise DataError(f"{self._lists[-1]}: no usable row of {missing}")
+        dates = [self._files[face.file].stat().st_mtime_ns for face in self._faces]
         return Inventory(
-            "a csv of landmarks",
+            "MTFL's lists and images" if self._published else "a csv of landmarks",
             self._folder,
             (len(splits), 0),
             [],
@@ -96,8 +106,10 @@ class Mtfl(PhotoSource):
             is_test,
             [str(self._folder), dates, self.identity()],
             True,
-            "split of the csv",
+            "split of the lists" if self._published else "split of the csv",
             {str(split): splits == split for split in np.unique(splits[is_test])},
+            {"listed_images_not_there": self._not_there, **self._listing.counts},
+            [*self._notes, *self._listing.notes],
         )
 
     def open(self, number: int) -> Image.Image:
@@ -108,11 +120,11 @@ class Mtfl(PhotoSource):
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         face = self._faces[number]
         with located(f"{face.location}: {self._folder / face.file}"):
-            if full_size(image) != face.shape:
+            if face.shape and full_size(image) != face.shape:
                 actual, annotated = ("×".join(map(str, shape)) for shape in (full_size(image), face.shape))
                 raise DataError(f"{actual} pixels, not {annotated}")
             check_face(face.points, image)
-        square = box_around(face.points, face.file) if self.box == "landmarks" else enclosing_square(*face.shape)
+        square = box_around(face.points, face.file) if self.box == "landmarks" else enclosing_square(*full_size(image))
         crop_box = np.array(square, np.float32)  # rounded before it is used, so that it leads back exactly
         left, top, side = crop_box.tolist()
         landmarks = (face.points + 0.5 - [left, top]) * (size / side) - 0.5
@@ -122,58 +134,81 @@ class Mtfl(PhotoSource):
     def _csv(self) -> Path:
         return data_folder(self.root) / self.annotations
 
+    @cached_property
+    def _published(self) -> bool:
+        return not self._csv.exists() and any((self._csv.parent / name).exists() for name in PUBLISHED)
+
+    @property
+    def _lists(self) -> list[Path]:
+        return [self._csv.parent / name for name in PUBLISHED] if self._published else [self._csv]
+
     @property
     def _folder(self) -> Path:
-        return data_folder(self.root, self.images)
+        top = data_folder(self.root)
+        return top if self._published and not (top / self.images).is_dir() else data_folder(self.root, self.images)
 
     @cached_property
-    def _files(self) -> dict[str, os.stat_result]:
-        with os.scandir(self._folder) as entries:
-            return {entry.name: entry.stat() for entry in entries if entry.is_file()}
+    def _files(self) -> dict[str, os.DirEntry[str]]:
+        """The images by their paths within the folder."""
+        found = chain.from_iterable(found.images for found in self._listing.walk(str(self._folder)))
+        return {Path(entry.path).relative_to(self._folder).as_posix(): entry for entry in found}
 
     @cached_property
     def _faces(self) -> list[_Face]:
         """The usable rows, in order. If an image has several rows, none of them is, as any could be wrong."""
-        path = self._csv
+        rows: Iterable[Row]
+        if self._published:
+            rows, order = published_rows(self._csv.parent)
+            self._notes = [] if order == PUBLISHED_ORDER else [f"landmarks are in the order {order}"]
+        else:
+            rows, self._notes = csv_rows(self._csv), []
         faces: dict[str, _Face] = {}
         bad: set[str] = set()  # files, and locations of lines that name none
-        rows = csv.reader(line for _, line in lines_of(path))
-        try:
-            header = next(rows, [])
-            if missing := [column for column in _COLUMNS if column not in header]:
-                raise DataError(f"{path}, line 1: no column {', '.join(missing)}")
-            for values in rows:
-                if not values:
-                    continue
-                location = f"{path}, line {rows.line_num}"
-                row = dict(zip(header, values, strict=False))
-                file = row.get("file", location)
-                try:
-                    with located(location):
-                        if len(values) != len(header):
-                            raise DataError(f"{len(values)} values for the {len(header)} columns of line 1")
-                        if file in faces:
-                            raise DataError(f"a second row for {file}")
-                        faces[file] = self._face(location, row)
-                except DataError as error:
-                    if file not in bad:
-                        self.faults.add(error)
-                    bad.add(file)
-        except csv.Error as error:
-            raise DataError(f"{path}, line {rows.line_num}: {error}") from error
+        splits = {TRAIN: TRAIN}  # in lower case: as it is first written
+        absent: set[str] = set()
+        for location, columns, values in rows:
+            row = dict(zip(columns, values, strict=False))
+            named = row.get("file")
+            file = location if named is None else self._file(named)
+            if file is None:
+                absent.add(str(named))
+                continue
+            try:
+                with located(location):
+                    if len(values) != len(columns):
+                        raise DataError(f"{len(values)} values for the {len(columns)} columns")
+                    if file in faces:
+                        raise DataError(f"a second row for {file}")
+                    split = row["split"].strip()
+                    faces[file] = self._face(location, file, splits.setdefault(split.lower(), split), row)
+            except DataError as error:
+                if file not in bad:
+                    self.faults.add(error)
+                bad.add(file)
+        if absent and not faces and not bad:
+            raise DataError(
+                f"{self._folder} holds none of the {len(absent)} images that {self._lists[-1]} names, as "
+                f"{min(absent)}: name their folder, data.images=NAME (or .)"
+            )
+        self._not_there = len(absent)
         return [face for file, face in faces.items() if file not in bad]
 
-    def _face(self, location: str, row: dict[str, str]) -> _Face:
-        if row["file"] not in self._files:
-            raise DataError(f"{self._folder / row['file']} does not exist")
-        split = row["split"].strip()
+    def _file(self, named: str) -> str | None:
+        """The path in the folder of an image as a list names it, which may be that on another machine."""
+        parts = named.strip().replace("\\", "/").split("/")
+        paths = ("/".join(parts[i:]) for i in range(len(parts)))
+        return next((path for path in paths if path in self._files), None)
+
+    def _face(self, location: str, file: str, split: str, row: dict[str, str]) -> _Face:
         if not split:
             raise DataError("the split is empty")
-        try:
-            shape = int(row["width"]), int(row["height"])
-        except ValueError as error:
-            raise DataError(f"width or height is not a whole number ({error})") from error
-        return _Face(location, split, row["file"], shape, five_points([row[column] for column in _POINTS]))
+        shape = None
+        if "width" in row:
+            try:
+                shape = int(row["width"]), int(row["height"])
+            except ValueError as error:
+                raise DataError(f"width or height is not a whole number ({error})") from error
+        return _Face(location, split, file, shape, five_points([row[column] for column in POINTS]))
 
 
 def box_around(points: NDArray[np.float64], name: str) -> tuple[float, float, float]:
