@@ -1,7 +1,7 @@
 """Lists of faces with five landmarks: a csv with named columns, or MTFL's own training.txt and testing.txt.
 
 As published (readme.txt beside them), each line is an image: its path from the folder of the list, with backslashes; x
-of the five ``LANDMARKS``, then y of the five; gender, smile, glasses, head pose. Copies have commas, no attributes, or x
+of the five ``LANDMARKS``, then y of the five; gender, smile, glasses, pose. Copies have commas or no attributes, or x
 and y in turn. All images of testing.txt are from AFLW.
 """
 
