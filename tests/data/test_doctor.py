@@ -1,8 +1,11 @@
 """``facedistill data``: what it prints about good, incomplete and broken data sets, and its exit status."""
 
+import io
+import os
 import pickle
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,25 @@ def test_a_good_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = re.search(r"\n +(facedistill train .*)\n", said)
     assert command is not None
     assert compose_config(shlex.split(command[1])[2:]).data["root"] == str(root)
+
+
+def test_names_that_are_not_text_are_shown_and_the_command_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folders(tmp_path / os.fsdecode(b"Jos\xe9\x1b[31m"), FACES)
+    (root / "a\x1b]0;b\x07").mkdir()
+    (root / "a\x1b]0;b\x07" / "empty.jpg").touch()
+    stdout = io.TextIOWrapper(io.BytesIO(), "ascii", "strict")
+    monkeypatch.setattr("sys.stdout", stdout)
+    words = ["data=identity_folders", f'data.root="{root}"', "image.resize=32", "image.crop=28"]
+    assert main([*words, "cache_dir=cache"]) == 1
+    stdout.seek(0)
+    said = stdout.buffer.read().decode("ascii")
+    assert "\x1b" not in said
+    assert "Jos\\xe9\\x1b[31m/a\\x1b]0;b\\x07/empty.jpg is empty" in said
+    (command,) = re.findall(r"facedistill data (.*)", said)
+    typed = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True).stdout
+    assert [os.fsdecode(word) for word in typed.split(b"\0")[:-1]] == [*words, "cache_dir=cache", "data.on_error=skip"]
 
 
 def test_the_contact_sheet_has_a_row_per_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

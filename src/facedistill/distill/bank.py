@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
@@ -24,6 +23,7 @@ from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.distill.teacher import Teacher, differs
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import disk_of, hash_of, read_json_object, write_json
+from facedistill.system.terminal import Output
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
@@ -117,7 +117,7 @@ class BankMaker:
     def _announce(self, views: int) -> None:
         count = len(self.data.faces.train)
         size = views * count * self.teacher.width * np.dtype(_KINDS[self.kind]).itemsize
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
+        Output(stderr=True).print(
             f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
             f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times",
             markup=False,

@@ -18,8 +18,10 @@ class Output(Console):
             self.width = 10_000
 
     def on_broken_pipe(self) -> None:
-        """End quietly."""
-        raise SystemExit(leave_pipe())
+        """End quietly; where nobody reads stderr, go on in silence."""
+        if not self.stderr:
+            raise SystemExit(leave_pipe())
+        self.quiet = True
 
 
 def leave_pipe() -> int:

@@ -24,12 +24,12 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, open_regular, write_aside
+from facedistill.system.terminal import Output
 from facedistill.system.text import shown
 
 Columns = dict[str, NDArray[Any]]
@@ -202,7 +202,7 @@ def _remembered(items: Mapped) -> Path:
 
 def progress_bar(amount: ProgressColumn | None = None) -> Progress:
     """A bar with counts (or another ``amount``) and the remaining time, on stderr; hidden if that is not a terminal."""
-    console = Console(stderr=True)
+    console = Output(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), amount or MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 

@@ -4,12 +4,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 from facedistill.system.decoration import Display
+from facedistill.system.terminal import Output
 from facedistill.system.text import shown
 
 _BESIDE_THE_TITLE = 47  # columns for the bar, `epoch 30/30 · nrmse 14.01 left`, and the clock
@@ -30,7 +30,7 @@ class RunProgress(pl.Callback):
     def _start(self, trainer: pl.Trainer) -> None:
         steps = int(trainer.num_training_batches)
         total = steps * (trainer.max_epochs or 0)
-        console = Console(stderr=True)
+        console = Output(stderr=True)
         title = Text(shown(self._title))
         title.truncate(max(20, console.width - _BESIDE_THE_TITLE), overflow="ellipsis")
         self._bar = Progress(
