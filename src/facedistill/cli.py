@@ -3,8 +3,9 @@
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 
-from facedistill.errors import FacedistillError
+from facedistill.errors import ConfigError, FacedistillError
 from facedistill.system.terminal import leave_pipe
 from facedistill.system.text import escape_unprintable, shown
 
@@ -53,6 +54,15 @@ def ended(command: Callable[[], int]) -> int:
 
 
 def split_words(words: Sequence[str], own: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """The values of a command's ``own`` keys, and the other words in their order."""
+    """The values of a command's ``own`` keys, and the other words in their order.
+
+    Raises:
+        ConfigError: a word is nearly one of its own.
+    """
     found = {key: value for key, _, value in (word.partition("=") for word in words) if key in own}
-    return found, [word for word in words if word.partition("=")[0] not in own]
+    others = [word for word in words if word.partition("=")[0] not in own]
+    for word in others:
+        key, _, value = word.lstrip("-").partition("=")
+        for near in get_close_matches(key, own, 1, 0.7):
+            raise ConfigError(f"{word}: there is no such word. Did you mean {near}={value or '…'}?")
+    return found, others

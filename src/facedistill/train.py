@@ -33,7 +33,7 @@ from facedistill.config.compose import checked, understood
 from facedistill.config.words import GROUPS, check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.ensure import ensure
-from facedistill.runs.plan import check_data, check_tree, plan, tree
+from facedistill.runs.plan import check_data, check_tree, plan, stands_on_files, tree
 from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
@@ -59,6 +59,8 @@ def plan_cell(node: DictConfig) -> Run | None:
             config = checked(node)
         run = plan(words, config)
         check_data(run)
+        if stands_on_files(run):
+            check_tree(run)
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN
             title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""

@@ -1,5 +1,6 @@
 """The command ``facedistill`` and its subcommands: help, version, what it refuses; none of that imports torch."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from facedistill import __version__
 from facedistill.__main__ import COMMANDS, main
 from facedistill.cli import run_command, split_words
+from facedistill.config.schema import Config
 from facedistill.errors import RunError
 
 
@@ -166,6 +168,35 @@ def test_an_error_of_ours_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "facedistill: no run\n"
     assert run_command([], "manual", fails, bare=False) == 2
     assert capsys.readouterr().out == "manual\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("data chek=all", "chek=all: there is no such word. Did you mean check=all?"),
+        ("data --pack=true", "--pack=true: there is no such word. Did you mean pack=true?"),
+        ("evaluate protcol=lfw root=x", "Did you mean protocol=lfw?"),
+        ("report run_dir=x", "Did you mean runs_dir=x?"),
+        ("report runs_dir=gone", "runs_dir=gone does not exist: name the folder of the runs, runs_dir=FOLDER"),
+        ("runs runs_dir=gone", "runs_dir=gone does not exist: name the folder of the runs, runs_dir=FOLDER"),
+        ("runs stael", "stael: choices are stale, remove NAME …, verify [NAME …]"),
+    ],
+)
+def test_a_command_s_own_words_are_named_where_one_is_misspelt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, said: str, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert called(monkeypatch, *command.split()) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_no_key_of_a_configuration_is_taken_for_a_misspelt_word() -> None:
+    keys = [field.name for field in dataclasses.fields(Config)]
+    for own in (("sheet", "check", "pack"), ("run", "protocol", "root", "weights", "flip")):
+        assert split_words([f"{key}=1" for key in keys], own)[1] == [f"{key}=1" for key in keys]
 
 
 def test_words_of_a_command_are_told_from_those_of_a_configuration() -> None:

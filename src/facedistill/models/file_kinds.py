@@ -47,7 +47,7 @@ def check_kind(path: Path) -> None:
     A zip archive, which is what torch writes, is also refused if it announces more than it has.
     """
     if not path.exists():
-        raise WeightsError(f"{path} does not exist")
+        raise WeightsError(f"{path} does not exist: name the file of weights")
     if not path.is_file():
         raise WeightsError(f"{path} is no file: name the file of weights")
     try:

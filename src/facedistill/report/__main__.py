@@ -39,6 +39,8 @@ def _report(words: list[str]) -> int:
     from facedistill.report.study import Study
 
     options = {**DEFAULTS, **own}
+    if "runs_dir" in own and not Path(own["runs_dir"]).is_dir():
+        raise ConfigError(f"runs_dir={own['runs_dir']} does not exist: name the folder of the runs, runs_dir=FOLDER")
     study = Study.read(Path(options["runs_dir"]), options["data"].split(","), options["alignment"])
     assessed = assess(study)
     page = write_report(study, assessed, Path(options["out"]))

@@ -82,7 +82,7 @@ def _stats(paths: Iterable[Path]) -> list[os.stat_result]:
 def find_runs(runs_dir: Path) -> list[RunFolder]:
     """Every directory that is a run, by name. Raises ``RunError`` where there is no such folder."""
     if not runs_dir.is_dir():
-        raise RunError(f"runs_dir={runs_dir} does not exist")
+        raise RunError(f"runs_dir={runs_dir} does not exist: name the folder of the runs, runs_dir=FOLDER")
     folders = [path for path in sorted(runs_dir.iterdir()) if path.is_dir()]
     runs = [_read(folder) for folder in folders if _NAME.fullmatch(folder.name) or _begun(folder)]
     return [run for run in runs if run.directory.is_dir()]  # it may have been removed meanwhile

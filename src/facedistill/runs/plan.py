@@ -184,6 +184,11 @@ def check_tree(run: Run) -> None:
             _loadable(parent, parent.model or (config.network if config.task.is_teacher else {}))
 
 
+def stands_on_files(run: Run) -> bool:
+    """Whether weights from elsewhere are in the tree."""
+    return any(isinstance(parent, WeightsFile) for each in runs_of(run) for parent in each.parents.values())
+
+
 def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> int:
     """The number of identities of its classifier, 0 without one. Raises ``WeightsError`` if ``model`` is another."""
     if model:

@@ -313,7 +313,9 @@ def test_a_broken_image_of_training_and_of_the_protocol(root: Path) -> None:
 
 
 def test_a_root_that_is_missing_a_file_or_without_images(root: Path, tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist")
+    refused(tmp_path / "nowhere", f"data.root={tmp_path / 'nowhere'} does not exist", "data.root=FOLDER")
+    (tmp_path / "nowhere_else").mkdir()
+    refused(tmp_path / "nowhere", f"Did you mean {tmp_path / 'nowhere_else'}?")
     with zipfile.ZipFile(tmp_path / "lfw.zip", "w") as file:
         file.write(root / "pairs.txt")
     refused(

@@ -1,5 +1,6 @@
 """The folder that ``data.root`` names, and archives in its place."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from facedistill.errors import DataError
@@ -18,7 +19,9 @@ def data_folder(root: str, inside: str = "") -> Path:
             raise DataError(f"{'data.root=' if path == top else ''}{path} {_unpack(path)}")
     refuse_archive(folder.parent, folder.name)
     if not top.is_dir():
-        raise DataError(f"data.root={top} does not exist")
+        beside = [path.name for path in top.parent.glob("[!.]*") if path.is_dir()]
+        near = "".join(f" Did you mean {top.parent / name}?" for name in get_close_matches(top.name, beside, 1))
+        raise DataError(f"data.root={top} does not exist: name the folder of the faces, data.root=FOLDER.{near}")
     raise DataError(f"data.root={top} holds no folder {inside}: name the folder of the images, data.images=NAME (or .)")
 
 
