@@ -203,3 +203,18 @@ def test_words_of_a_command_are_told_from_those_of_a_configuration() -> None:
     own, others = split_words(["run=a=b", "image.resize=64", "plain"], ("run", "root"))
     assert own == {"run": "a=b"}
     assert others == ["image.resize=64", "plain"]
+
+
+@pytest.mark.parametrize("asked", ["true", "false"])
+def test_a_file_that_is_no_teacher_is_refused_by_its_plan_and_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.setattr("facedistill.sweep.scheduler.failures", [])
+    monkeypatch.chdir(tmp_path)
+    Path("cut.safetensors").write_bytes(b"\x40\x01\0\0\0\0\0\0{")
+    assert called(monkeypatch, "train", "target=hidden", "teacher.weights=cut.safetensors", f"plan={asked}") == 2
+    printed = capsys.readouterr()
+    assert "facedistill: cut.safetensors is not a whole safetensors file" in printed.err
+    assert printed.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.safetensors"]

@@ -231,7 +231,7 @@ def test_several_machines_are_not_started_from_one(planned: Planner, tmp_path: P
     line = [sys.executable, "-m", "facedistill.train", "trainer=ddp", "trainer.num_nodes=2", f"runs_dir={tmp_path}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "facedistill worker trainer=ddp trainer.num_nodes=2" in done.stdout
+    assert "facedistill worker trainer=ddp trainer.num_nodes=2" in done.stderr
 
 
 # alignment and verification
