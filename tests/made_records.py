@@ -1,8 +1,10 @@
-"""Records of runs that nobody trained."""
+"""Records of runs that nobody trained, and those of a folder."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from facedistill.runs.record import Record
+from facedistill.runs.record import RECORD, Record
 from facedistill.runs.run import Run
 
 
@@ -31,3 +33,9 @@ def record_of(run: Run, **changes: Any) -> Record:
 def complete(run: Run, title: str = "", **changes: Any) -> None:
     """Write the record, as training would in the end."""
     record_of(run, **changes).write(run.directory)
+
+
+def all_records(runs_dir: Path) -> Sequence[Record]:
+    """Of all complete runs in a folder, in the order of their names."""
+    found = [Record.read(path.parent) for path in sorted(runs_dir.glob(f"*/{RECORD}"))]
+    return [record for record in found if record is not None]

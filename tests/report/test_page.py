@@ -29,7 +29,7 @@ from facedistill.report.page import page, readme, small_picture
 from facedistill.report.plotting import as_svg
 from facedistill.report.study import Study
 from facedistill.report.tables import tables
-from facedistill.runs.record import all_records
+from made_records import all_records
 
 HOSTILE = 'x<script>alert(1)</script>&"|`$a_b$'
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from facedistill.errors import RunError
-from facedistill.runs.record import Record, all_records
+from facedistill.runs.record import Record
 from facedistill.runs.run import Run
 from made_records import complete, record_of
 
@@ -96,11 +96,3 @@ def test_a_value_of_another_type_is_named(planned: Planner, path: str, value: An
     if path not in ("metrics.top1", "parents.teacher"):
         with pytest.raises(RunError, match=rf"{last}|name|version"):
             Record.read(run.directory)
-
-
-def test_all_records_in_the_order_of_names(planned: Planner, tmp_path: Path) -> None:
-    assert all_records(tmp_path / "nowhere") == []
-    runs = [planned(f"seed={seed}") for seed in range(3)]
-    for run in runs[1:]:
-        complete(run)
-    assert [record.name for record in all_records(Path("runs"))] == sorted(run.name for run in runs[1:])

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from facedistill.models.weights import read_weights
-from facedistill.runs.record import all_records
+from made_records import all_records
 from tiny import RUN
 
 # A test submits jobs, so a Slurm must be meant for it: the one of cluster.sh is told by SLURM_CONF.

@@ -21,8 +21,8 @@ from filelock import FileLock
 
 from facedistill.models.weights import read_weights
 from facedistill.runs.plan import plan
-from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
+from made_records import all_records
 from tiny import RUN
 
 TINY = [*RUN, "trainer.progress=true"]

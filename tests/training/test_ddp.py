@@ -30,7 +30,6 @@ from facedistill.evaluate import evaluate_run
 from facedistill.evaluation.scoring import device_for
 from facedistill.models.weights import read_weights
 from facedistill.runs.plan import plan
-from facedistill.runs.record import all_records
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE
 from facedistill.system.files import is_held
@@ -40,6 +39,7 @@ from facedistill.tasks.gather import gather_tensor
 from facedistill.training.trainer import build_trainer
 from facedistill.worker import is_first
 from facedistill.worker import main as worker
+from made_records import all_records
 from tiny import RUN
 
 IDENTITIES = 5

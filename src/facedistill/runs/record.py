@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ class Record:
             record = _parsed(re.sub("[\ud800-\udfff]", escape, json.dumps(value, ensure_ascii=False)).encode())
             _check_open_parts(record)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{path} is not a record as this version writes it: {error}") from error
+            raise RunError(f"{path} is not a record as this version writes it: {str(error)[:200]}") from error
         return record
 
     def write(self, directory: Path) -> None:
@@ -241,9 +241,3 @@ def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
     for record in records:
         cells.setdefault(record.cell_key, []).append(record)
     return cells
-
-
-def all_records(runs_dir: Path) -> Sequence[Record]:
-    """The records of all complete runs, in the order of their names. Raises ``RunError`` for one that is damaged."""
-    found = [Record.read(path.parent) for path in sorted(runs_dir.glob(f"*/{RECORD}"))]
-    return [record for record in found if record is not None]
