@@ -396,7 +396,7 @@ def test_pairs_of_one_kind_have_no_score(
     assert main(["protocol=cfp_fp", f"root={tmp_path}", f"run={runs['classify'].directory}"]) == 2
     captured = capsys.readouterr()
     assert "all of its 40 pairs are of" in captured.err
-    assert captured.err.count("\n") == 1
+    assert captured.err.count("\n") == 2  # what is scored, and that
     assert "%" not in captured.out
     assert "pairs" not in captured.out
 
