@@ -44,7 +44,8 @@ def ended(command: Callable[[], int]) -> int:
     escape_unprintable()
     try:
         status = command()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed from the start
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         return leave_pipe()

@@ -162,7 +162,10 @@ def test_what_a_refusal_says_to_type_can_be_typed() -> None:
 
 
 def test_in_a_sweep_the_value_that_does_not_fit_is_named() -> None:
-    for words, said in ((["rate=2,x"], "rate=x: choices are rate=1"), (["rate=2,4", "foo=1"], "foo=1: there is no")):
+    for words, said in (
+        (["rate=2,x"], "rate=x: choices are rate=1"),
+        (["init=glob(*)", "foo=1"], "foo=1: there is no"),
+    ):
         with pytest.raises(ConfigError, match=said), understood(words, sweep=True):
             raise HydraException("it says something")
 

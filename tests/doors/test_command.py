@@ -152,6 +152,11 @@ def test_a_reader_who_leaves_ends_a_command_quietly() -> None:
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+def test_a_command_without_stdout_does_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run_command(["--help"], "manual", lambda words: 1) == 0
+
+
 def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def stopped(words: list[str]) -> int:
         raise KeyboardInterrupt

@@ -10,7 +10,8 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.types import Glob
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -79,7 +80,7 @@ def explained(words: Sequence[str], error: Exception, sweep: bool = False) -> st
         return _no_choice(words, error.missing_cfg_file, error.options)
     known = _known(tuple(word for word in words if _group(word.partition("=")[0]) in GROUPS)).copy()
     for word in words:
-        for one in islice(_values(word), 100) if sweep else [word]:
+        for one in _values(word) if sweep else [word]:
             if complaint := _complaint(one, known):
                 return f"{one}: {complaint}"
     word = next((word for word in words if "${" in word), " ".join(words))
@@ -99,14 +100,17 @@ def _known(choices: tuple[str, ...]) -> DictConfig:
         return compose("config", return_hydra_config=True)
 
 
-def _values(word: str) -> Iterator[str]:
-    """The word with each value of a sweep; itself, where it has one, or is not understood."""
+def _values(word: str) -> list[str]:
+    """The word with each value of a sweep, up to a hundred, none for ``glob(…)``; itself, where it has one."""
     try:
         override = OverridesParser.create().parse_override(quoted(word))
-        values = list(islice(override.sweep_string_iterator(), 100)) if override.is_sweep_override() else None
-    except HydraException:
-        values = None
-    yield from [word] if values is None else [f"{word.partition('=')[0]}={value}" for value in values]
+    except OverrideParseException:
+        return [word]
+    if not override.is_sweep_override():
+        return [word]
+    if isinstance(override.value(), Glob):
+        return []
+    return [f"{word.partition('=')[0]}={value}" for value in islice(override.sweep_string_iterator(), 100)]
 
 
 def _no_choice(words: Sequence[str], missing: str, given: Iterable[str] | None) -> str:
@@ -134,8 +138,7 @@ def _complaint(word: str, known: DictConfig) -> str:
     try:
         override = OverridesParser.create().parse_override(quoted(word))
         if override.is_sweep_override():
-            one = next(_values(word))
-            return f"several values are a sweep, `facedistill train -m`; one is {f'{key}=…' if one == word else one}"
+            return f"several values are a sweep, `facedistill train -m`; one is {[*_values(word), f'{key}=…'][0]}"
         if key not in groups:
             new = override.value()
             OmegaConf.update(known, key, new)
