@@ -430,7 +430,10 @@ def test_the_tables_are_of_one_run_and_change_only_where_they_differ(server: Ser
         for path, content in server.uploads.items()
         if path.startswith("/artifact/A-run-report-table-Table-1-ours/") and path.endswith("table.json")
     ]
-    assert (uploaded["columns"], uploaded["data"]) == (["who", "top-1 %"], [[text, 1.5], [None, None]])
+    assert (uploaded["columns"], uploaded["data"]) == (
+        ["who", "top-1 %"],
+        [[text.replace("\n", "\\n"), 1.5], [None, None]],
+    )
     digests: dict[str, list[str]] = {}
     for sent in server.requests("CreateArtifact"):
         assert sent["input"]["enableDigestDeduplication"]  # the same content is the same version

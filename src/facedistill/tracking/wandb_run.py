@@ -27,6 +27,7 @@ from facedistill.system.text import shown
 CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the key of W&B's own server
 T = TypeVar("T")
 ARTIFACT = "model"  # the type of the weights in the lineage
+MEND = "`wandb login --relogin` renews the key, logger.entity=NAME names another owner"
 MODES = {"auto": "online", "run": "online", "dryrun": "offline"}
 # Seconds that W&B's server may take to answer, and to take the rest at the end; PATIENCE: W&B itself, for either.
 ANSWER, FINISH, PATIENCE = 10, 10, 20
@@ -65,7 +66,7 @@ class WandbRun:
                 try:
                     self._start(mode, folder)
                 except Exception as error:
-                    mode, why = "offline", f"{reason_of(error)}. `wandb login --relogin` renews the key"
+                    mode, why = "offline", f"{reason_of(error)}. {MEND}"
                     within(PATIENCE, wandb.teardown)  # its service holds the run's id still
             if mode == "offline":
                 self._start(mode, folder)
