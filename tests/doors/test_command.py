@@ -223,3 +223,28 @@ def test_a_file_that_is_no_teacher_is_refused_by_its_plan_and_leaves_no_folder(
     assert "facedistill: cut.safetensors is not a whole safetensors file" in printed.err
     assert printed.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["cut.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["train", "-m", "runs_dir=/dev/null/runs", "rate=4,8", "init=scratch", "target=none"], "runs_dir=FOLDER"),
+        (["report", "runs_dir=runs", "out=/dev/null/reports"], "out=FOLDER"),
+        (["data", "data.num_identities=2", "cache_dir=/dev/null/cache"], "cache_dir=FOLDER"),
+    ],
+)
+def test_a_folder_that_can_not_be_written_is_named_with_the_word_that_moves_it(
+    words: list[str],
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not even by root."""
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, *words) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facedistill: ")]
+    assert line.startswith("facedistill: /dev/null/")
+    assert "Not a directory. It belongs to the " in line
+    assert word in line
