@@ -296,14 +296,25 @@ def test_a_metric_that_was_not_recorded_is_scored(
     assert all(line.endswith("recorded nothing") for line in capsys.readouterr().out.splitlines())
 
 
-def test_a_file_of_weights_that_says_it_is_of_a_huge_network_is_refused(runs: dict[str, Run], tmp_path: Path) -> None:
-    run = runs["classify"]
-    tensors, about, _ = read_weights(run.weights)
-    for model, said in (({**about["model"], "width": 10**8}, "another architecture"), ("resnet", "can be built")):
-        metadata = {"facedistill": json.dumps({**about, "model": model})}
-        save_file(tensors, tmp_path / "w.safetensors", metadata=metadata)
-        with pytest.raises(WeightsError, match=said):
-            NetworkTeacher.load(tmp_path / "w.safetensors", {})
+@pytest.mark.parametrize(
+    ("model", "changed", "said"),
+    [
+        ({"width": 10**8}, {}, "another architecture"),
+        ({"layers": 3}, {}, "can be built"),
+        ({}, {"classifier.weight": torch.tensor(1.0)}, "can be built"),
+        ({}, {"reference.images": torch.zeros(4, 3, 1, 1, dtype=torch.uint8)}, "says something else"),
+    ],
+)
+def test_a_file_of_weights_that_no_network_has_is_refused(
+    runs: dict[str, Run], tmp_path: Path, model: dict[str, Any], changed: dict[str, torch.Tensor], said: str
+) -> None:
+    tensors, about, reference = read_weights(runs["classify"].weights)
+    assert reference is not None
+    stored = {**tensors, **{f"reference.{name}": part for name, part in reference._asdict().items()}, **changed}
+    metadata = {"facedistill": json.dumps({**about, "model": {**about["model"], **model}})}
+    save_file(stored, tmp_path / "w.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=said):
+        NetworkTeacher.load(tmp_path / "w.safetensors", {})
 
 
 def test_data_without_pairs_is_no_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,15 +45,15 @@ def load_network(
     model, rate = (model, rate) if model else (about["model"], about["rate"])
     try:
         backbone = _built(tensors, model, rate, path)
+        renamed = in_our_names(backbone, tensors, path, features_key(model, key), identities)
+        classifier = renamed.tensors.get("classifier.weight")
+        count = 0 if classifier is None else len(classifier)
+        network = Network(backbone, count, landmarks="regressor.weight" in renamed.tensors)
+        load_into(network, renamed.tensors, path)
     except FacedistillError:
         raise
     except Exception as error:  # the model may be the file's own, and it may say anything
         raise WeightsError(f"{path} is of no network that can be built: {error}") from error
-    renamed = in_our_names(backbone, tensors, path, features_key(model, key), identities)
-    classifier = renamed.tensors.get("classifier.weight")
-    count = 0 if classifier is None else len(classifier)
-    network = Network(backbone, count, landmarks="regressor.weight" in renamed.tensors)
-    load_into(network, renamed.tensors, path)
     return LoadedNetwork(network, about, reference, renamed.notes)
 
 
