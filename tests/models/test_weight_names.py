@@ -62,6 +62,11 @@ def test_a_shared_prefix_is_taken_off_and_said(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == f"{tmp_path / 'w.pt'}: the prefix {prefix} was taken off its names\n"
 
 
+def test_names_of_a_stranger_do_not_reach_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded(tmp_path / "w.pt", under("\x1b[2J\n.", state(24)), 24)
+    assert "the prefix \\x1b[2J\\n. was taken off" in capsys.readouterr().err
+
+
 def test_nothing_is_said_of_names_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teacher = loaded(tmp_path / "w.pt", state(24), 24)
     assert_has(teacher, state(24))

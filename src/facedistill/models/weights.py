@@ -169,7 +169,8 @@ def differences_of(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> 
     lacking, spare = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if not own.keys() & tensors.keys():
         names, expected = (", ".join([*parts][:_SHOWN]) or "nothing" for parts in (tensors, own))
-        return f"no name of the file is one of the network. It holds {names} …; missing are {expected} …"
+        which = "no name of the file is one of the network in teacher.model, or model"
+        return f"{which}. It holds {names} …; missing are {expected} …"
     other = [name for name in own.keys() & tensors.keys() if not of_one_form(own[name], tensors[name])]
     faults = [f"{len(lacking)} tensors are missing (first {lacking[0]})"] if lacking else []
     faults += [f"{len(spare)} are unknown (first {spare[0]})"] if spare else []
