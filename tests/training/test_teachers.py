@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData
@@ -131,6 +133,23 @@ def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
     with pytest.raises(ConfigError, match=said):
         check_tree(run)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_plain_classifier_of_timm_gives_logits_where_it_knows_these_identities(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(0)
+    net, path = timm.create_model("test_resnet", num_classes=4), tmp_path / f"net{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(net.state_dict(), path)
+    words = [word for word in WORDS if not word.startswith("teacher.model")]
+    words += ["model@teacher.model=timm", "teacher.model.name=test_resnet", f"teacher.weights={path}", "target=soft"]
+    words += ["teacher.model.mean=[127.5,127.5,127.5]", "teacher.model.std=[128,128,128]"]
+    run = plan([*words, f"cache_dir={tmp_path}"])
+    check_tree(run)
+    with pytest.raises(WeightsError, match="no more than chance among 4 identities"):  # so its logits were asked
+        load_teachers(run, FaceData.of(run.config))
+    others = plan([*words, f"cache_dir={tmp_path}", "data.num_identities=5"])
+    with pytest.raises(WeightsError, match=r"no classifier of this data's identities.*has 5.*teacher\.backbone="):
+        load_teachers(others, FaceData.of(others.config))
 
 
 def test_how_a_recognizer_normalizes_is_part_of_its_identity_and_of_its_bank(recognizer: Path, tmp_path: Path) -> None:
