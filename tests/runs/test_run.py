@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from facedistill.config.compose import compose_config
 from facedistill.errors import WeightsError
@@ -195,3 +197,29 @@ def test_the_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert compose_config([]).cache_dir == f"{tmp_path}/home/.cache/facedistill"
+
+
+@pytest.mark.parametrize(
+    ("names", "features", "may"),
+    [
+        (["backbone.net.conv1.weight", "classifier.weight"], None, True),
+        (["backbone.net.conv1.weight"], None, False),
+        (["module.conv1.weight", "module.fc.weight"], 0, True),
+        (["conv1.weight", "head.fc.weight"], 512, False),  # its own last layer makes the embedding
+        (["backbone.head.fc.weight", "head.weight"], 512, True),
+    ],
+)
+def test_whether_a_file_may_have_a_classifier_is_told_by_its_names(
+    tmp_path: Path, names: list[str], features: int | None, may: bool
+) -> None:
+    save_file({name: np.zeros(1) for name in names}, tmp_path / "w.safetensors")
+    model = {} if features is None else {"features": features}
+    assert WeightsFile(tmp_path / "w.safetensors", model).may_classify == may
+
+
+def test_what_is_no_file_of_weights_is_refused_when_it_is_planned(tmp_path: Path) -> None:
+    (tmp_path / "w.onnx").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="is an ONNX file"):
+        WeightsFile(tmp_path / "w.onnx")
+    (tmp_path / "w.pt").write_bytes(b"x")
+    assert WeightsFile(tmp_path / "w.pt").may_classify  # only torch can tell

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import wandb
 from PIL import Image
@@ -377,13 +378,37 @@ def test_a_teacher_that_is_worse_than_its_file_says_is_refused(made: Run, tmp_pa
         make(tmp_path, "rate=8", "target=soft", f"teacher.weights={tmp_path / 'worse.safetensors'}")
 
 
-def test_pretraining_starts_from_a_recognizer_without_its_classifier(made: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [{}, {"head.weight": torch.ones(99, 64)}])
+def test_pretraining_starts_from_a_recognizer_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], beside: dict[str, torch.Tensor]
+) -> None:
+    theirs = timm.create_model("test_resnet", num_classes=64).state_dict()
+    state = {f"module.{name}": tensor for name, tensor in (theirs | beside).items()}
+    torch.save({"epoch": 3, "state_dict_backbone": state}, tmp_path / "theirs.pt")
+    model = ["model@teacher.model=timm", "teacher.model.name=test_resnet", "teacher.model.features=64"]
+    given = [word for word in words(tmp_path, "task=teacher") if not word.startswith("teacher.model")]
+    run = plan([*given, *model, f"teacher.backbone={tmp_path / 'theirs.pt'}"])
+    network = build_network(run.config.network, 1, 4)
+    before = network.classifier.weight.clone()
+    fit.initialize(network, run)
+    own = network.backbone.net.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items())
+    assert torch.equal(network.classifier.weight, before)
+    said = capsys.readouterr().err
+    assert "the prefix module. was taken off" in said
+    assert ("left out module.head.weight [99, 64]" in said) == bool(beside)
+
+
+def test_pretraining_starts_from_a_recognizer_without_its_classifier(
+    made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = Network(ResNetBackbone("basic", [1, 1, 1, 1], 16), num_identities=99)
     save_weights(tmp_path / "recognizer.safetensors", network, {})
     run = plan(words(tmp_path, "task=teacher", f"teacher.backbone={tmp_path / 'recognizer.safetensors'}"))
     started = build_network(run.config.network, 1, 4)
     fit.initialize(started, run)
     assert same(dict(started.backbone.state_dict()), dict(network.backbone.state_dict()))
+    assert capsys.readouterr().err == f"{tmp_path / 'recognizer.safetensors'}: its classifier was left out\n"
     ensure(run, fit.train_run)
     assert run.record.history[0]["lr"] == run.config.task.learning_rates.initialized[0]
 

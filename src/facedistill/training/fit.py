@@ -79,6 +79,8 @@ def initialize(network: Network, run: Run) -> None:
     if isinstance(parent, WeightsFile):
         features = features_key(config.network, "teacher.model")
         tensors, notes = in_our_names(network.backbone, tensors, parent.weights, features, network.num_identities)
+        if "classifier.weight" in tensors:
+            notes.append("its classifier was left out")
         for note in notes:
             print(shown(f"{parent.weights}: {note}"), file=sys.stderr)
     same_identities = parent.config is not None and parent.config.identities_data == config.identities_data
