@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from facedistill.data.files.store import progress_bar
 from facedistill.training.callbacks.progress import RunProgress
 
 
@@ -53,3 +54,6 @@ def test_it_ends_no_training(monkeypatch: pytest.MonkeyPatch, error: Exception) 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", stream)
     trained("classify r4")
+    with progress_bar() as bar:
+        assert list(bar.track(range(3))) == [0, 1, 2]
+        bar.refresh()
