@@ -337,7 +337,7 @@ def test_a_run_is_the_same_without_anything_that_decorates_it(
     ]
     assert not list(run.directory.glob("*.png"))
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facedistill: without")]
-    assert len(said) == len(decorations)
+    assert len(said) == len(decorations) + 1
     assert all(line.endswith("ValueError: broken terminal \\x1b[31m") for line in said)
 
 
