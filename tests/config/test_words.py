@@ -170,6 +170,11 @@ def test_in_a_sweep_the_value_that_does_not_fit_is_named() -> None:
             raise HydraException("it says something")
 
 
+def test_without_words_it_is_what_hydra_says() -> None:
+    with pytest.raises(ConfigError, match=r"^it says something; `facedistill train --help`"), understood([]):
+        raise HydraException("it says something\nand more")
+
+
 def test_of_a_word_that_is_given_twice_the_last_counts() -> None:
     assert compose_config(["rate=2", "rate=8"]).rate == 8
 

@@ -84,7 +84,7 @@ def explained(words: Sequence[str], error: Exception, sweep: bool = False) -> st
             if complaint := _complaint(one, known):
                 return f"{one}: {complaint}"
     word = next((word for word in words if "${" in word), " ".join(words))
-    return f"{word}: {str(error).splitlines()[0]}; {_HELP}"
+    return f"{word + ': ' if word else ''}{str(error).splitlines()[0]}; {_HELP}"
 
 
 def _group(key: str) -> str:
