@@ -18,7 +18,9 @@ from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 
-_STORE_FORMAT = 2  # raise it when the columns change; in 1, crop_boxes had another name
+_STORE_FORMAT = (
+    3  # raise it when columns or pixels change: in 2, 12-bit grey was dark; in 1, crop_boxes had another name
+)
 
 
 @dataclass(frozen=True)
