@@ -20,7 +20,7 @@ import wandb
 from PIL import Image
 
 from facedistill.data.sources.source import build_source
-from facedistill.errors import RunError, WeightsError
+from facedistill.errors import DiskError, RunError, WeightsError
 from facedistill.evaluate import evaluate_run
 from facedistill.models.families.resnet import ResNetBackbone
 from facedistill.models.network import Network, build_network
@@ -260,7 +260,7 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(publish, "save_weights", _no_room_for_a_student)
-        with pytest.raises(RunError, match="No space left"):
+        with pytest.raises(DiskError, match="No space left"):
             make(tmp_path, "rate=8", "init=scratch", "target=hidden")
     run = plan(words(tmp_path, "rate=8", "init=scratch", "target=hidden"))
     assert not run.is_complete
@@ -294,7 +294,7 @@ def test_a_file_that_can_not_grow_leaves_no_half_record(tmp_path: Path) -> None:
         [sys.executable, "-c", limited, *words(tmp_path, "task=teacher")], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "File too large" in done.stdout
+    assert "File too large" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert all_records(tmp_path) == []
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".part"]
@@ -303,7 +303,7 @@ def test_a_file_that_can_not_grow_leaves_no_half_record(tmp_path: Path) -> None:
 
 def test_a_runs_dir_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/runs.*Not a directory"):
+    with pytest.raises(DiskError, match=r"file/runs.*Not a directory"):
         make(tmp_path / "file" / "runs", "task=teacher")
 
 
@@ -444,7 +444,7 @@ def test_peoples_own_folders_train_and_count_what_was_skipped(folders: Path, tmp
 def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     done = command("facedistill.train", *words(tmp_path, "init=distill"))
     assert done.returncode == 2
-    assert "init=full" in done.stdout
+    assert "init=full" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     done = command("facedistill.train", "target=sof")
     assert done.returncode != 0
