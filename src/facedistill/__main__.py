@@ -15,6 +15,7 @@ from importlib import import_module
 
 from facedistill import __version__
 from facedistill.cli import REFUSED, ended
+from facedistill.system.terminal import say
 
 COMMANDS = {
     "train": "facedistill.train",
@@ -40,10 +41,7 @@ def _main() -> int:
         print(f"facedistill {__version__}")
         return 0
     if command not in COMMANDS:
-        print(
-            f"facedistill: no command {command!r}: choices are {', '.join(COMMANDS)}; see facedistill --help",
-            file=sys.stderr,
-        )
+        say(f"facedistill: no command {command!r}: choices are {', '.join(COMMANDS)}; see facedistill --help")
         return REFUSED
     status: int = import_module(COMMANDS[command]).main(words)
     return status

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
 from facedistill.errors import ConfigError, FacedistillError
-from facedistill.system.terminal import leave_pipe
-from facedistill.system.text import escape_unprintable, shown
+from facedistill.system.terminal import leave_pipe, say
+from facedistill.system.text import escape_unprintable
 
 REFUSED = 2  # exit status: a command was not understood, or can't be done
 
@@ -33,7 +33,7 @@ def run_command(
             fault = str(error)
         except OSError as error:
             fault = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-        print(f"facedistill: {shown(fault)}", file=sys.stderr)
+        say(f"facedistill: {fault}")
         return REFUSED
 
     return ended(checked)

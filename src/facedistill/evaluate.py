@@ -31,6 +31,7 @@ from facedistill.config.schema import Config
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS
+from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
@@ -51,7 +52,7 @@ def _evaluate(words: list[str]) -> int:
         _print_protocol(own, others)
     elif "run" in own:
         record = finished(Path(own["run"]))
-        print(f"scoring {shown(own['run'])} on the test images of its data", file=sys.stderr)
+        say(f"scoring {own['run']} on the test images of its data")
         for name, value in evaluate_run(Path(own["run"]), others).items():
             recorded = _number(record.metrics[name]) if name in record.metrics else "nothing"
             print(f"{name:18} {_number(value)}   recorded {recorded}")
@@ -145,7 +146,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     else:
         size = ["image.resize=112", "image.crop=112", "model=timm", "rate=1"]
     config = compose_config([*pairs_of, *size, *others], trains=False)
-    print(f"scoring {shown(own.get('run', own.get('weights')))} on the pairs of {own['protocol']}", file=sys.stderr)
+    say(f"scoring {own.get('run', own.get('weights'))} on the pairs of {own['protocol']}")
     from facedistill.data.loading.datamodule import read_faces
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
     from facedistill.distill.teacher import NetworkTeacher

@@ -87,7 +87,7 @@ def run_cell(run: Run) -> None:
             return
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         ensure(run, import_train_run())
-    Output().print(f"{run.name}: {score_line(run)}", markup=False)
+    Output().print_text(f"{run.name}: {score_line(run)}")
 
 
 def import_train_run() -> Callable[[Run, str], None]:

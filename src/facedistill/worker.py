@@ -22,7 +22,7 @@ from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, SWEEPER, end_with
 from facedistill.system.signals import end_with_parent, stop_on_signals
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 
 def main(words: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def _work(words: list[str]) -> int:
         else:
             train_rank(run, "")
     except BusyError as error:
-        print(f"facedistill: {shown(error)}", file=sys.stderr)
+        say(f"facedistill: {error}")
         return BUSY
     return 0
 

@@ -23,7 +23,7 @@ from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.distill.teacher import Teacher, differs
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import disk_of, hash_of, read_json_object, write_json
-from facedistill.system.terminal import Output
+from facedistill.system.terminal import say
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
@@ -117,10 +117,9 @@ class BankMaker:
     def _announce(self, views: int) -> None:
         count = len(self.data.faces.train)
         size = views * count * self.teacher.width * np.dtype(_KINDS[self.kind]).itemsize
-        Output(stderr=True).print(
+        say(
             f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
-            f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times",
-            markup=False,
+            f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times"
         )
 
     def _view(self, view: int, wait: bool) -> Mapped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from facedistill.models.backbone import Standardize
 from facedistill.models.load import load_network
 from facedistill.models.network import Network
 from facedistill.models.weights import Reference
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 REFERENCE_IMAGES = 4  # kept with published weights
 TOLERANCE = 0.02  # of the length of K_T, by which answers may differ: another device, or number of threads, rounds
@@ -120,7 +119,7 @@ class NetworkTeacher(Teacher):
         """
         loaded = load_network(path, model, rate, key, identities)
         for note in loaded.notes:
-            print(shown(f"{path}: {note}"), file=sys.stderr)
+            say(f"{path}: {note}")
         try:
             teacher = cls(loaded.network, loaded.about)
             if loaded.reference is not None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.errors import ConfigError
+from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # matplotlib and scipy take a second, and --help needs neither
@@ -46,7 +47,7 @@ def _report(words: list[str]) -> int:
     page = write_report(study, assessed, Path(options["out"]))
     print(verdicts(assessed))
     for name, reason in study.unreadable.items():
-        print(shown(f"{name} is left out: {reason}"), file=sys.stderr)
+        say(f"{name} is left out: {reason}")
     left_out = f", {len(study.unreadable)} left out" if study.unreadable else ""
     print(f"\n{len(study.records)} runs{left_out}; open {shown(page)}")
     if "wandb" in own:

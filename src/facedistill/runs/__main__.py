@@ -50,8 +50,8 @@ def _runs(words: list[str]) -> int:
         case ["stale"]:
             _print_stale(runs, console)
         case ["remove", *names]:
-            removed = remove(runs, names, "dependents" in settings)
-            console.print(*(shown(f"removed {name}") for name in removed), sep="\n", markup=False)
+            for name in remove(runs, names, "dependents" in settings):
+                console.print_text(f"removed {name}")
         case ["verify", *names]:
             sound = _verify(runs, names, console)
             if not names:
@@ -79,7 +79,7 @@ def _print_table(runs: Sequence[RunFolder], console: Output) -> None:
     console.print(table)
     for run in runs:
         if run.damage:
-            console.print(shown(f"{run.name} is left out: {run.damage}"), markup=False)
+            console.print_text(f"{run.name} is left out: {run.damage}")
     states = {state: sum(run.state == state for run in runs) for state in (COMPLETE, RUNNING, INTERRUPTED, EMPTY)}
     console.print(", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs")
 
@@ -88,14 +88,14 @@ def _print_stale(runs: Sequence[RunFolder], console: Output) -> None:
     stale = [run for run in runs if run.state in (INTERRUPTED, EMPTY)]
     for run in stale:
         summary = f"{run.name}: {len(run.history)} epochs, {run.bytes / 2**20:.1f} MB, {_age(run.changed)} old"
-        console.print(shown(summary), markup=False)
+        console.print_text(summary)
         words = run.owner.get("words")
         known = command_line(map(str, words)) if isinstance(words, list) else "… (with the words that began it)"
-        console.print(f"  facedistill train {known}", markup=False)
+        console.print_text(f"  facedistill train {known}")
     if stale:
         where = [] if stale[0].directory.parent == Path("runs") else [f"runs_dir={stale[0].directory.parent}"]
         words = command_line(["remove", stale[0].name, *where])
-        console.print(f"The command under each finishes it. To remove: facedistill runs {words}", markup=False)
+        console.print_text(f"The command under each finishes it. To remove: facedistill runs {words}")
     else:
         console.print("no run was left unfinished")
 
@@ -116,10 +116,10 @@ def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) ->
         faults = faults_of(run, runs) if run.record is not None else [run.damage or f"not complete: {run.state}"]
         bad += bool(faults)
         for fault in faults:
-            console.print(shown(f"{run.name}: {fault}"), style="red", markup=False)
+            console.print_text(f"{run.name}: {fault}", style="red")
         for name in run.ancestors:
             if name not in complete and not is_file(name):
-                console.print(shown(f"{run.name}: {name}, which it stands on, is not here"), markup=False)
+                console.print_text(f"{run.name}: {name}, which it stands on, is not here")
     console.print(f"{len(asked) - bad} of {len(asked)} complete runs are sound")
     return not bad
 
@@ -127,7 +127,7 @@ def _verify(runs: Sequence[RunFolder], names: Sequence[str], console: Output) ->
 def _verify_cache(folder: Path, console: Output) -> bool:
     count, faults = faults_of_cache(folder)
     for fault in faults:
-        console.print(shown(fault), style="red", markup=False)
+        console.print_text(fault, style="red")
     if count:
         console.print(f"{count - len(faults)} of {count} stores, packs and indexes in {folder} are what was written")
     if faults:

@@ -8,8 +8,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from facedistill.errors import BusyError, ConfigError, DataError, RunError, WeightsError
 from facedistill.runs.run import Run
 from facedistill.system.files import disk_of
-from facedistill.system.terminal import Output
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 REMIND_EVERY = 60.0  # seconds
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -45,7 +44,7 @@ def ensure(run: Run, train: Callable[[Run, str], None], title: str = "", wait: b
 
 def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
     """The lock of a run, once nobody else holds it; every minute a line says who does."""
-    lock, console = FileLock(run.lock), Output(stderr=True)
+    lock = FileLock(run.lock)
     timeout = 0.0
     while True:
         try:
@@ -53,7 +52,7 @@ def _acquired(run: Run, wait: bool) -> AcquireReturnProxy[FileLock]:
         except Timeout as error:
             if not wait:
                 raise BusyError(f"{run.owner} is training {run.name}") from error
-            console.print(shown(f"{run.owner} is training {run.name}: waiting for it"), markup=False)
+            say(f"{run.owner} is training {run.name}: waiting for it")
             timeout = REMIND_EVERY
         except (NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:

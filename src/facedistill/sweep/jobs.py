@@ -20,7 +20,8 @@ from facedistill.runs.ensure import ensure
 from facedistill.runs.run import LOG, OWNER, Run
 from facedistill.system.files import disk_of
 from facedistill.system.signals import stop_on_signals
-from facedistill.system.text import escape_unprintable, shown
+from facedistill.system.terminal import say
+from facedistill.system.text import escape_unprintable
 
 BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is training
 REFUSED = 2  # that of a job whose run can't be trained, as its last line says
@@ -122,7 +123,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
     except BusyError:
         sys.exit(BUSY)
     except FacedistillError as error:
-        print(f"facedistill: {shown(error)}", file=sys.stderr)
+        say(f"facedistill: {error}")
         sys.exit(REFUSED)
 
 

@@ -113,11 +113,11 @@ class ProgressTable:
             self._forecast.add(run, seconds)
             if not self._console.is_terminal:
                 line += f" ({self._complete} of {self._count} runs{_about(self._left)})"
-        self._display.show(lambda: self._console.print(shown(line), markup=False))
+        self._display.show(lambda: self._console.print_text(line))
 
     def failed(self, run: Run, why: str) -> None:
-        line = shown(f"{self._titles.get(run.name, '')}{run.name} failed: {why}")
-        self._display.show(lambda: self._console.print(line, style="red", markup=False))
+        line = f"{self._titles.get(run.name, '')}{run.name} failed: {why}"
+        self._display.show(lambda: self._console.print_text(line, style="red"))
 
     def show(self, jobs: Sequence[Job], to_come: Sequence[Run], elsewhere: Collection[str], failed: int) -> None:
         """The table as it is now, once a second."""

@@ -1,9 +1,9 @@
 """Pictures, curves, dashboards: what a run or a report is complete without."""
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
+from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 
@@ -14,7 +14,7 @@ def decoration(what: str, failed: list[str]) -> Iterator[None]:
         yield
     except Exception as error:
         failed.append(f"{what}: {reason_of(error)}")
-        say(f"without {failed[-1]}")
+        say(f"facedistill: without {failed[-1]}")
 
 
 class Display:
@@ -32,9 +32,3 @@ class Display:
 def reason_of(error: BaseException) -> str:
     """The type and the text of an error of another package, on one line of at most 300 characters."""
     return shown(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-
-
-def say(text: str) -> None:
-    """A line on stderr, if there is still one."""
-    with suppress(OSError, ValueError):
-        print(f"facedistill: {shown(text)}", file=sys.stderr, flush=True)

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facedistill.errors import BusyError, DiskError
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 NOTICE_AFTER = 1.0  # seconds that a process waits for a lock before it says for whom
 MOST_TEXT = 2**25  # bytes of a record, a history or another text of a run
@@ -150,7 +149,7 @@ def held(lock: Path, work: str, wait: bool = True) -> Iterator[None]:
     except Timeout as error:
         if not wait:
             raise BusyError(f"{process_in(holder)} holds {lock}") from error
-        print(shown(f"waiting for {process_in(holder)}: {work}"), file=sys.stderr)
+        say(f"waiting for {process_in(holder)}: {work}")
         own.acquire()
     try:
         holder.write_text(json.dumps(this_process()))

@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from rich.console import Console
+
+from facedistill.system.text import shown
 
 CLOSED = 128 + signal.SIGPIPE  # the exit status, as in a shell, of a command whose reader has left
 
@@ -17,11 +20,21 @@ class Output(Console):
         if not self.is_terminal:
             self.width = 10_000
 
+    def print_text(self, text: object, style: str | None = None) -> None:
+        """A line of text that others wrote: as it is ``shown``, and none of it is markup."""
+        self.print(shown(text), style=style, markup=False)
+
     def on_broken_pipe(self) -> None:
         """End quietly; where nobody reads stderr, go on in silence."""
         if not self.stderr:
             raise SystemExit(leave_pipe())
         self.quiet = True
+
+
+def say(text: object) -> None:
+    """A line on stderr, as it is ``shown``, if there is still somebody to read it."""
+    with suppress(OSError, ValueError):
+        print(shown(text), file=sys.stderr, flush=True)
 
 
 def leave_pipe() -> int:

@@ -20,8 +20,9 @@ import wandb.errors
 
 from facedistill.runs.record import Record
 from facedistill.runs.run import Run, read_history
-from facedistill.system.decoration import decoration, reason_of, say
+from facedistill.system.decoration import decoration, reason_of
 from facedistill.system.files import read_json_object
+from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the key of W&B's own server
@@ -72,8 +73,8 @@ class WandbRun:
                 self._start(mode, folder)
             if why:
                 say(
-                    f"Weights & Biases: {why}. Offline in {folder / 'wandb'}: `wandb sync` sends it, and with "
-                    "logger.mode=offline no server is asked"
+                    f"facedistill: Weights & Biases: {why}. Offline in {folder / 'wandb'}: `wandb sync` sends it, and "
+                    "with logger.mode=offline no server is asked"
                 )
 
     def _start(self, mode: Any, folder: Path) -> None:
@@ -205,7 +206,7 @@ def folder_of(run: Run) -> Path:
                 file.write(bytes(2**20))  # there is room
             return Path(chosen)
         except OSError as error:
-            say(f"WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {run.directory}")
+            say(f"facedistill: WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {run.directory}")
     return run.directory
 
 

@@ -1,7 +1,5 @@
 """Train one run: data, network, teachers, fit, and what it publishes."""
 
-import sys
-
 import pytorch_lightning as pl
 import torch
 from torch import distributed
@@ -13,7 +11,7 @@ from facedistill.models.network import Network
 from facedistill.models.weight_names import in_our_names
 from facedistill.models.weights import load_into, read_weights
 from facedistill.runs.run import HISTORY, Run, WeightsFile
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.checkpoint import checkpoint_to_resume
@@ -82,7 +80,7 @@ def initialize(network: Network, run: Run) -> None:
         if "classifier.weight" in tensors:
             notes.append("its classifier was left out")
         for note in notes:
-            print(shown(f"{parent.weights}: {note}"), file=sys.stderr)
+            say(f"{parent.weights}: {note}")
     same_identities = parent.config is not None and parent.config.identities_data == config.identities_data
     taken = {"backbone", "regressor"} | ({"classifier"} if same_identities else set())
     own = network.state_dict()

@@ -12,7 +12,6 @@ import re
 import shutil
 import socket
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
@@ -29,8 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from facedistill.data.files.faults import readable
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, open_regular, write_aside
-from facedistill.system.terminal import Output
-from facedistill.system.text import shown
+from facedistill.system.terminal import Output, say
 
 Columns = dict[str, NDArray[Any]]
 Batches = Iterable[tuple[int, NDArray[Any], Columns]]
@@ -140,7 +138,7 @@ def open_or_make(
             found = _open_if_intact(path, item)
             if isinstance(found, DataError):
                 if _beside(path, ".npz").exists():
-                    print(shown(f"{found}. It is made again"), file=sys.stderr)
+                    say(f"{found}. It is made again")
                 _fill(path, count, item, make, description)
                 found = _open(path, item)
             for suffix in (".part", ".journal"):

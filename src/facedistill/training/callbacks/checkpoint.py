@@ -5,7 +5,6 @@ A line in front of what torch writes says of which run it is, and has the SHA-25
 
 import hashlib
 import io
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from facedistill.errors import RunError
 from facedistill.runs.run import Run
 from facedistill.system.decoration import reason_of
 from facedistill.system.files import open_regular, write_aside
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 SET_ASIDE = ".set-aside"  # at the end of the name of a checkpoint that is not resumed from
 
@@ -70,9 +69,7 @@ def checkpoint_to_resume(run: Run) -> Path | None:
         aside = path.with_name(path.name + SET_ASIDE)
         with suppress(FileNotFoundError):  # another rank was first
             path.replace(aside)
-        print(
-            shown(f"{path} is set aside as {aside.name}, and the run begins anew: {reason_of(error)}"), file=sys.stderr
-        )
+        say(f"{path} is set aside as {aside.name}, and the run begins anew: {reason_of(error)}")
         return None
     return path
 

@@ -15,11 +15,11 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-from fuzz import FEW, RUNS, damaged, fuzz, said
 
 from facedistill.data.files.formats import base64_tsv
 from facedistill.data.files.formats.base64_tsv import Base64Tsv
 from facedistill.errors import DataError, DiskError
+from fuzz import FEW, RUNS, damaged, fuzz, said
 
 NAME = "FaceImageCroppedWithAlignment.tsv"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import RUNS, damaged, fuzz
 from record_writer import LABELS, PEOPLE, faces, images_only, write
 
 from facedistill.data.files.formats.face_lists import Property, read_names, read_property
 from facedistill.data.files.formats.face_records import FaceRecords
 from facedistill.data.files.formats.recordio import RecordFile
 from facedistill.errors import DataError
+from fuzz import RUNS, damaged, fuzz
 
 OWNERS = np.repeat(LABELS, PEOPLE).tolist()
 NAMES = [f"m.0{owner}/{number}.jpg" for number, owner in enumerate(OWNERS)]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import RUNS, damaged, fuzz, said
 from record_writer import (
     LABELS,
     MAGIC,
@@ -34,6 +33,7 @@ from facedistill.data.files.formats import recordio
 from facedistill.data.files.formats.face_records import FaceRecords
 from facedistill.data.files.formats.recordio import RecordFile
 from facedistill.errors import DataError
+from fuzz import RUNS, damaged, fuzz, said
 
 
 def read_all(images: FaceRecords) -> list[tuple[int, int, bytes]]:

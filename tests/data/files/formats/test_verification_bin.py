@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz import RUNS, damaged, fuzz
 
 from facedistill.data.files.formats import inert_pickle
 from facedistill.data.files.formats.verification_bin import VerificationPairs, read_verification_bin
 from facedistill.errors import DataError
+from fuzz import RUNS, damaged, fuzz
 
 SAME = [True, False, False, True]
 JPEG = b"\xff\xd8\xff\xe0"

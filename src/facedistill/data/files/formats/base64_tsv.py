@@ -12,7 +12,6 @@ the same file by one of the identities and by the CRC-32 of both, a little-endia
 import base64
 import os
 import struct
-import sys
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from facedistill.data.files.faults import readable
 from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, write_aside
-from facedistill.system.text import shown
+from facedistill.system.terminal import say
 
 MAX_LINE = 2**26  # bytes; an image has about 10 kB
 MAX_NAME = 48  # bytes; MIDs have 8 to 10, the longest names about 25
@@ -99,7 +98,7 @@ def _open_or_make(index: Path, path: Path, size: int) -> tuple[NDArray[np.void],
             except FileNotFoundError:
                 pass
             except DataError as error:
-                print(shown(f"{error}. It is made again"), file=sys.stderr)
+                say(f"{error}. It is made again")
             _make(index, path, size)
             return _open(index)
 
