@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from facedistill.data.files.store import progress_bar
+from facedistill.system.progress import progress_bar
 from facedistill.training.callbacks.progress import RunProgress
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.data.files.photos import full_size
-from facedistill.data.files.store import progress_bar
 from facedistill.data.sources.photo_source import Inventory, PhotoSource, tested_only
 from facedistill.errors import DataError
+from facedistill.system.progress import progress_bar
 
 Images = Sequence[NDArray[np.uint8]]  # each [size, size, 3]
 MOST_DECODED = 5000  # images of a larger set, evenly spaced: seconds
@@ -105,10 +105,16 @@ def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
     """The survey of faces that are prepared already."""
     count, size, labels = len(faces.labels), faces.images.shape[1], faces.labels
     others = {name: n for name, n in faces.counts.items() if name not in ("images", "identities", "skipped")}
-    available = count, len(faces.identities)
-    landmarks = faces.landmarks is not None
     inventory = Inventory(
-        title, Path(), available, faces.identities, labels, faces.is_test, None, landmarks, counts=others
+        kind=title,
+        path=Path(),
+        available=(count, len(faces.identities)),
+        identities=faces.identities,
+        labels=labels,
+        is_test=faces.is_test,
+        stamp=None,
+        has_landmarks=faces.landmarks is not None,
+        counts=others,
     )
     thumbnails = {int(i): faces.images[i] for i in sheet_numbers(labels, bool(faces.identities))}
     return Survey(title, inventory, checked, Counter({(size, size): count}), thumbnails, np.ones(count, np.bool_))

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from facedistill.config.schema import Config
 from facedistill.data.faces import Pairs
-from facedistill.data.files.store import progress_bar
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.evaluation.evaluation import Evaluation, Scores
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.backbone import Backbone
+from facedistill.system.progress import progress_bar
 
 PROBE_SAMPLES = 512  # of the test split: enough to notice wrong weights or wrong data, cheap at any size
 Metrics = dict[str, float | None]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.store import read_npz
+from facedistill.data.files.formats.npz import read_npz
 from facedistill.errors import DataError
 from facedistill.system.files import open_regular, write_aside
 

@@ -22,9 +22,10 @@ from PIL import EpsImagePlugin, Image, features
 
 from facedistill.data.files import photos
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE, Alignment
+from facedistill.data.files.formats.npz import read_npz
 from facedistill.data.files.landmarks import check_face
 from facedistill.data.files.photos import SUFFIXES, UNREAD_SUFFIXES, decode_photo, full_size, open_photo
-from facedistill.data.files.store import Mapped, image_of, read_npz
+from facedistill.data.files.store import Mapped, image_of
 from facedistill.data.files.text_lists import lines_of
 from facedistill.data.synthetic import render_faces
 from facedistill.errors import DataError

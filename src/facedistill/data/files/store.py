@@ -8,39 +8,32 @@ The second is written last, by a rename: without it the store does not exist. Un
 import errno
 import math
 import os
-import re
 import shutil
 import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from facedistill.data.files.faults import readable
+from facedistill.data.files.formats.npz import read_npz
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, open_regular, write_aside
-from facedistill.system.terminal import Output, say
+from facedistill.system.progress import progress_bar
+from facedistill.system.terminal import say
 
 Columns = dict[str, NDArray[Any]]
 Batches = Iterable[tuple[int, NDArray[Any], Columns]]
 HEADER = 128  # bytes before the items of an npy file
 _CHECKED_AT_ONCE = 256
 _PREFIX = struct.Struct("<QI")  # of a batch in the journal, which is an npz: its length and CRC-32
-# The header of an array of booleans, numbers or strings: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-_ARRAY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '(\|b1|\|[iu]1|<[iu][248]|<f[248]|<U[1-9]\d{0,5})', "
-    rb"'fortran_order': (False|True), 'shape': \(([\d, ]*)\), \} *\n",
-    re.DOTALL,
-)
 
 
 class Item(NamedTuple):
@@ -196,67 +189,6 @@ def _remembered(items: Mapped) -> Path:
     )
     caches = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "."), ".cache")
     return Path(caches, "facedistill", "verified", key)
-
-
-class _Bar(Progress):
-    """Ends nothing where it can't be shown."""
-
-    def start(self) -> None:
-        with suppress(Exception):
-            super().start()
-
-    def refresh(self) -> None:
-        with suppress(Exception):
-            super().refresh()
-
-    def stop(self) -> None:
-        with suppress(Exception):
-            super().stop()
-
-
-def progress_bar(amount: ProgressColumn | None = None) -> Progress:
-    """A bar with counts (or another ``amount``) and the remaining time, on stderr; hidden if that is not a terminal."""
-    console = Output(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), amount or MofNCompleteColumn(), TimeRemainingColumn())
-    return _Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def read_npz(file: Path | BinaryIO, most: int | None = None) -> Columns:
-    """The arrays of an npz: booleans, numbers and strings.
-
-    The file is not trusted: no pickle is loaded, and nothing larger than it is allocated. ``most``: it may be
-    compressed, to arrays of so many bytes in all.
-
-    Raises ``DataError`` if it can't be read, or is something else.
-    """
-    arrays: Columns = {}
-    try:
-        with open_regular(file) if isinstance(file, Path) else nullcontext(file) as whole, ZipFile(whole) as archive:
-            size = whole.seek(0, os.SEEK_END)
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > (most or size):
-                raise ValueError(f"its members claim to be larger than {f'{most} bytes' if most else 'the file'}")
-            for member in members:
-                if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED if most else ZIP_STORED):
-                    raise ValueError(f"{member.filename} is compressed")
-                arrays[member.filename.removesuffix(".npy")] = _array(archive.read(member))
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}") from error
-    except (ValueError, ArithmeticError, RuntimeError, EOFError, BadZipFile, zlib.error, struct.error) as error:
-        raise DataError(f"{file} is not an intact npz ({error}). Get it again") from error
-    return arrays
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    header = _ARRAY.match(data)
-    if header is None:
-        raise ValueError("a member is not an array of booleans, numbers or strings")
-    array = np.frombuffer(data, header[1].decode(), offset=header.end())
-    units, most = {"b": (np.uint8, 1), "U": (np.uint32, 0x10FFFF)}.get(array.dtype.kind, (None, 0))
-    if units is not None and array.size and array.view(units).max() > most:
-        raise ValueError("a value is neither True nor False, or not a character")
-    shape = [int(length) for length in re.findall(rb"\d+", header[3])]
-    return array.reshape(shape, order="F" if header[2] == b"True" else "C").copy()
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -27,8 +27,9 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from facedistill.data.faces import LANDMARKS, FaceSet, Pairs, Samples, check_kinds, person
 from facedistill.data.files.faults import located
+from facedistill.data.files.formats.npz import read_npz
 from facedistill.data.files.roots import data_folder
-from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, read_npz, verify, verify_once
+from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, verify, verify_once
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, open_regular, sha256, write_aside, write_json

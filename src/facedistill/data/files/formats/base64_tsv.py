@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from rich.progress import DownloadColumn
 
 from facedistill.data.files.faults import readable
-from facedistill.data.files.store import progress_bar
 from facedistill.errors import DataError
 from facedistill.system.files import disk_of, hash_of, held, write_aside
+from facedistill.system.progress import progress_bar
 from facedistill.system.terminal import say
 
 MAX_LINE = 2**26  # bytes; an image has about 10 kB
