@@ -13,6 +13,7 @@ from facedistill.errors import DataError
 # "left" means left in the image, so mirroring a face swaps left and right
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 MIRRORED = (1, 0, 2, 4, 3)
+FOLDS = 10  # of a verification protocol like LFW's
 
 
 @dataclass(frozen=True)

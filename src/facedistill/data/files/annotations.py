@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from facedistill.data.faces import LANDMARKS
 from facedistill.data.files.faults import located, refusal
 from facedistill.data.files.landmarks import ORDERS, OUR_ORDER, check_eyes, order_of
-from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.photos import SUFFIX_PATTERN
 from facedistill.data.files.text_lists import finite, lines_of
 from facedistill.errors import DataError
 
-_SUFFIX = rf"(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))})"
-_NAMED = re.compile(rf'(.*{_SUFFIX})(?:[\s,;"](.*))?', re.IGNORECASE)  # names may contain blanks
-_ENDS = re.compile(rf"{_SUFFIX}$", re.IGNORECASE)
+_NAMED = re.compile(rf'(.*{SUFFIX_PATTERN})(?:[\s,;"](.*))?', re.IGNORECASE)  # names may contain blanks
+_ENDS = re.compile(rf"{SUFFIX_PATTERN}$", re.IGNORECASE)
 _DECIDE = 10_000  # so many lines decide the form of a list
 _HEADERS = 2  # CelebA's lists have two: the number of images, and the names of the columns
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ with suppress(ImportError):
     register_heif_opener()
     _READ["HEIF"] = [".heic", ".heif", ".hif"]
 SUFFIXES = set(chain.from_iterable(_READ.values()))
+SUFFIX_PATTERN = rf"(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))})"  # any of them, in lower case
 _ADVICE = {
     " ".join(suffixes for _, suffixes in _FORMATS.values()): "this Pillow has no decoder for it: pip install -U pillow",
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f": f"a camera's raw file: {CONVERT}",

@@ -90,23 +90,23 @@ class CelebA(PhotoSource):
         official = sorted(set(parts[parts != "train"].tolist())) if self.split == "official" else []
         dates = hash_of_lines(str(photo.file.stat().st_mtime_ns) for photo in photos)
         return Inventory(
-            "CelebA's lists and images",
-            self._folder,
-            self._available,
-            names,
-            np.array([labels.get(photo.identity, 0) for photo in photos]),
-            parts != "train",
-            [str(self._folder), dates, self.identity()],
-            "landmarks" in self._lists and self.alignment != "similarity",
-            f"{self.split} split",
-            {part: parts == part for part in official},
-            {
+            kind="CelebA's lists and images",
+            path=self._folder,
+            available=self._available,
+            identities=names,
+            labels=np.array([labels.get(photo.identity, 0) for photo in photos]),
+            is_test=parts != "train",
+            stamp=[str(self._folder), dates, self.identity()],
+            has_landmarks="landmarks" in self._lists and self.alignment != "similarity",
+            split=f"{self.split} split",
+            subsets={part: parts == part for part in official},
+            counts={
                 "identities_below_min_images": self._below_min_images,
                 "images_not_listed": self._not_listed,
                 "listed_images_not_there": self._not_there,
                 **self._listing.counts,
             },
-            self._listing.notes,
+            notes=self._listing.notes,
         )
 
     def open(self, number: int) -> Image.Image:

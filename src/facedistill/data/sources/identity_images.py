@@ -94,13 +94,13 @@ class IdentityImages(PhotoSource):
             )
         is_test, subsets = self._split()
         return Inventory(
-            self._layout.kind,
-            self._layout.path,
-            (len(self._layout.labels), len(np.unique(self._layout.labels))),
-            self._layout.identities,
-            labels,
-            is_test,
-            [self._layout.stamp(self._numbers), self._square_stamp],
+            kind=self._layout.kind,
+            path=self._layout.path,
+            available=(len(self._layout.labels), len(np.unique(self._layout.labels))),
+            identities=self._layout.identities,
+            labels=labels,
+            is_test=is_test,
+            stamp=[self._layout.stamp(self._numbers), self._square_stamp],
             split="80/20 split" if self._layout.parts is None else "split by folders",
             subsets=subsets,
             counts=counts,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FaceSet, Pairs, person
+from facedistill.data.faces import FOLDS, FaceSet, Pairs, person
 from facedistill.data.files.faults import Faults, located
-from facedistill.data.files.formats.pair_lists import FOLDS, PairList, read_pairs
+from facedistill.data.files.formats.pair_lists import PairList, read_pairs
 from facedistill.data.files.layouts.flat import FlatLayout
 from facedistill.data.files.layouts.folders import FolderLayout
 from facedistill.data.files.layouts.layout import FilesLayout

@@ -98,18 +98,18 @@ class Mtfl(PhotoSource):
             raise DataError(f"{self._lists[-1]}: no usable row of {missing}")
         dates = [self._files[face.file].stat().st_mtime_ns for face in self._faces]
         return Inventory(
-            "MTFL's lists and images" if self._published else "a csv of landmarks",
-            self._folder,
-            (len(splits), 0),
-            [],
-            np.zeros(len(splits), np.int64),
-            is_test,
-            [str(self._folder), dates, self.identity()],
-            True,
-            "split of the lists" if self._published else "split of the csv",
-            {str(split): splits == split for split in np.unique(splits[is_test])},
-            {"listed_images_not_there": self._not_there, **self._listing.counts},
-            [*self._notes, *self._listing.notes],
+            kind="MTFL's lists and images" if self._published else "a csv of landmarks",
+            path=self._folder,
+            available=(len(splits), 0),
+            identities=[],
+            labels=np.zeros(len(splits), np.int64),
+            is_test=is_test,
+            stamp=[str(self._folder), dates, self.identity()],
+            has_landmarks=True,
+            split="split of the lists" if self._published else "split of the csv",
+            subsets={str(split): splits == split for split in np.unique(splits[is_test])},
+            counts={"listed_images_not_there": self._not_there, **self._listing.counts},
+            notes=[*self._notes, *self._listing.notes],
         )
 
     def open(self, number: int) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FaceSet, Pairs, Samples
+from facedistill.data.faces import FOLDS, FaceSet, Pairs, Samples
 from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
 from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
@@ -19,7 +19,6 @@ from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 from facedistill.system.signals import end_with_parent
 
-FOLDS = 10
 FIRST_PAIR_IDENTITY = 1_000_000  # people of the pairs are numbered from here, so none of them is ever trained on
 PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8

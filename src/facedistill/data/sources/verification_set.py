@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import FaceSet, Pairs, check_kinds
+from facedistill.data.faces import FOLDS, FaceSet, Pairs, check_kinds
 from facedistill.data.files.faults import located
 from facedistill.data.files.formats.verification_bin import read_verification_bin
 from facedistill.data.files.photo_store import store_photos
@@ -17,8 +17,6 @@ from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.source import Source, build_source
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of, sha256
-
-FOLDS = 10
 
 
 def find_bin(root: str, name: str) -> Path | None:

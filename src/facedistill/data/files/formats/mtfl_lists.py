@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facedistill.data.files.landmarks import ORDERS, order_of
-from facedistill.data.files.photos import SUFFIXES
+from facedistill.data.files.photos import SUFFIX_PATTERN
 from facedistill.data.files.text_lists import finite, lines_of
 from facedistill.errors import DataError
 
@@ -23,7 +23,7 @@ TRAIN = "train"
 PUBLISHED = {"training.txt": TRAIN, "testing.txt": "test"}
 PUBLISHED_ORDER = "x1 … x5 y1 … y5"
 _COLUMNS = ["split", "file", "width", "height", *POINTS]
-_NAMED = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))[\s,;]+(.*)", re.IGNORECASE)
+_NAMED = re.compile(rf"(.*?{SUFFIX_PATTERN})[\s,;]+(.*)", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[\s,;]+")
 
 

@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import check_kinds
+from facedistill.data.faces import FOLDS, check_kinds
 from facedistill.data.files.faults import located
+from facedistill.data.files.listing import suffix_of
 from facedistill.data.files.photos import SUFFIXES
 from facedistill.data.files.text_lists import lines_of
 from facedistill.errors import DataError
 
-FOLDS = 10
 _Line = tuple[int, list[str]]
 
 
@@ -139,7 +139,7 @@ def _words(line: str) -> list[str]:
 
 
 def _is_image(word: str) -> bool:
-    return f".{word.rpartition('.')[2]}".lower() in SUFFIXES
+    return suffix_of(word) in SUFFIXES
 
 
 def _is_number(word: str) -> bool:
