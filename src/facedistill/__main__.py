@@ -14,8 +14,8 @@ import sys
 from importlib import import_module
 
 from facedistill import __version__
-from facedistill.cli import REFUSED, ended
-from facedistill.system.terminal import say
+from facedistill.cli import ended
+from facedistill.system.terminal import REFUSED, say
 
 COMMANDS = {
     "train": "facedistill.train",

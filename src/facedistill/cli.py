@@ -6,10 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
 from facedistill.errors import ConfigError, FacedistillError
-from facedistill.system.terminal import leave_pipe, say
+from facedistill.system.terminal import REFUSED, leave_pipe, say
 from facedistill.system.text import escape_unprintable
-
-REFUSED = 2  # exit status: a command was not understood, or can't be done
 
 
 def run_command(

@@ -27,7 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from facedistill.cli import REFUSED, run_command
+from facedistill.cli import run_command
 from facedistill.config.choices import files_of
 from facedistill.config.compose import checked, understood
 from facedistill.config.words import GROUPS, check_form, quoted
@@ -38,7 +38,7 @@ from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
-from facedistill.system.terminal import Output
+from facedistill.system.terminal import REFUSED, Output
 
 
 def train_cell(node: DictConfig) -> None:

@@ -160,6 +160,7 @@ def header(**tensors: Any) -> bytes:
 # the bytes of a file, what is said of it, and what is not
 OTHER_KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (bytes, "is empty"),
+    "a byte": (lambda: b"\x08", "no file of weights|not a whole safetensors"),
     "a text": (lambda: b"hello\n", "no(t a whole|) file of weights|not a whole safetensors"),
     "a page": (lambda: b"\n<!DOCTYPE html><html>not found</html>" * 100, "is a page of a web site"),
     "a pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),

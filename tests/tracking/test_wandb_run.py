@@ -17,7 +17,8 @@ from wandb_file import read_offline
 
 from facedistill.runs.run import Run
 from facedistill.tracking import wandb_run
-from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat_config, has_key, remove_superseded
+from facedistill.tracking.wandb_run import WandbRun, artifact_name, flat_config, remove_superseded
+from facedistill.tracking.wandb_setup import has_key
 from made_records import record_of
 
 Planner = Callable[..., Run]

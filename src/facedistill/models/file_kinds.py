@@ -1,39 +1,28 @@
 """What kind of file was given as weights, by its first bytes: no torch, so that a plan can tell."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from facedistill.errors import WeightsError
 
-_HEAD = 512
+_HEAD = 512  # bytes that are looked at
 _SAVE = "torch.save(model.state_dict(), 'weights.pt')"
-# what a file is not, and how to make weights of it
-_KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda head: not head, "is empty: copy it again"),
+_MARKUP = (b"<!doctype", b"<html", b"<?xml")
+_ARCHIVE = "is an archive: unpack it, and name the file of weights in it"
+# The byte at which a signature begins, the signature, and what the file is and how to make weights of it.
+_SIGNATURES = (
+    (0, b"version https://git-lfs", "is a git-lfs pointer, not the file itself: fetch it with `git lfs pull`"),
+    (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as of Keras; facedistill reads weights of torch: .safetensors, or .pt"),
     (
-        lambda head: head.startswith(b"version https://git-lfs"),
-        "is a git-lfs pointer, not the file itself: fetch it with `git lfs pull`",
-    ),
-    (
-        lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")),
-        "is a page of a web site, not the file itself: download it again",
-    ),
-    (
-        lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"),
-        "is an HDF5 file, as of Keras; facedistill reads weights of torch: .safetensors, or .pt",
-    ),
-    (
-        lambda head: head.startswith(b"\x12\x01\0\0\0\0\0\0"),
+        0,
+        b"\x12\x01\0\0\0\0\0\0",
         f"is a file of MXNet; facedistill reads weights of torch: convert it, then {_SAVE}",
     ),
-    (lambda head: head.startswith(b"GGUF"), "is a GGUF file; facedistill reads .safetensors, or .pt of torch"),
-    (lambda head: head[4:8] == b"TFL3", "is a TensorFlow Lite file; facedistill reads .safetensors, or .pt of torch"),
-    (lambda head: head.startswith(b"\x93NUMPY"), "is an array of NumPy, not weights by name"),
-    (
-        lambda head: head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar",
-        "is an archive: unpack it, and name the file of weights in it",
-    ),
+    (0, b"GGUF", "is a GGUF file; facedistill reads .safetensors, or .pt of torch"),
+    (4, b"TFL3", "is a TensorFlow Lite file; facedistill reads .safetensors, or .pt of torch"),
+    (0, b"\x93NUMPY", "is an array of NumPy, not weights by name"),
+    *((0, signature, _ARCHIVE) for signature in (b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")),
+    (257, b"ustar", _ARCHIVE),
 )
 _ONNX = (
     "is an ONNX file; facedistill reads .safetensors and files of weights by torch: export the state_dict of the "
@@ -55,14 +44,23 @@ def check_kind(path: Path) -> None:
             head = file.read(_HEAD)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}") from error
-    for is_kind, said in _KINDS:
-        if is_kind(head):
-            raise WeightsError(f"{path} {said}")
-    # a protobuf whose first field is a small version, and its second the name of the program that wrote it
-    if path.suffix.lower() == ".onnx" or (head[:1] == b"\x08" and head[1] < 32 and head[2:3] == b"\x12"):
-        raise WeightsError(f"{path} {_ONNX}")
+    if what := _what_it_is(head, path.suffix.lower()):
+        raise WeightsError(f"{path} {what}")
     if is_zip(head):
         _check_archive(path)
+
+
+def _what_it_is(head: bytes, suffix: str) -> str | None:
+    if not head:
+        return "is empty: copy it again"
+    if head.lstrip().lower().startswith(_MARKUP):
+        return "is a page of a web site, not the file itself: download it again"
+    for start, signature, what in _SIGNATURES:
+        if head.startswith(signature, start):
+            return what
+    # a protobuf whose first field is a small version, and its second the name of the program that wrote it
+    is_onnx = suffix == ".onnx" or (head[:1] == b"\x08" and head[2:3] == b"\x12" and head[1] < 32)
+    return _ONNX if is_onnx else None
 
 
 def is_zip(head: bytes) -> bool:

@@ -20,11 +20,10 @@ from facedistill.runs.ensure import ensure
 from facedistill.runs.run import LOG, OWNER, Run
 from facedistill.system.files import disk_of
 from facedistill.system.signals import stop_on_signals
-from facedistill.system.terminal import say
+from facedistill.system.terminal import REFUSED, say
 from facedistill.system.text import escape_unprintable
 
 BUSY = os.EX_TEMPFAIL  # the exit status of a job whose run another process is training
-REFUSED = 2  # that of a job whose run can't be trained, as its last line says
 SWEEPER = "FACEDISTILL_SWEEPER"  # tells a worker which process started it
 GRACE = 30.0  # seconds that a job has to end in order
 # Lightning's and Slurm's words to the ranks of another job

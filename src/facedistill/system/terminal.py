@@ -9,7 +9,8 @@ from rich.console import Console
 
 from facedistill.system.text import shown
 
-CLOSED = 128 + signal.SIGPIPE  # the exit status, as in a shell, of a command whose reader has left
+# Exit statuses: a command was not understood, or can't be done; as in a shell, its reader has left.
+REFUSED, CLOSED = 2, 128 + signal.SIGPIPE
 
 
 class Output(Console):

@@ -1,6 +1,5 @@
 """A run in Weights & Biases: its id and name are ours, and training it again updates it."""
 
-import netrc
 import os
 import re
 import shutil
@@ -11,9 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import wandb
 import wandb.errors
@@ -24,12 +21,11 @@ from facedistill.system.decoration import decoration, reason_of
 from facedistill.system.files import read_json_object
 from facedistill.system.terminal import say
 from facedistill.system.text import shown
+from facedistill.tracking.wandb_setup import folder_of, mode_of
 
-CLOUD = "api.wandb.ai"  # under which `wandb login` of older versions kept the key of W&B's own server
 T = TypeVar("T")
 ARTIFACT = "model"  # the type of the weights in the lineage
 MEND = "`wandb login --relogin` renews the key, logger.entity=NAME names another owner"
-MODES = {"auto": "online", "run": "online", "dryrun": "offline"}
 # Seconds that W&B's server may take to answer, and to take the rest at the end; PATIENCE: W&B itself, for either.
 ANSWER, FINISH, PATIENCE = 10, 10, 20
 
@@ -187,29 +183,6 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         raise TimeoutError(str(error) or f"no answer in {seconds:g} s") from error
 
 
-def mode_of(asked: str) -> tuple[Any, str]:
-    """The mode for ``wandb.init`` of ``logger.mode``, and why it is offline where nobody asked for that."""
-    if asked == "auto":
-        asked = os.environ.get("WANDB_MODE") or "auto"
-    mode = MODES.get(asked, asked)
-    if mode in ("offline", "disabled") or has_key():
-        return mode, ""
-    return "offline", "there is no key; `wandb login` stores one"
-
-
-def folder_of(run: Run) -> Path:
-    """The folder for W&B's own: WANDB_DIR if that can be written, else that of the run."""
-    if chosen := os.environ.get("WANDB_DIR"):
-        try:
-            Path(chosen).mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=chosen) as file:
-                file.write(bytes(2**20))  # there is room
-            return Path(chosen)
-        except OSError as error:
-            say(f"facedistill: WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {run.directory}")
-    return run.directory
-
-
 def flat_config(run: Run) -> dict[str, Any]:
     """The keys that people sort and plot by, at the top level; the recipe as one value."""
     config = run.config
@@ -257,16 +230,3 @@ def remove_superseded(folder: Path, identity: str) -> None:
     for other in folder.parent.glob(f"offline-run-*-{identity}*"):
         if other.name != folder.name and not any(other.glob("*.synced")):
             shutil.rmtree(other, ignore_errors=True)
-
-
-def has_key() -> bool:
-    """Whether a W&B key is configured, in the environment or by ``wandb login``."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
-    hosts = {urlsplit(server).netloc} | ({CLOUD} if server == wandb.Settings().base_url else set())
-    try:
-        known = netrc.netrc(Path(os.environ.get("NETRC", "~/.netrc")).expanduser())
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any(known.authenticators(host) for host in hosts)

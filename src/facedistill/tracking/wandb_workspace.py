@@ -21,7 +21,8 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from facedistill.errors import ConfigError, FacedistillError, RunError
 from facedistill.runs.record import Record, by_cell
 from facedistill.system.text import shown
-from facedistill.tracking.wandb_run import artifact_name, has_key
+from facedistill.tracking.wandb_run import artifact_name
+from facedistill.tracking.wandb_setup import has_key
 
 VIEW = "facedistill"  # its name in the address, of the form that W&B gives: eleven of a-z and 0-9
 REPORT = "report"  # the run that has the tables
