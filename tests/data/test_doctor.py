@@ -15,7 +15,9 @@ from PIL import Image
 from facedistill.config.compose import compose_config
 from facedistill.data import doctor
 from facedistill.data.__main__ import main
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.sources.source import build_source, is_test_sample
+from facedistill.errors import DataError
 from facedistill.runs.plan import check_data, plan
 from writers import PEOPLE, SHOTS, encoded_faces, write_folders, write_records, write_tsv
 
@@ -128,10 +130,39 @@ def test_a_missing_image_counts_as_broken(tmp_path: Path, capsys: pytest.Capture
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
     assert " broken 0 every" in said
-    assert " names at fault 1\n" in said
-    assert "It can't be trained on as it is: mend the names above. Or leave them out:" in said
+    assert " names or lines at fault 1\n" in said
+    assert "It can't be trained on as it is: mend what is named above, or get it again. Or leave it out:" in said
     assert "lost.png: No such file or directory" in said
     assert " folders without images 1\n" in said
+
+
+def test_images_without_a_line_of_landmarks_are_left_out_by_all_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    numbers = " ".join(f"{value:.2f}" for value in (ARCFACE_TEMPLATE * 32 / 112).ravel())
+    lines = [f"{face.identity}/{face.file} {numbers}" for face in FACES]
+    (root / "points.txt").write_text("\n".join(lines[2:]))
+    words = ["data=identity_folders", f"data.root={root}", "data.alignment=similarity", "data.landmarks=points.txt"]
+    status, said = run(capsys, *words)
+    assert status == 1
+    assert " broken 0 every" in said
+    assert " names or lines at fault 2\n" in said
+    assert said.count("points.txt has no line for") == 2
+    again = printed_command(said)
+    assert again[-1] == "data.on_error=skip"
+    with pytest.raises(DataError, match=r"points\.txt has no line for .*data\.on_error=skip"):
+        check_data(plan([*words, "cache_dir=cache", "image.resize=32", "image.crop=28"]))
+    assert main(again) == 0
+    check_data(plan(printed_command(capsys.readouterr().out)))
+
+
+def test_images_of_people_with_few_of_them_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    less = [face for face in FACES if face.identity != "person 0"] + FACES[:5]
+    root = write_folders(tmp_path / "faces", less)
+    status, said = run(capsys, "data=identity_folders", f"data.root={root}", "data.min_images=6")
+    assert status == 0
+    assert " identities below min images 1 with 5 images\n" in said
 
 
 def test_what_can_not_be_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         print(f"\nIt can't be trained on: {shown(error)}")
         return 1
     if leaves_out:
-        print(f"\nIt can't be trained on as it is: {_cure(survey)}. Or leave them out:")
+        print("\nIt can't be trained on as it is: mend what is named above, or get it again. Or leave it out:")
         print(f"  facedistill data {command_line(skipping)}")
         return 1
     print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
@@ -109,12 +109,6 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
         else:
             return run_words
     raise errors[0]
-
-
-def _cure(survey: doctor.Survey) -> str:
-    """What can be done about what is broken."""
-    broken = "get broken images again" if survey.broken_count else ""
-    return " and ".join(filter(None, [broken, "mend the names above" if survey.unusable_names else ""]))
 
 
 def _pairs_line(source: PhotoSource, survey: doctor.Survey, size: int, cache: Path) -> str:

@@ -182,14 +182,15 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     if survey.of.identities:
         lines += _histogram(np.unique(survey.of.labels, return_counts=True)[1])
     counts = survey.of.counts | tested_only(survey.of.labels[survey.usable], survey.of.is_test[survey.usable])
-    lines += [_line(name.replace("_", " "), count) for name, count in counts.items() if count]
+    few = {"identities_below_min_images": f"with {survey.of.available[0] - len(survey.of.labels):,} images"}
+    lines += [_line(name.replace("_", " "), count, few.get(name, "")) for name, count in counts.items() if count]
     lines += [_line("note", "", note) for note in survey.of.notes]
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
     lines.append(_line("broken", survey.broken_count, survey.checked))
     if survey.unusable_names:
-        lines.append(_line("names at fault", survey.unusable_names))
+        lines.append(_line("names or lines at fault", survey.unusable_names))
     lines += [f"    {error}" for error in survey.errors]
     if (more := survey.broken_count + survey.unusable_names - len(survey.errors)) > 0:
         lines.append(f"    … and {more:,} more")

@@ -130,8 +130,10 @@ def test_faces_that_lie_on_their_side_are_in_the_usual_order(tmp_path: Path) -> 
         (rows(lambda name, points: [name, *numbers(points[:2])]), "its lines have 4 values"),
         (rows(lambda name, points: [f"{name}x", *numbers(points)]), f"names no image of /images: .*{KNOWN[0]}"),
         (rows(plain).replace("/0", "/set b/0"), f"names no image of /images: .*{KNOWN[0]}"),
+        ("", f"names no image of /images: it has no lines, an image there is {KNOWN[0]}"),
+        ("image x1 y1\n", "names no image of /images: it has no lines"),
     ],
-    ids=["another order", "boxes", "names of no image", "folders in between"],
+    ids=["another order", "boxes", "names of no image", "folders in between", "nothing", "a header alone"],
 )
 def test_lists_that_are_refused_as_a_whole(tmp_path: Path, text: str, said: str, on_error: str) -> None:
     with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path / 'list'))}.*{said}"):

@@ -158,7 +158,8 @@ def test_the_centre_needs_no_landmarks(root: Path) -> None:
     assert (np.array(faces.images) != aligned.images).any()  # of a store of its own
     assert faces.pairs is not None
     assert len(faces.pairs.same) == 12
-    refused(root, f"data.landmarks: {root / 'landmarks.txt'} does not exist")
+    said = refused(root, f"data.landmarks: {root / 'landmarks.txt'} does not exist")
+    assert "pairs.txt" not in said  # whose fault it is not
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_no_or_empty_or_binary_pairs(root: Path) -> None:
     (root / "pairs.txt").write_bytes(bytes(range(256)) * 3)
     refused(root, f"{root / 'pairs.txt'}, line ", "is no pair")
     (root / "pairs.txt").unlink()
-    refused(root, f"{root / 'pairs.txt'} does not exist")
+    refused(root, f"{root / 'pairs.txt'} does not exist", "data=identity_folders trains without pairs")
 
 
 ANN_5 = "Ann_A/Ann_A_0005.jpg"  # in no pair; line 5 of the landmark file

@@ -103,9 +103,9 @@ def read_annotations(path: Path, kind: str, known: Collection[str], folder: Path
             if on_error == "raise":
                 raise refusal(error) from error
             of[name] = str(error)
-    if elsewhere and not of:
-        example = next(iter(known), "none")
-        raise DataError(f"{path} names no image of {folder}: its first is {first[0][1]}, an image there is {example}")
+    if known and not of:
+        written = f"its first is {first[0][1]}" if first else "it has no lines"
+        raise DataError(f"{path} names no image of {folder}: {written}, an image there is {next(iter(known))}")
     return Annotations(of, form.order, elsewhere)
 
 

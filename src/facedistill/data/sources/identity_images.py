@@ -75,12 +75,14 @@ class IdentityImages(PhotoSource):
     def inventory(self, cache_dir: Path) -> Inventory:
         self._layout.prepare(cache_dir)
         self._numbers = self._layout.enough(self.min_images)
+        if self._alignment.needs:  # reports errors of the list before images are read
+            self._numbers = self._numbers[list(map(self._has_annotation, self._numbers.tolist()))]
         labels = self._layout.labels[self._numbers]
         count = len(np.unique(labels))
         counts = {"identities_below_min_images": len(self._layout.identities) - count}
         counts |= {name: number for name, number in self._layout.counts.items() if number}
         notes = [*self._layout.notes]
-        if self._alignment.needs:  # reports errors of the list before images are read
+        if self._alignment.needs:
             if self._annotations.elsewhere:
                 counts["lines_for_other_images"] = self._annotations.elsewhere
             if self._annotations.order != OUR_ORDER:
@@ -154,6 +156,15 @@ class IdentityImages(PhotoSource):
             otherwise = "name another, or use data.alignment=centre, which needs none"
             raise DataError(f"data.{self._alignment.needs}: {path} does not exist: {otherwise}")
         return path
+
+    def _has_annotation(self, number: int) -> bool:
+        """False, and a fault, where the list has none, or a bad one."""
+        try:
+            self._annotation(number)
+        except DataError as error:
+            self.faults.add(error)
+            return False
+        return True
 
     def _annotation(self, number: int) -> Annotation:
         name = self._layout.name(number)

@@ -27,6 +27,7 @@ from facedistill.system.files import hash_of, sha256
 
 _IMAGES, _PAIRS = "images", "pairs.txt"  # the usual ones
 _HALVES = ("match", "mismatch")
+_WITHOUT = "data=identity_folders trains without pairs"
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Lfw(IdentityImages):
 
     def identity(self) -> dict[str, Any]:
         numbers = self._pair_images
-        if self._alignment.needs:
+        if self._alignment.needs and self._annotations:  # a list that can't be read is no fault of a pair
             with self._needs_all_images():
                 for number in numbers:
                     self._annotation(number)
@@ -93,7 +94,8 @@ class Lfw(IdentityImages):
         if not path.is_file():
             lists = sorted(file.name for file in root.glob("*pair*") if file.suffix in (".txt", ".csv"))
             there = f"; {', '.join(lists)} {'are' if len(lists) > 1 else 'is'} there" if lists else ""
-            raise DataError(f"{root / self.pairs} does not exist: name a list of pairs, data.pairs=FILE{there}")
+            cure = f"name a list of pairs, data.pairs=FILE{there}; {_WITHOUT}"
+            raise DataError(f"{root / self.pairs} does not exist: {cure}")
         halves = {path.with_name(name + path.name.removeprefix("mis").removeprefix("match")) for name in _HALVES}
         return sorted(halves) if path in halves and all(half.is_file() for half in halves) else [path]
 
@@ -143,7 +145,7 @@ class Lfw(IdentityImages):
                 return self._by_name[f"{name}/{file}"]
             found = shots.get(_shot(name, file), [])
             if not found:
-                raise DataError(f"{layout.path / name / file} does not exist; the protocol needs all its images")
+                raise DataError(f"{layout.path / name / file} does not exist: get it; {_WITHOUT}")
             if len(found) > 1:
                 one, other = map(layout.location, found[:2])
                 raise DataError(f"{file} may be {one} or {other}: remove one")
