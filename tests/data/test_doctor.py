@@ -26,6 +26,7 @@ FACES = encoded_faces()
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roots are relative: the tests have words in common, and those are composed once."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -73,8 +74,8 @@ def test_names_that_are_not_text_are_shown_and_the_command_can_be_typed(
     assert [os.fsdecode(word) for word in typed.split(b"\0")[:-1]] == [*words, "cache_dir=cache", "data.on_error=skip"]
 
 
-def test_the_contact_sheet_has_a_row_per_identity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_folders(tmp_path / "faces", FACES)
+def test_the_contact_sheet_has_a_row_per_identity(capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(Path("faces"), FACES)
     assert run(capsys, "data=identity_folders", f"data.root={root}", "sheet=sheet.png")[0] == 0
     sheet = np.asarray(Image.open("sheet.png"))
     assert sheet.shape == (PEOPLE * 34, doctor.COLUMNS * 34, 3)
@@ -85,8 +86,8 @@ def test_the_contact_sheet_has_a_row_per_identity(tmp_path: Path, capsys: pytest
         np.testing.assert_array_equal(sheet[top : top + 32, left : left + 32], image)
 
 
-def test_counts_are_compared_with_the_published_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_records(tmp_path / "casia", FACES)
+def test_counts_are_compared_with_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_records(Path("casia"), FACES)
     status, said = run(capsys, "data=casia_webface", f"data.root={root}")
     assert status == 0
     assert f"RecordIO in {root / 'train.rec'}" in said
@@ -106,10 +107,10 @@ def test_published_counts_that_are_met_or_exceeded() -> None:
 
 
 @pytest.mark.parametrize("form", ["folders", "records", "tsv"])
-def test_a_broken_set_and_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+def test_a_broken_set_and_how_to_continue(capsys: pytest.CaptureFixture[str], form: str) -> None:
     faces = [face._replace(content=face.content[:60]) if i % 6 == 5 else face for i, face in enumerate(FACES)]
     write = {"folders": write_folders, "records": write_records}
-    root = write[form](tmp_path / form, faces) if form != "tsv" else write_tsv(tmp_path / "a.tsv", faces)
+    root = write[form](Path(form), faces) if form != "tsv" else write_tsv(Path("a.tsv"), faces)
     status, said = run(capsys, "data=ms_celeb_1m", f"data.root={root}")
     assert status == 1
     assert " broken 8 every image was decoded\n" in said
@@ -123,8 +124,8 @@ def test_a_broken_set_and_how_to_continue(tmp_path: Path, capsys: pytest.Capture
     assert "data.on_error=skip" in said
 
 
-def test_a_missing_image_counts_as_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_folders(tmp_path / "faces", FACES)
+def test_a_missing_image_counts_as_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(Path("faces"), FACES)
     (root / "person 1" / "lost.png").symlink_to("nowhere.png")
     (root / "person 9").mkdir()
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
@@ -201,9 +202,9 @@ def printed_command(said: str) -> list[str]:
     ],
 )
 def test_what_it_prints_can_be_typed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, expected: list[str] | str
+    capsys: pytest.CaptureFixture[str], words: list[str], status: int, expected: list[str] | str
 ) -> None:
-    root = write_folders(tmp_path / "faces", FACES)
+    root = write_folders(Path("faces"), FACES)
     said_status, said = run(capsys, "data=identity_folders", f"data.root={root}", *words)
     assert said_status == status, said
     if isinstance(expected, str):
@@ -215,42 +216,36 @@ def test_what_it_prints_can_be_typed(
     check_data(plan(command))
 
 
-def test_it_needs_no_word_about_crops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_folders(tmp_path / "faces", FACES)
+def test_it_needs_no_word_about_crops(capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(Path("faces"), FACES)
     status = main(["data=identity_folders", f"data.root={root}", "image.resize=32", "cache_dir=cache"])
     said = capsys.readouterr().out
     assert status == 0
     assert compose_config(printed_command(said)).image.crop == 28
 
 
-def test_people_who_keep_one_training_image_are_judged_without_broken_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_people_who_keep_one_training_image_are_judged_without_broken_ones(capsys: pytest.CaptureFixture[str]) -> None:
     trained = [face for face in FACES if face.identity == "person 0" and not is_test_sample(f"person 0/{face.file}")]
     broken = [face._replace(content=b"") if face in trained[1:] else face for face in FACES]
-    root = write_folders(tmp_path / "faces", broken)
+    root = write_folders(Path("faces"), broken)
     words = ["data=identity_folders", f"data.root={root}", "task=verify", "task.batch_size=8", "data.on_error=skip"]
     status, said = run(capsys, *words)
     assert status == 1
     assert "It can't be trained on: data=identity_folders: 1 identity has one training image" in said
 
 
-def test_images_on_one_side_of_the_split_can_not_be_trained_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_on_one_side_of_the_split_can_not_be_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
     training = [face for face in FACES if not is_test_sample(f"{face.identity}/{face.file}")]
-    root = write_folders(tmp_path / "faces", training)
+    root = write_folders(Path("faces"), training)
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     assert status == 1
     assert "one side of the 80/20 split" in said
 
 
-def test_of_a_large_set_some_are_decoded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_large_set_some_are_decoded(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "MOST_DECODED", 10)
     faces = [face._replace(content=face.content[:60]) if i == 2 else face for i, face in enumerate(FACES)]
-    root = write_folders(tmp_path / "faces", faces)
+    root = write_folders(Path("faces"), faces)
     status, said = run(capsys, "data=identity_folders", f"data.root={root}")
     looked = re.search(rf" broken 0 (\d+) of {PEOPLE * SHOTS} images were decoded", said)
     assert status == 0
@@ -269,8 +264,8 @@ def test_rendered_faces(capsys: pytest.CaptureFixture[str]) -> None:
     assert " images 27\n" in said
 
 
-def test_packed_faces_and_their_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_folders(tmp_path / "faces", FACES)
+def test_packed_faces_and_their_checksums(capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(Path("faces"), FACES)
     status, said = run(capsys, "data=identity_folders", f"data.root={root}", "pack=true")
     assert status == 0
     found = re.search(r"data=packed (data.root=\S+) image.resize=32 ", said)
