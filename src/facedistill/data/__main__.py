@@ -114,7 +114,7 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
 def _pairs_line(source: PhotoSource, survey: doctor.Survey, size: int, cache: Path) -> str:
     """The pairs of a source, all of whose images are decoded for that. Raises ``DataError`` if one can't be used."""
     samples = survey.samples
-    trained_on = {survey.of.identities[label] for label in np.unique(samples.labels[~samples.is_test])}
+    trained_on = {survey.inventory.identities[label] for label in np.unique(samples.labels[~samples.is_test])}
     pairs = source.protocol(size, cache, trained_on)
     return doctor.pairs_line(pairs)
 

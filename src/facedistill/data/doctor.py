@@ -33,6 +33,7 @@ class Survey:
 
     Attributes:
         title: what it is, and where.
+        inventory: of all of them, before any was decoded.
         checked: how broken images were searched for.
         sizes: the number of images by (width, height).
         thumbnails: some images as a network sees them, uint8 [size, size, 3], by number.
@@ -43,7 +44,7 @@ class Survey:
     """
 
     title: str
-    of: Inventory
+    inventory: Inventory
     checked: str
     sizes: Counter[tuple[int, int]]
     thumbnails: dict[int, NDArray[np.uint8]]
@@ -55,8 +56,8 @@ class Survey:
     @property
     def samples(self) -> Samples:
         """Those of the usable images."""
-        of = self.of.samples
-        return replace(of, labels=of.labels[self.usable], is_test=of.is_test[self.usable])
+        samples = self.inventory.samples
+        return replace(samples, labels=samples.labels[self.usable], is_test=samples.is_test[self.usable])
 
 
 def survey_photos(source: PhotoSource, size: int, cache_dir: Path, check_all: bool) -> Survey:
@@ -148,11 +149,11 @@ def contact_sheet(rows: Sequence[Images], size: int) -> Image.Image:
 
 def sheet_rows(survey: Survey) -> list[Images]:
     """The rows of a contact sheet, one per identity if there are identities."""
-    if not survey.of.identities:
+    if not survey.inventory.identities:
         return _in_rows(list(survey.thumbnails.values()))
     rows: dict[int, list[NDArray[np.uint8]]] = {}
     for number, image in survey.thumbnails.items():
-        rows.setdefault(int(survey.of.labels[number]), []).append(image)
+        rows.setdefault(int(survey.inventory.labels[number]), []).append(image)
     return list(rows.values())
 
 
@@ -178,13 +179,14 @@ def _in_rows(images: Images) -> list[Images]:
 
 def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[str]:
     """The survey as lines of text; ``published``: numbers of images and identities by title."""
-    lines = count_lines(*survey.of.available, published)
-    if survey.of.identities:
-        lines += _histogram(np.unique(survey.of.labels, return_counts=True)[1])
-    counts = survey.of.counts | tested_only(survey.of.labels[survey.usable], survey.of.is_test[survey.usable])
-    few = {"identities_below_min_images": f"with {survey.of.available[0] - len(survey.of.labels):,} images"}
+    inventory, usable = survey.inventory, survey.samples
+    lines = count_lines(*inventory.available, published)
+    if inventory.identities:
+        lines += _histogram(np.unique(inventory.labels, return_counts=True)[1])
+    counts = inventory.counts | tested_only(usable.labels, usable.is_test)
+    few = {"identities_below_min_images": f"with {inventory.available[0] - len(inventory.labels):,} images"}
     lines += [_line(name.replace("_", " "), count, few.get(name, "")) for name, count in counts.items() if count]
-    lines += [_line("note", "", note) for note in survey.of.notes]
+    lines += [_line("note", "", note) for note in inventory.notes]
     common = ", ".join(f"{width}×{height} ({count:,})" for (width, height), count in survey.sizes.most_common(3))
     others = len(survey.sizes) - 3
     lines.append(_line("image sizes", "", common + (f" and {others:,} others" if others > 0 else "")))
@@ -194,8 +196,7 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     lines += [f"    {error}" for error in survey.errors]
     if (more := survey.broken_count + survey.unusable_names - len(survey.errors)) > 0:
         lines.append(f"    … and {more:,} more")
-    is_test = survey.of.is_test[survey.usable]
-    lines.append(_line("to train on", int((~is_test).sum()), f"{is_test.sum():,} to test on"))
+    lines.append(_line("to train on", int((~usable.is_test).sum()), f"{usable.is_test.sum():,} to test on"))
     return lines
 
 

@@ -85,9 +85,7 @@ class Record:
         try:
             value = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
             _check_depth(value)
-            # a path that is not UTF-8 has lone surrogates, which no other reader of JSON takes
-            escape = lambda found: json.dumps(shown(found[0]))[1:-1]  # noqa: E731
-            record = _parsed(re.sub("[\ud800-\udfff]", escape, json.dumps(value, ensure_ascii=False)).encode())
+            record = _parsed(_without_surrogates(json.dumps(value, ensure_ascii=False)).encode())
             _check_open_parts(record)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {str(error)[:200]}") from error
@@ -176,6 +174,11 @@ def _reader() -> Any:
     from pydantic import TypeAdapter  # late: a plan of runs that are not there needs none
 
     return TypeAdapter(Record)
+
+
+def _without_surrogates(text: str) -> str:
+    """A path that is not UTF-8 has lone surrogates, which no other reader of JSON takes: they are escaped."""
+    return re.sub("[\ud800-\udfff]", lambda found: json.dumps(shown(found[0]))[1:-1], text)
 
 
 def _parsed(text: bytes) -> Record:
