@@ -179,9 +179,11 @@ def test_of_a_word_that_is_given_twice_the_last_counts() -> None:
     assert compose_config(["rate=2", "rate=8"]).rate == 8
 
 
-@pytest.mark.parametrize("word", ["rate= 8", "++rate=8", "group=a b", "seed=1_000"])
-def test_forms_that_are_not_the_usual_one_are_understood(word: str) -> None:
-    compose_config([word])
+@pytest.mark.parametrize(
+    ("word", "value"), [("rate= 8", 8), ("++rate=8", 8), ("group=a b", "a b"), ("seed=1_000", 1000)]
+)
+def test_forms_that_are_not_the_usual_one_are_understood(word: str, value: object) -> None:
+    assert getattr(compose_config([word]), word.strip("+").partition("=")[0]) == value
 
 
 def test_words_about_a_finished_run_are_refused_in_the_same_way() -> None:
