@@ -74,6 +74,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(folder: Path, *words: str) -> tuple[Reader, str]:
     """The page on ``folder/runs``, and the README."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
     assert main([f"runs_dir={folder}/runs", f"out={folder}/reports", *words]) == 0
     return read(folder)
 
@@ -306,10 +307,16 @@ def test_many_runs_make_a_small_page(tmp_path: Path) -> None:
     assert len(text) < 1_000_000
 
 
-@pytest.mark.parametrize("word", ["runsdir=x", "data", "--fast", "out="])
-def test_an_unknown_word_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("runsdir=x", "Did you mean runs_dir=x?"),
+        *((word, f"{word.strip('=')}: words are runs_dir=…") for word in ("data", "--fast", "out=")),
+    ],
+)
+def test_an_unknown_word_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
-    assert "words are runs_dir=…" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -460,6 +460,7 @@ def test_help_lists_the_choices() -> None:
         assert choice in done.stdout, choice
 
 
+@pytest.mark.slow  # tests/sweep/test_faults.py has a quick one
 def test_a_sweep_goes_on_after_a_failed_cell_and_says_so(tmp_path: Path) -> None:
     line = words(tmp_path, "rate=8", "target=none", "task.learning_rates.random=[1e20],[0.1]")
     done = command("facedistill.train", "-m", *line)
@@ -522,6 +523,7 @@ def test_the_wheel_runs_from_any_folder(tmp_path: Path) -> None:
     assert str(tmp_path / "site") in where.stdout
 
 
+@pytest.mark.slow  # tests/runs/test_ensure.py has a quick one
 def test_two_processes_make_a_shared_ancestor_once(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "facedistill.train", *words(tmp_path, "rate=8", "schedule.epochs=3")]
     both = [
