@@ -43,6 +43,7 @@ def test_the_class_has_ten_lines() -> None:
     assert len(BLOCKS["python"].partition("class ")[2].splitlines()) <= 10
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_swept_beside_ours(environment: dict[str, str], tmp_path: Path) -> None:
     done = facedistill(environment, "train", "-m", *TINY, "target=hidden,angle", f"runs_dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr

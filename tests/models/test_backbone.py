@@ -213,7 +213,8 @@ print(hashlib.sha256(b"".join(p.detach().contiguous().numpy().tobytes() for p in
 """
 
 
-@pytest.mark.parametrize(("width", "threads"), [(16, 1), pytest.param(32, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "threads"), [(16, 1), (32, 2)])
 def test_a_narrow_network_trains_the_same_in_every_process(width: int, threads: int) -> None:
     # in channels_last the gradients of its strided 1 × 1 convolutions overran their memory
     program = FIT.replace("WIDTH", f"{width}").replace("THREADS", f"{threads}")

@@ -129,6 +129,7 @@ def test_figures_are_svg_and_png_and_take_the_colour_of_the_page(three: Path) ->
     assert "currentColor" not in (figures / "rates.svg").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_in_another_process(three: Path) -> None:
     subprocess.run([sys.executable, "-m", "facedistill.report", "out=again"], cwd=three, check=True, timeout=120)
     again = three / "again"

@@ -275,9 +275,10 @@ def test_equal_weights_have_equal_metrics(made: Path) -> None:
     assert evaluate_run(made / record.name, [f"cache_dir={made.parent}/cache"]) == metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "number"),
-    [(os.killpg, signal.SIGKILL), pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.slow)],
+    [(os.killpg, signal.SIGKILL), (os.kill, signal.SIGTERM)],
     ids=["killed", "stopped"],
 )
 def test_a_run_of_two_processes_that_was_cut_ends_in_the_same_bits(

@@ -280,6 +280,7 @@ def _no_room_for_a_student(path: Path, network: Network, about: dict[str, object
     save_weights(path, network, about, reference)
 
 
+@pytest.mark.slow  # tests/system/test_files.py has a quick one
 def test_a_file_that_can_not_grow_leaves_no_half_record(tmp_path: Path) -> None:
     limited = (
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
@@ -470,6 +471,7 @@ def test_a_sweep_goes_on_after_a_failed_cell_and_says_so(tmp_path: Path) -> None
     assert len(all_records(tmp_path)) == 1
 
 
+@pytest.mark.slow  # tests/config/test_words.py has quick ones
 def test_a_sweep_with_a_word_that_does_not_exist_makes_nothing(tmp_path: Path) -> None:
     line = words(tmp_path / "runs", "rate=8", "target=none", "init=scratch,bogus")
     done = command("facedistill.train", "-m", *line)
