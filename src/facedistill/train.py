@@ -132,8 +132,8 @@ def _train(words: list[str]) -> int:
         if word.startswith("-") and "=" in word and not word.startswith(("--cfg=", "--package=", "--info=")):
             check_form([word])
     options = _Options().parse_intermixed_args(words)
-    overrides = list(map(quoted, options.overrides))
     sweeps = options.multirun and not (options.help or options.cfg or options.info)
+    overrides = [quoted(word, sweeps) for word in options.overrides]
     with understood(options.overrides, sweeps):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None

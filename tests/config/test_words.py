@@ -4,6 +4,7 @@ import pytest
 from hydra.errors import HydraException
 
 from facedistill.config.compose import compose_config, understood, with_words
+from facedistill.config.words import quoted
 from facedistill.errors import ConfigError
 
 # A word, and what the line about it must say.
@@ -191,3 +192,14 @@ def test_words_about_a_finished_run_are_refused_in_the_same_way() -> None:
     for word, said in (("schedule.epoch=3", "schedule.epochs=3"), ("rate=x", "rate=8"), ("rate", "KEY=VALUE")):
         with pytest.raises(ConfigError, match=said):
             with_words(config, [word])
+
+
+@pytest.mark.parametrize(
+    "path", ["a,b", "b\\", "it's", "a'b\\'c", " a ", "a\nb", "Jos\udce9\x1b[31m", "a: [b", "==c|d", "#a"]
+)
+def test_a_path_may_have_any_name_also_in_words_that_were_quoted_before(path: str) -> None:
+    word = f"data.root={path}"
+    for words in (word, quoted(word)):
+        config = compose_config(["data=identity_folders", words])
+        assert config.data["root"] == path
+        assert with_words(config, [words]).data["root"] == path

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -79,5 +80,7 @@ def missing_keys(value: Any, path: str = "") -> Iterator[str]:
 def with_words(config: Config, words: Sequence[str]) -> Config:
     """A configuration that exists already, with some keys changed by ``key=value``. Raises as ``compose_config``."""
     with understood(words):
-        changed = OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(words)))
-        return checked(cast(DictConfig, changed))
+        changed = OmegaConf.structured(config)
+        for override in OverridesParser.create().parse_overrides(list(map(quoted, words))):
+            OmegaConf.update(changed, override.key_or_group, override.value())
+        return checked(changed)

@@ -21,6 +21,7 @@ LOGGER_MODES = ("auto", "online", "offline")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
+MOST_THREADS = 1024
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 
 
@@ -248,8 +249,8 @@ class TrainerConfig:
             yield f"trainer.accelerator={self.accelerator}: choices are {', '.join(ACCELERATORS)}"
         if self.devices < 1 or self.num_nodes < 1:
             yield "trainer.devices and trainer.num_nodes must be at least 1"
-        if self.threads < 1 or self.num_workers < 0:
-            yield "trainer.threads must be at least 1, and trainer.num_workers must not be negative"
+        if not 1 <= self.threads <= MOST_THREADS or not 0 <= self.num_workers <= MOST_THREADS:
+            yield f"trainer.threads must lie in 1 … {MOST_THREADS}, and trainer.num_workers in 0 … {MOST_THREADS}"
 
 
 @dataclass

@@ -21,7 +21,7 @@ from facedistill.errors import ConfigError
 PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
 GROUPS = tuple(sorted(folder.name for folder in CONFIG_DIR.iterdir() if folder.is_dir() and folder.name != "hydra"))
 _OPEN = ("data.", "recognition.", "model.", "teacher.model.", "target.terms.", "task.options.", "hydra.")
-_PLAIN = re.compile(r"""[\w./@%+:, ?-]*|'.*'|".*"|.*\$\{.*""", re.ASCII)
+_PLAIN = re.compile(r"""(?! )[\w./@%+: ?-]*(?<! )|'.*'|".*"|.*\$\{.*""", re.ASCII | re.DOTALL)
 _KEY = r"[A-Za-z_][\w.@/-]*"
 _WORD = re.compile(rf"(\+{{0,2}})({_KEY})=(.*)", re.DOTALL)
 _HELP = "`facedistill train --help` lists every key"
@@ -29,13 +29,20 @@ _KINDS = {int: int | float, float: int | float, bool: bool, DictConfig: dict, Li
 _TAKES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def quoted(word: str) -> str:
-    """A word of the command line; a path that Hydra's grammar would refuse, as `data.root=Müller (1)`, in quotes."""
+def quoted(word: str, sweep: bool = False) -> str:
+    """A word of the command line; a path that Hydra's grammar would refuse, as `data.root=Müller (1)`, in quotes.
+
+    ``sweep``: commas are between several values.
+    """
     key, _, value = word.partition("=")
-    if key.split(".")[-1] not in PATHS or _PLAIN.fullmatch(value):
+    if key.split(".")[-1] not in PATHS or _PLAIN.fullmatch(value.replace(",", "") if sweep else value):
         return word
-    escaped = value.replace("'", r"\'")
-    return f"{key}='{escaped}'"
+    return f"{key}={_in_quotes(value)}"
+
+
+def _in_quotes(value: str) -> str:
+    """As Hydra's grammar takes any text: backslashes are doubled before a quote, also before the last."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + (found[2] and r"\'"), value) + "'"
 
 
 def check_form(words: Iterable[str]) -> None:
@@ -103,7 +110,7 @@ def _known(choices: tuple[str, ...]) -> DictConfig:
 def _values(word: str) -> list[str]:
     """The word with each value of a sweep, up to a hundred, none for ``glob(…)``; itself, where it has one."""
     try:
-        override = OverridesParser.create().parse_override(quoted(word))
+        override = OverridesParser.create().parse_override(quoted(word, sweep=True))
     except OverrideParseException:
         return [word]
     if not override.is_sweep_override():
@@ -188,8 +195,7 @@ def _takes(key: str, value: str, now: Any) -> str:
         return f"{key} takes a list, as {key}=[{','.join(map(str, now))}]"
     if type(now) in _TAKES:
         return f"{key} takes {_TAKES[type(now)]}, as {key}={str(now).lower()}"
-    escaped = value.replace("'", r"\'")
-    return f"{key} takes text; where it has such signs, in quotes: \"{key}='{escaped}'\""
+    return f'{key} takes text; where it has such signs, in quotes: "{key}={_in_quotes(value)}"'
 
 
 def _keys(node: DictConfig, above: str = "") -> Iterator[str]:
