@@ -111,6 +111,16 @@ def test_options_and_sweeps_that_are_not_understood_are_one_line(
     assert len(printed.err.splitlines()) == 1
 
 
+def test_cells_that_fail_are_listed_by_the_words_that_were_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("facedistill.sweep.scheduler.failures", [])
+    assert called(monkeypatch, "train", "-m", "rate=16,32") == 2
+    assert capsys.readouterr().out == "2 failed:\n  rate=16\n  rate=32\n"
+
+
 def test_ways_to_look_at_a_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
     assert called(monkeypatch, "train", "rate=8", "--cfg", "job", "--package", "schedule", "schedule.epochs=3") == 0

@@ -38,9 +38,9 @@ def _runs(words: list[str]) -> int:
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
     console = Output()
-    if unknown := settings.keys() - {"runs_dir", "cache_dir", "dependents"}:
+    for key in settings.keys() - {"runs_dir", "cache_dir", "dependents"}:
         words_are = "runs_dir=FOLDER, to verify cache_dir=FOLDER and, to remove, dependents=true"
-        raise RunError(f"{min(unknown)}=: words are {words_are}")
+        raise RunError(f"{key}={settings[key]}: words are {words_are}")
     if (value := settings.get("dependents", "true")) != "true":
         raise RunError(f"dependents={value}: the choice is dependents=true, or nothing")
     runs = find_runs(Path(settings.get("runs_dir", "runs")))

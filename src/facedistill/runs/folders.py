@@ -124,7 +124,7 @@ def chosen(runs: Sequence[RunFolder], names: Sequence[str]) -> list[RunFolder]:
     for name in names:
         if not any(fnmatch(run.name, name) for run in runs):
             near = difflib.get_close_matches(name, [run.name for run in runs], 3, 0.3)
-            raise RunError(f"there is no run {name}" + (f". Near: {', '.join(near)}" if near else ""))
+            raise RunError(f"there is no run {name}. Near: {', '.join(near) or 'none; `facedistill runs` lists all'}")
     return [run for run in runs if any(fnmatch(run.name, name) for name in names)]
 
 

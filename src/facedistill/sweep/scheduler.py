@@ -31,7 +31,7 @@ def run_sweep(cells: Sequence[Run], n_jobs: int | None, gpus_per_job: int) -> No
 def refuse(words: Sequence[str], error: FacedistillError) -> None:
     """Say why a cell is not trained."""
     Output(stderr=True).print_text(f"facedistill: {error}", style="red")
-    failures.append([shown(" ".join(words))])
+    failures.append([shown(" ".join(word for word in words if not word.startswith("cells=")))])  # no word of theirs
 
 
 def report_failures() -> bool:

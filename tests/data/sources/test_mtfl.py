@@ -282,8 +282,8 @@ def test_a_root_that_is_missing_a_file_or_incomplete(root: Path, tmp_path: Path)
     (root / "images").rename(root / "photos")
     refused(root, f"data.root={root} holds no folder images")
     (root / "annotations.csv").unlink()
-    refused(root, str(root / "annotations.csv"), "No such file")
-    with pytest.raises(DataError, match="No such file"):  # when planned, not only when read
+    refused(root, str(root / "annotations.csv"), "does not exist", "data.annotations=FILE")
+    with pytest.raises(DataError, match=r"data\.annotations=FILE"):  # when planned, not only when read
         source(root).identity()
 
 

@@ -136,7 +136,14 @@ class Mtfl(PhotoSource):
 
     @cached_property
     def _published(self) -> bool:
-        return not self._csv.exists() and any((self._csv.parent / name).exists() for name in PUBLISHED)
+        if self._csv.exists():
+            return False
+        if not any((self._csv.parent / name).exists() for name in PUBLISHED):
+            lists = " and ".join(PUBLISHED)
+            raise DataError(
+                f"{self._csv} does not exist, nor do {lists}: name a csv of landmarks, data.annotations=FILE"
+            )
+        return True
 
     @property
     def _lists(self) -> list[Path]:
