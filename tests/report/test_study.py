@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -133,3 +134,11 @@ def test_a_renamed_run_is_found_under_its_new_name(finish: Finisher) -> None:
     run = finish("rate=8 target=soft")
     run.rename(run.with_name("mine-0123456789ab"))
     assert [record.name for record in read().records] == ["mine-0123456789ab"]
+
+
+def test_a_copy_of_a_run_is_no_other_run(finish: Finisher) -> None:
+    run = finish("rate=8 target=soft")
+    copytree(run, run.with_name("a copy"))
+    study = read()
+    assert [record.name for record in study.records] == [run.name]
+    assert study.unreadable == {"a copy": f"it is a copy of {run.name}"}

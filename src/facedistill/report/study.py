@@ -114,7 +114,7 @@ class Study:
 
     Attributes:
         records: of all finished runs, FitNet's first stages included.
-        unreadable: why a record can't be read, by the name of the run.
+        unreadable: why a run is left out: its record can't be read, or it is a copy; by its name.
         unfinished: names of runs that are running, or were interrupted.
     """
 
@@ -133,14 +133,20 @@ class Study:
             alignment: what stands for CelebA.
         """
         runs = find_runs(runs_dir) if runs_dir.is_dir() else []
-        records = [replace(run.record, name=run.name) for run in runs if run.record is not None]  # it may be renamed
+        unreadable = {run.name: run.damage for run in runs if run.damage}
+        found: dict[str, Record] = {}
+        for run in sorted(runs, key=lambda run: run.record is not None and run.name != run.record.name):
+            if run.record is not None:
+                record = replace(run.record, name=run.name)  # it may be renamed
+                if found.setdefault(record.identity, record) is not record:
+                    unreadable[run.name] = f"it is a copy of {found[record.identity].name}"
+        records = list(found.values())
         sample_scores = cache(lambda name: SampleScores.read(runs_dir / name))
         filled = []
         for table in tables(data, alignment):
             cells = {row.cell for row in table.rows}
             ours, left_out = one_setting([record for record in records if record.cell in cells], table.data)
             filled.append(FilledTable(table, ours, left_out, seeds_of(ours) or seeds_of(records) or [0], sample_scores))
-        unreadable = {run.name: run.damage for run in runs if run.damage}
         unfinished = [run.name for run in runs if run.state != COMPLETE and not run.damage]
         return cls(runs_dir, records, filled, unreadable, unfinished)
 
