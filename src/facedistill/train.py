@@ -64,7 +64,7 @@ def plan_cell(node: DictConfig) -> Run | None:
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN
             title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""
-            Output().print(tree(run, title))
+            Output().print_whole(tree(run, title))
             return None
         if not run.is_complete:
             if run.config.trainer.num_nodes > 1:

@@ -148,6 +148,19 @@ def test_a_sweep_prints_its_cells_and_nothing_of_hydra_s(
     assert all(line.endswith("to be trained") and long in line for line in lines)  # a pipe is no 80 columns wide
 
 
+def test_a_plan_is_not_cut_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "40"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    assert called(monkeypatch, "train", "rate=8", "init=full", "target=soft", "plan=true") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all("to be trained" in line for line in lines)
+
+
 def test_a_reader_who_leaves_ends_a_command_quietly() -> None:
     code = (
         "import sys, facedistill.__main__ as command\n"

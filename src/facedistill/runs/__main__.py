@@ -74,9 +74,7 @@ def _print_table(runs: Sequence[RunFolder], console: Output) -> None:
             owner = f"{run.owner['host']}:{run.owner['process']}" if known else "a process"
         cells = (run.name, run.state, owner, str(len(run.history) or ""), run.metric, _age(run.changed))
         table.add_row(*(Text(shown(cell)) for cell in cells))
-    width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    console.width = max(console.width, width)  # a name is not cut, whatever the terminal
-    console.print(table)
+    console.print_whole(table)
     for run in runs:
         if run.damage:
             console.print_text(f"{run.name} is left out: {run.damage}")
