@@ -42,7 +42,7 @@ def complaints_of_any_task(samples: Samples) -> Iterator[str]:
     """What forbids to train and test on samples, whatever is learnt."""
     people = len(np.unique(samples.labels))
     if samples.has_identities and people < 2:
-        yield f"images of {people} identities are usable; a classifier needs two"
+        yield f"its usable images are of {_identities(people)}; a classifier needs two"
     if samples.is_test.all() or not samples.is_test.any():
         count = len(samples.is_test)
         yield f"all of its {count} usable images fall on one side of the {samples.split}: more images are needed"
@@ -61,11 +61,15 @@ def complaints_of_batches(
     if single := len(alone := people[counts < 2]):
         enough = int(np.bincount(labels)[alone].max()) + 1
         yield (
-            f"{single} {'identity has' if single == 1 else 'identities have'} one training image, but a pair needs "
+            f"{_identities(single)} {'has' if single == 1 else 'have'} one training image, but a pair needs "
             f"two. To leave out everybody with so few images: data.min_images={enough}"
         )
     if len(people) < batch_size // per_identity:
         yield (
-            f"{len(people)} identities can't fill a batch of {batch_size // per_identity} × {per_identity} images: "
+            f"{_identities(len(people))} can't fill a batch of {batch_size // per_identity} × {per_identity} images: "
             "lower task.batch_size"
         )
+
+
+def _identities(count: int) -> str:
+    return "1 identity" if count == 1 else f"{count:,} identities"

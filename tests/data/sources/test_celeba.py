@@ -403,7 +403,7 @@ def test_one_person_that_is_left_after_skipping_is_too_few(root: Path) -> None:
     write_identities(root / "identity_CelebA.txt", dict.fromkeys(range(2, COUNT), 10))
     for name in NAMES[:2]:
         (root / "img_align_celeba" / f"{name}.jpg").write_bytes(b"")
-    refused(root, "1 identities", "needs two", on_error="skip")
+    refused(root, "1 identity", "needs two", on_error="skip")
 
 
 def is_missing(root: Path) -> None:
