@@ -21,7 +21,8 @@ def data_folder(root: str, inside: str = "") -> Path:
     if not top.is_dir():
         beside = [path.name for path in top.parent.glob("[!.]*") if path.is_dir()]
         near = "".join(f" Did you mean {top.parent / name}?" for name in get_close_matches(top.name, beside, 1))
-        raise DataError(f"data.root={top} does not exist: name the folder of the faces, data.root=FOLDER.{near}")
+        what = "is no folder" if top.exists() else "does not exist"
+        raise DataError(f"data.root={top} {what}: name the folder of the faces, data.root=FOLDER.{near}")
     raise DataError(f"data.root={top} holds no folder {inside}: name the folder of the images, data.images=NAME (or .)")
 
 
@@ -36,7 +37,12 @@ def _unpack(path: Path) -> str:
     suffix = next(filter(path.name.lower().endswith, ARCHIVES), "")
     if not suffix:
         return "is a file: name a folder"
-    folder = path.with_name(path.name[: -len(suffix)])
-    command = {".zip": f"unzip '{path}' -d '{folder}'", ".7z": f"7z x '{path}' -o'{folder}'"}
-    tar = f"mkdir '{folder}' && tar -xf '{path}' -C '{folder}'"
-    return f"is an archive: unpack it with `{command.get(suffix, tar)}` and name the folder {folder}"
+    archive, folder = _quoted(path), _quoted(path.with_name(path.name[: -len(suffix)]))
+    command = {".zip": f"unzip {archive} -d {folder}", ".7z": f"7z x {archive} -o{folder}"}
+    tar = f"mkdir {folder} && tar -xf {archive} -C {folder}"
+    return f"is an archive: unpack it with `{command.get(suffix, tar)}` and name that folder"
+
+
+def _quoted(path: Path) -> str:
+    """For a shell, also where the name has an apostrophe."""
+    return "'" + str(path).replace("'", "'\\''") + "'"

@@ -1,7 +1,10 @@
 """The same images in every layout in which data sets of identities are published."""
 
 import io
+import os
 import shutil
+import subprocess
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -276,3 +279,19 @@ def test_an_alignment_names_the_file_that_it_needs(tmp_path: Path) -> None:
             source(root, alignment=alignment)
         with pytest.raises(DataError, match=rf"data.{key}: .*gone.txt does not exist"):
             source(root, alignment=alignment, **{key: "gone.txt"}).identity()
+
+
+def test_what_is_said_of_an_archive_unpacks_it(tmp_path: Path) -> None:
+    archive = tmp_path / "O'Neil & sons.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(__file__, "person/1.jpg")
+    with pytest.raises(DataError) as refusal:
+        source(archive).identity()
+    subprocess.run(str(refusal.value).split("`")[1], shell=True, check=True)
+    assert (tmp_path / "O'Neil & sons" / "person" / "1.jpg").exists()
+
+
+def test_a_pipe_is_no_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "faces")
+    with pytest.raises(DataError, match=r"faces is no folder: name the folder of the faces, data\.root=FOLDER"):
+        source(tmp_path / "faces").identity()
