@@ -314,9 +314,9 @@ def test_two_ranks_make_a_bank_together_and_learn_from_it(tmp_path: Path) -> Non
         status, said = finish(start(folder / "runs", "target=soft", f"target.views={views}"))
         assert status == 0, said
         [runs[views]] = [record for record in all_records(folder / "runs") if record.name.startswith("classify")]
-    banked, live = (runs[views]["history"][0]["train/soft"] for views in ("all", "live"))
+    banked, live = (runs[views].history[0]["train/soft"] for views in ("all", "live"))
     assert banked == pytest.approx(live, rel=1e-3)
-    epochs = len(runs["all"]["history"])
+    epochs = len(runs["all"].history)
     assert len(list((tmp_path / "cache").glob("bank-*/view-*.npz"))) == epochs
 
 
