@@ -128,6 +128,7 @@ def _train(words: list[str]) -> int:
     stop_on_signals()
     logging.raiseExceptions = False  # Hydra logs what it shows, and a reader may leave
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)  # a line for every cell
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # a line for every new user
     for word in words:
         if word.startswith("-") and "=" in word and not word.startswith(("--cfg=", "--package=", "--info=")):
             check_form([word])
