@@ -24,7 +24,7 @@ from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from made_records import record_of
 
-SAMPLES, PAIRS = 120, 60
+SAMPLES, PAIRS, PEOPLE = 120, 60, 12
 _task = cache(compose_config)  # a third of a second for every cell would be a minute
 
 
@@ -68,7 +68,9 @@ def write_run(runs: Path, record: Record, draw: np.random.Generator | None = Non
         errors = draw.gamma(9, score / 9, SAMPLES) if record.cell.task == "align" else None
         scores = np.where(draw.random(SAMPLES) < score / 100, 100.0, 0.0) if errors is None else errors
         same = np.arange(PAIRS) % 2 == 0
-        SampleScores(scores.astype(np.float32), draw.normal(same, 0.5).astype(np.float32), same).save(directory)
+        SampleScores(
+            scores.astype(np.float32), draw.normal(same, 0.5).astype(np.float32), same, np.arange(SAMPLES) % PEOPLE
+        ).save(directory)
         (directory / "samples.png").write_bytes(_picture())
     return directory
 

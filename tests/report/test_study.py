@@ -30,7 +30,9 @@ def finish(planned: Callable[..., Run]) -> Finisher:
         run = planned(*words.split())
         complete(run, metrics={"top1": top1, "pairs": None})
         if scores is not None:
-            SampleScores(np.array(scores, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)).save(run.directory)
+            SampleScores(
+                np.array(scores, np.float32), np.zeros(0, np.float32), np.zeros(0, bool), np.arange(len(scores))
+            ).save(run.directory)
         return run.directory
 
     return write

@@ -363,9 +363,9 @@ FAULTS: dict[str, tuple[Callable[[Run], Any], str]] = {
     ),
     "no sample scores": (lambda run: (run.directory / SAMPLE_SCORES).unlink(), "sample_scores.npz is missing"),
     "sample scores of another run": (
-        lambda run: SampleScores(np.full(9, 3, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)).save(
-            run.directory
-        ),
+        lambda run: SampleScores(
+            np.full(9, 3, np.float32), np.zeros(0, np.float32), np.zeros(0, bool), np.arange(9)
+        ).save(run.directory),
         "sample_scores.npz has a mean of 3, not ",
     ),
     "renamed": (lambda run: run.directory.rename(run.directory.with_name("mine-0")), "the folder was renamed"),

@@ -103,13 +103,14 @@ def test_words_with_a_plus_do_not_reach_ancestors_either(planned: Planner) -> No
         "schedule.epochs=1",
         "data.seed=5",
         "image.crop=32",
-        "seed=4",
+        "seed=4 teacher.seed=4",
+        "schedule.reading=one_rate",
         "batch_sizes.classification=48",
     ],
 )
 def test_shared_words_reach_every_ancestor(planned: Planner, word: str) -> None:
     words = ("rate=8", "init=fitnet", "target=soft")
-    plain, changed = list(everything(planned(*words))), list(everything(planned(*words, word)))
+    plain, changed = list(everything(planned(*words))), list(everything(planned(*words, *word.split())))
     assert len(plain) == len(changed) == 4
     assert all(one.identity != other.identity for one, other in zip(plain, changed, strict=True))
 
@@ -128,12 +129,24 @@ def test_a_batch_size_of_the_task_reaches_ancestors_of_that_task_alone(planned: 
     assert parent(run, "teacher").config.task.batch_size == planned("task=teacher").config.task.batch_size != 7
 
 
-def test_one_teacher_for_every_seed_if_it_is_asked_for(planned: Planner) -> None:
-    own = [parent(planned("target=soft", f"seed={seed}"), "teacher") for seed in range(2)]
-    assert [teacher.config.seed for teacher in own] == [0, 1]
-    shared = [parent(planned("target=soft", f"seed={seed}", "teacher.seed=9"), "teacher") for seed in range(2)]
-    assert {teacher.config.seed for teacher in shared} == {9}
-    assert len({teacher.identity for teacher in shared}) == 1
+def test_all_seeds_share_one_teacher_unless_each_is_to_have_its_own(planned: Planner) -> None:
+    def teachers(*words: str) -> list[Run]:
+        return [parent(planned("target=soft", f"seed={seed}", *words), "teacher") for seed in range(2)]
+
+    for words, seed in (((), 0), (("teacher.seed=9",), 9)):
+        shared = teachers(*words)
+        assert {teacher.config.seed for teacher in shared} == {seed}
+        assert len({teacher.identity for teacher in shared}) == 1
+    assert [teacher.config.seed for teacher in teachers("teacher.seed=${seed}")] == [0, 1]
+
+
+@pytest.mark.parametrize("task", ["align", "verify"])
+def test_undistilled_stands_on_the_student_that_distill_s_own_student_starts_from(planned: Planner, task: str) -> None:
+    run = planned(f"task={task}", "rate=8", "init=undistilled", "target=none")
+    assert run.parents.keys() == {"init"}
+    distilled = parent(planned(f"task={task}", "rate=8", "init=distill", "target=none"), "init")
+    assert parent(run, "init").identity == parent(distilled, "init").identity == planned("rate=8").identity
+    assert planned(f"task={task}", "rate=8", "init=undistilled", "target=soft").parents.keys() >= {"init", "recognizer"}
 
 
 def test_a_file_takes_the_place_of_the_teacher_everywhere(planned: Planner, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ CHANGES = [
     "target.bank=float32",
     "task.learning_rates.random=[0.05]",
     "schedule.epochs=2",
+    "schedule.reading=one_rate",
     "schedule.momentum=0.5",
     "schedule.weight_decay=0",
     "image.crop=32",

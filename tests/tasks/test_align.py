@@ -95,12 +95,6 @@ def test_the_terms_come_from_two_teachers(compose: Compose, marked: FaceSet) -> 
     assert found["loss"].item() == pytest.approx(total, rel=2e-5)
 
 
-def test_the_weight_of_the_soft_prediction_is_that_of_the_task(compose: Compose) -> None:
-    assert compose(*TINY, "target=soft").target.alpha == 0.01
-    assert compose("task=verify", "target=soft").target.alpha == 1.0
-    assert compose(*TINY, "target=soft", "target.alpha=0.5").target.alpha == 0.5
-
-
 def test_landmarks_of_a_centre_crop_come_back_to_the_original(compose: Compose, marked: FaceSet) -> None:
     config = compose(*TINY, "target=none")
     data = FaceData(config, marked)

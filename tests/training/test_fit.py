@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import wandb
 from PIL import Image
 
+from facedistill.data.loading.datamodule import read_faces
 from facedistill.data.sources.source import build_source
 from facedistill.errors import DiskError, RunError, WeightsError
 from facedistill.evaluate import evaluate_run
@@ -27,7 +29,7 @@ from facedistill.models.network import Network, build_network
 from facedistill.models.weights import Reference, read_weights, save_weights
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
-from facedistill.runs.run import Run
+from facedistill.runs.run import Run, read_history
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.tasks.classify import ClassifyEvaluation
 from facedistill.training import fit, publish, trainer
@@ -155,6 +157,25 @@ def test_the_numbers_do_not_depend_on_workers(made: Run, tmp_path: Path) -> None
     assert same(tensors(again), tensors(made))
 
 
+def test_the_numbers_do_not_depend_on_when_it_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network with dropout, which draws from torch's generator."""
+    forward = ResNetBackbone.forward
+    monkeypatch.setattr(
+        ResNetBackbone, "forward", lambda self, images: F.dropout(forward(self, images), 0.3, self.training)
+    )
+    cell = ["rate=8", "schedule.epochs=2", "schedule.reading=one_rate"]
+    runs = {every: make(tmp_path / str(every), *cell, f"trainer.score_every={every}") for every in (1, 2, 0)}
+    histories = {every: run.record.history for every, run in runs.items()}
+    scored = {every: [row["epoch"] for row in rows if "test/top1" in row] for every, rows in histories.items()}
+    assert scored == {1: [0, 1], 2: [1], 0: []}
+    assert {run.identity for run in runs.values()} == {runs[1].identity}
+    for every, run in runs.items():
+        assert same(tensors(run), tensors(runs[1]))
+        assert run.record.metrics == runs[1].record.metrics
+        assert [row["train/loss"] for row in histories[every]] == [row["train/loss"] for row in histories[1]]
+        assert read_history(run.directory) == histories[every]
+
+
 def test_a_banked_teacher_teaches_what_a_live_one_does(made: Run, tmp_path: Path) -> None:
     """The same pixels in the same order; its hidden layer is rounded to float16, or not at all."""
     banked = curve(made)
@@ -214,6 +235,8 @@ def test_a_run_keeps_what_its_score_is_the_mean_of(tmp_path: Path) -> None:
         kept = SampleScores.read(run.directory)
         assert kept is not None
         assert len(kept.score) == run.record.data["test"]
+        faces = read_faces(run.config, run.config.data)
+        assert kept.identity.tolist() == faces.labels[faces.is_test].tolist()
         assert kept.score.mean(dtype=float) == pytest.approx(run.record.metrics[metric], rel=1e-6)
         assert len(kept.same) == (0 if task == "align" else 20)
         assert run.record.latency_ms > 0

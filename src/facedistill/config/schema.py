@@ -18,6 +18,8 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BANK_TYPES = ("float16", "float32")
 REDUCTIONS = ("mean", "sum")
 LOGGER_MODES = ("auto", "online", "offline")
+READINGS = ("both_rates", "one_rate")
+INIT_RATES = ("random", "initialized", "whole")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
@@ -60,7 +62,6 @@ class TaskConfig:
         compared_as: the task whose runs its metrics are compared with; null: its own.
         softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.
         images_per_identity: K of batches of P identities × K images, null where every sample comes once an epoch.
-        alpha: weight of the soft prediction unless ``target.alpha`` says otherwise.
         options: arguments of its type.
     """
 
@@ -80,7 +81,6 @@ class TaskConfig:
     compared_as: str | None = None
     softmax: bool | None = None
     images_per_identity: int | None = None
-    alpha: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
 
     def complaints(self) -> Iterator[str]:
@@ -110,7 +110,8 @@ class InitConfig:
         starts: what it starts from what, for messages.
         tasks: that it may start.
         parent: the choices of the run whose weights are loaded; null: random weights.
-        rates: which of the task's learning rates it takes: ``random``, ``initialized``, or ``whole``, both in turn.
+        rates: which of the task's learning rates it takes: ``random``, as ``schedule.reading`` reads them,
+            ``initialized``, or ``whole``, both in turn.
         makes_teacher: a run with it is the teacher of its task.
     """
 
@@ -120,6 +121,10 @@ class InitConfig:
     parent: dict[str, str] | None = None
     rates: str = MISSING
     makes_teacher: bool = False
+
+    def complaints(self) -> Iterator[str]:
+        if self.rates not in INIT_RATES:
+            yield f"init.rates={self.rates}: choices are {', '.join(INIT_RATES)}"
 
 
 @dataclass
@@ -205,28 +210,39 @@ class ImageConfig:
 
 @dataclass
 class ScheduleConfig:
-    """Nesterov SGD, ``epochs`` epochs at each learning rate of the task."""
+    """Nesterov SGD, ``epochs`` epochs at each learning rate of the task.
+
+    ``reading`` of "0.1 from random weights, 0.01 from an initialization": a run from random weights takes the
+    ``random`` learning rates of its task one after the other (``both_rates``), or the first alone (``one_rate``).
+    """
 
     epochs: int = MISSING
+    reading: str = "both_rates"
     momentum: float = MISSING
     weight_decay: float = MISSING
 
     def complaints(self) -> Iterator[str]:
         if not 1 <= self.epochs <= MOST_EPOCHS:
             yield f"schedule.epochs={self.epochs} must lie in 1 … {MOST_EPOCHS}"
+        if self.reading not in READINGS:
+            yield f"schedule.reading={self.reading}: choices are {', '.join(READINGS)}"
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             yield "schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative"
 
 
 @dataclass
 class TrainerConfig:
-    """Where and how a run is executed; in its identity are precision, threads, compile and ``batchnorm_shares``."""
+    """Where and how a run is executed; in its identity are precision, threads, compile and ``batchnorm_shares``.
+
+    ``score_every``: epochs between scores on the test split while a run trains; 0: only at its end.
+    """
 
     accelerator: str = MISSING
     precision: str = MISSING
     threads: int = MISSING
     compile: bool = MISSING
     num_workers: int = MISSING
+    score_every: int = 1
     devices: int = MISSING
     num_nodes: int = MISSING
     sync_batchnorm: bool = MISSING
@@ -251,6 +267,8 @@ class TrainerConfig:
             yield "trainer.devices and trainer.num_nodes must be at least 1"
         if not 1 <= self.threads <= MOST_THREADS or not 0 <= self.num_workers <= MOST_THREADS:
             yield f"trainer.threads must lie in 1 … {MOST_THREADS}, and trainer.num_workers in 0 … {MOST_THREADS}"
+        if self.score_every < 0:
+            yield f"trainer.score_every={self.score_every} must be a number of epochs, or 0: only at the end"
 
 
 @dataclass
@@ -350,11 +368,12 @@ class Config:
     def epoch_rates(self) -> list[float]:
         """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
         given = self.task.learning_rates
+        random = given.random[:1] if self.schedule.reading == "one_rate" else given.random
         from_backbone = self.task.is_teacher and self.teacher.backbone is not None
         rates = {
-            "random": given.random,
+            "random": random,
             "initialized": given.initialized,
-            "whole": [*given.random, *given.initialized],
+            "whole": [*random, *given.initialized],
         }["initialized" if from_backbone else self.init.rates]
         return [rate for rate in rates for _ in range(self.schedule.epochs)]
 
@@ -369,6 +388,7 @@ class Config:
             yield from self._complaints_of_data()
         yield from self._complaints_of_choices()
         yield from self.task.complaints()
+        yield from self.init.complaints()
         yield from self.target.complaints()
         yield from self._complaints_of_teachers()
         yield from self.image.complaints(trains)

@@ -103,6 +103,11 @@ class FaceSet:
         return Samples(self.labels, self.is_test, bool(self.identities), self.landmarks is not None)
 
     @property
+    def clusters(self) -> NDArray[np.int64]:
+        """Which samples are of one identity, int64 [N]: of a source without identities, each of its own."""
+        return self.labels if self.identities else np.arange(len(self.labels))
+
+    @property
     def train(self) -> NDArray[np.int64]:
         """Indices of the training samples, int64."""
         return np.flatnonzero(~self.is_test)

@@ -29,14 +29,15 @@ def spread(indices: NDArray[np.int64], count: int = SHOWN) -> NDArray[np.int64]:
 
 
 def curves(rows: Sequence[Mapping[str, float]], metric: str, title: str) -> Figure:
-    """Training losses and the test metric by epoch."""
-    figure = Figure(figsize=(8, 3))
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.88)
-    epochs = [row["epoch"] + 1 for row in rows]
-    for axes, names in ((left, [key for key in rows[0] if key.startswith("train/")]), (right, [f"test/{metric}"])):
+    """Training losses by epoch and, of the epochs that were scored, the test metric."""
+    losses, score = [key for key in rows[0] if key.startswith("train/")], f"test/{metric}"
+    panels = [losses, [score]] if any(score in row for row in rows) else [losses]
+    figure = Figure(figsize=(4 * len(panels), 3))
+    figure.subplots_adjust(left=0.16 / len(panels), right=0.98, bottom=0.16, top=0.88)
+    for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name in names:
-            axes.plot(epochs, [row[name] for row in rows], marker=".", label=name)
+            known = [row for row in rows if name in row]
+            axes.plot([row["epoch"] + 1 for row in known], [row[name] for row in known], marker=".", label=name)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

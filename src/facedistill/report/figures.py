@@ -213,19 +213,26 @@ def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def learning(study: Study) -> Figure | None:
-    """The test metric by epoch, of the cells at rate 8 and of the teacher; a panel for each table."""
-    tables = [filled for filled in study.tables if filled.rows]
+    """The test metric by scored epoch, of the cells at rate 8 and of the teacher; a panel for each table with any."""
+
+    def curves_of(filled: FilledTable, row: Row) -> list[list[tuple[float, float]]]:
+        key = f"test/{filled.table.metric}"
+        return [
+            [(epoch["epoch"] + 1, epoch[key]) for epoch in record.history if key in epoch]
+            for record in filled.records_of(row)
+        ]
+
+    tables = [filled for filled in study.tables if any(all(curves_of(filled, row)) for row in filled.rows)]
     if not tables:
         return None
     figure, panels = panel_grid(len(tables), height=4.2)
     for axes, filled in zip(panels, tables, strict=True):
         for row in filled.rows:
-            key = f"test/{filled.table.metric}"
-            curves = [[epoch[key] for epoch in record.history if key in epoch] for record in filled.records_of(row)]
+            curves = curves_of(filled, row)
             length = min(map(len, curves))
             if length and row.rate in (1, 8):
-                means = np.mean([curve[:length] for curve in curves], axis=0)
-                axes.plot(range(1, length + 1), means, ms=3, label=row.label, **style_of(row))
+                epochs, means = np.mean([curve[:length] for curve in curves], axis=0).T
+                axes.plot(epochs, means, ms=3, label=row.label, **style_of(row))
         axes.set_xlabel("epoch")
         _describe(axes, filled)
     return figure

@@ -49,12 +49,14 @@ class RunFolder:
 
     @property
     def metric(self) -> str:
-        """The score of its task, or of its last epoch."""
+        """The score of its task, or of the last epoch that was scored."""
         if self.record is not None:
             return "" if self.record.score is None else f"{self.record.metric} {self.record.score:.2f}"
-        last = self.history[-1].items() if self.history else ()
-        scores = [(key.removeprefix("test/"), value) for key, value in last if key.startswith("test/")]
-        return f"{scores[0][0]} {scores[0][1]:.2f}" if scores else ""
+        for row in reversed(self.history):
+            for key, value in row.items():
+                if key.startswith("test/"):
+                    return f"{key.removeprefix('test/')} {value:.2f}"
+        return ""
 
     @property
     def bytes(self) -> int:

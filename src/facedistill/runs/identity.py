@@ -12,7 +12,7 @@ from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
 
 # Raised whenever a change of the code changes the numbers that a configuration gives.
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 
 # Of nodes whose keys are their type's own (data, model, terms): keys that are not in the identity.
 PRESENTATION = ("name", "rates", "gives", "published", "compares")
@@ -20,7 +20,8 @@ PRESENTATION = ("name", "rates", "gives", "published", "compares")
 # every epoch, the bank, the identity of the data or those of the ancestors.
 INCLUDED = {
     *("task.name", "task.type", "task.batch_size", "task.softmax", "task.images_per_identity", "task.options.*"),
-    *("task.learning_rates.*", "schedule.epochs", "schedule.momentum", "schedule.weight_decay"),
+    *("task.learning_rates.*", "schedule.epochs", "schedule.reading"),
+    *("schedule.momentum", "schedule.weight_decay"),
     *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
@@ -30,14 +31,14 @@ INCLUDED = {
 }
 EXCLUDED = {
     # defaults of other keys, which are in it
-    *("task.rate", "task.alpha", "batch_sizes.*", "learning_rates.*", "target.alpha", "target.beta", "target.tau"),
+    *("task.rate", "batch_sizes.*", "learning_rates.*", "target.alpha", "target.beta", "target.tau"),
     # presentation
     *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name"),
     # what follows from the task, and what is allowed
     *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
     *("task.distils", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
-    *("trainer.accelerator", "trainer.num_workers", "trainer.progress"),
+    *("trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),
     *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),
 }
 

@@ -41,6 +41,7 @@ class Record:
         macs: multiply-adds of one image.
         latency_ms: of one image on the CPU.
         seconds: of training.
+        target_weights: of every active term of the target, as it was trained.
         without: the pictures that could not be drawn, and why.
     """
 
@@ -66,6 +67,7 @@ class Record:
     device: dict[str, Any]
     group: str | None = None
     teacher_score: float | None = None
+    target_weights: dict[str, float] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
 
     @classmethod

@@ -190,7 +190,8 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     try:
         lines = read_text_file(directory / HISTORY).decode(errors="replace").splitlines()
-        rows.extend({name: float(value) for name, value in row.items()} for row in csv.DictReader(lines))
+        for row in csv.DictReader(lines):  # a cell is empty where an epoch was not scored
+            rows.append({name: float(value) for name, value in row.items() if value != ""})
     except (OSError, csv.Error, ValueError, TypeError, AttributeError):
         pass  # no file, or one that a person has changed
     return rows

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from statistics import mean
+from statistics import StatisticsError, mean
 from types import TracebackType
 from typing import NamedTuple
 
@@ -37,10 +37,12 @@ def progress_of(run: Run) -> Progress:
     """How far a run is, by the history that it keeps, whichever process trains it."""
     epochs, rows = len(run.config.epoch_rates), read_history(run.directory)
     try:
-        metric, seconds = rows[-1][f"test/{run.config.task.metric}"], mean(row["seconds"] for row in rows)
+        seconds = mean(row["seconds"] for row in rows)
         since = max(0.0, time.time() - (run.directory / HISTORY).stat().st_mtime)
-    except (OSError, KeyError, IndexError):
+    except (OSError, KeyError, StatisticsError):
         return Progress(0, epochs, None, None)
+    name = f"test/{run.config.task.metric}"
+    metric = next((row[name] for row in reversed(rows) if name in row), None)
     return Progress(len(rows), epochs, metric, max(0.0, (epochs - len(rows)) * seconds - since))
 
 

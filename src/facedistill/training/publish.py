@@ -46,7 +46,9 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
     }
     final = final_scores(config, evaluation, module.measure, network.backbone, data, device)
-    SampleScores(evaluation.per_sample(), final.similarity.astype(np.float32), final.same).save(run.directory)
+    per_sample = evaluation.per_sample()
+    identity = data.faces.clusters[data.faces.test][: len(per_sample)]
+    SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)
     module.cpu()
     few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
     save_weights(run.weights, network, about, reference_of(network, few.images))

@@ -52,6 +52,8 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ran
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.epoch_rates),
+        check_val_every_n_epoch=max(1, config.trainer.score_every),
+        limit_val_batches=None if config.trainer.score_every else 0,
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],
         plugins=[BoundCheckpointIO(run.identity)],
         logger=False,

@@ -87,12 +87,13 @@ class FaceData(pl.LightningDataModule):
         return self.loader(EvalBatches(indices, EVAL_BATCH))
 
     def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
-        """The batches of a sampler."""
+        """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads."""
         return DataLoader(
             self._views,
             batch_size=None,  # the sampler makes the batches
             sampler=batches,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
+            generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )

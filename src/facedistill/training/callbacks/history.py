@@ -17,7 +17,7 @@ ADD_UP_EVERY = 50  # batches; between them nothing is computed
 
 
 class History(pl.Callback):
-    """Collects a row an epoch: mean training losses, test metrics, learning rate, seconds, images/s.
+    """Collects a row an epoch: mean training losses, test metrics if it was scored, learning rate, seconds, images/s.
 
     The file is rewritten whole at each epoch's end: after a crash it has each finished epoch once, which an
     appending logger can't promise.
@@ -33,6 +33,7 @@ class History(pl.Callback):
         self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._sums: dict[str, Tensor] = {}
+        self._scores: Epoch = {}
         self._images = 0
         self._training = 0.0
         self._started = time.perf_counter()
@@ -56,6 +57,9 @@ class History(pl.Callback):
         self._images += sum(counts)
         self._pending = []
 
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Complete the row, after the test metrics are in."""
         self._add_up()
@@ -65,14 +69,15 @@ class History(pl.Callback):
             distributed.all_reduce(sums)
             distributed.all_reduce(images)
         row |= {f"train/{name}": float(total) / int(images) for name, total in zip(self._sums, sums, strict=True)}
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row |= self._scores
         row["seconds"] = time.perf_counter() - self._started
         row["images_per_second"] = int(images) / self._training
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
         with write_aside(self._csv_file) as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            columns = max((list(each) for each in self.rows), key=len)  # of an epoch that was scored, if there is one
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
         self._dashboard.log(row)
