@@ -18,7 +18,7 @@ from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config, InitConfig, TargetConfig
 from facedistill.report.__main__ import main
-from facedistill.report.tables import Row, Table, tables
+from facedistill.report.tables import READINGS, Row, Table, tables
 from facedistill.runs.record import RECORD, Record
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
@@ -38,12 +38,14 @@ def config_of(table: Table, row: Row, seed: int) -> Config:
     base = _task((f"task={row.task}", *(["task.softmax=true"] if row.softmax else [])))
     init = InitConfig(**nodes("init")[row.init])
     data = {**base.data, "name": table.data}
-    return replace(base, data=data, rate=row.rate, init=init, target=_target(row.target), seed=seed)
+    schedule = replace(base.schedule, reading=table.reading)
+    return replace(base, data=data, schedule=schedule, rate=row.rate, init=init, target=_target(row.target), seed=seed)
 
 
 def record_in(table: Table, row: Row, seed: int, score: float, **changes: Any) -> Record:
     """The record of a cell; ``changes`` replace some of it."""
     words = (f"rate={row.rate}", f"init={row.init}", f"target={row.target}", f"seed={seed}", "cells=7")
+    words += () if table.reading == READINGS[0] else (f"schedule.reading={table.reading}",)
     run = Run(config_of(table, row, seed), words, {"name": table.data}, {})
     fields: dict[str, Any] = {
         "metrics": {table.metric: score, "pairs": 90.0 + seed if row.task == "classify" else None},
@@ -83,11 +85,16 @@ def _picture() -> bytes:
 
 
 def write_tables(
-    runs: Path, seeds: Sequence[int], data: str = "synthetic", numbers: Sequence[int] = range(1, 6)
+    runs: Path,
+    seeds: Sequence[int],
+    data: str = "synthetic",
+    numbers: Sequence[int] = range(1, 6),
+    readings: Sequence[str] = READINGS[:1],
 ) -> list[Record]:
     """Every cell of some tables at every seed; their records."""
     draw, records = np.random.default_rng(0), {}
-    for table in (table for table in tables([data, f"{data}_large"], data) if table.number in numbers):
+    chosen = [table for table in tables([data, f"{data}_large"], data) if table.number in numbers]
+    for table in (table for table in chosen if table.reading in readings):
         for row in table.rows:
             for seed in seeds:
                 score = float(draw.uniform(3, 5) if table.lower_is_better else draw.uniform(60, 90))

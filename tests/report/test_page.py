@@ -154,7 +154,7 @@ def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path) -> None:
     assert "±" not in shown.replace("Ours: mean ± standard deviation", "")
     assert "±" not in readme(study, assessed, {})
     assert "One seed decides nothing" in found.text
-    assert verdicts(assessed).count(" undecided ") == 9
+    assert verdicts(assessed).count("  undecided  ") == 12
 
 
 def test_without_runs_the_page_says_what_trains_them(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path, capsys: 
     assert f"There are runs of results versions 1, {old.version}:" in text
     assert "leaves out 1 runs with other images" in text
     assert gone.name not in found.text
-    assert found.tags.count("img") == 3  # of the four rows of alignment that have one, whose first has lost it
+    assert found.tags.count("img") == 4  # of the five rows of alignment that have one, whose first has lost it
     assert "is not a record as this version writes it" in summary
     said = capsys.readouterr()
     assert f"{len(records) - 2} runs, 2 left out; open {tmp_path}/reports/index.html" in said.out

@@ -23,7 +23,7 @@ def record(words: str, top1: float, pairs: float | None = None) -> Record:
 
 
 def filled(table: Table, records: list[Record]) -> FilledTable:
-    return FilledTable(table, records, 0, [0], lambda _: None)
+    return FilledTable(table, records, [], [0], lambda _: None)
 
 
 def table_of(*rows: Row) -> Table:
@@ -43,6 +43,8 @@ def values(records: list[Record], row: Row, metric: str) -> list[float]:
 
 SOFT = Row("soft", 8, "scratch", "soft", paper={"top1": 61.27})
 ALONE = Row("alone", 8, "scratch", "none")
+TABLE = table_of(SOFT, ALONE)
+USUAL = [table for table in tables(["synthetic"]) if table.reading == "both_rates"]
 
 
 def test_a_line_has_paper_ours_difference_and_runs() -> None:
@@ -121,9 +123,9 @@ def test_runs_of_another_setting_are_no_repetitions(word: str) -> None:
     cell = "rate=8 target=soft" if word.startswith("target.") else "rate=8"  # which needs no teacher to be composed
     ours = [record(f"{cell} seed={seed}", 60.0) for seed in range(2)]
     other = record(f"{cell} seed=2 {word}", 0.0)
-    kept, left_out = one_setting([*ours[:1], other, *ours[1:]], "synthetic")
+    kept, left_out = one_setting([*ours[:1], other, *ours[1:]], TABLE)
     assert kept == ours
-    assert left_out == 1
+    assert left_out == [other]
     assert [line[2] for line in lines(table_of(SOFT, ALONE), kept)[2:] if line[-1] == "2"] == ["60.00 ± 0.00"]
 
 
@@ -132,9 +134,10 @@ def test_runs_with_other_views_of_their_teachers_are_no_repetitions(word: str) -
     chain = "task=verify rate=8 init=distill target=none"  # stands on a student that had a teacher
     for cell in ("rate=8 target=soft", chain):
         ours = [record(f"{cell} seed={seed}", 60.0) for seed in range(2)]
-        assert one_setting([*ours, record(f"{cell} seed=2 {word}", 0.0)], "synthetic") == (ours, 1)
+        other = record(f"{cell} seed=2 {word}", 0.0)
+        assert one_setting([*ours, other], TABLE) == (ours, [other])
     alone = [record("rate=8 target=none", 60.0), record(f"rate=8 target=none seed=1 {word}", 0.0)]
-    assert one_setting(alone, "synthetic") == (alone, 0)
+    assert one_setting(alone, TABLE) == (alone, [])
 
 
 def test_a_cell_with_several_views_of_the_teacher_has_those_of_most_of_the_table() -> None:
@@ -146,11 +149,11 @@ def test_a_cell_with_several_views_of_the_teacher_has_those_of_most_of_the_table
         for target in targets[1:]
         for seed in range(2)
     ]
-    kept, left_out = one_setting([*live, *banked], "synthetic")
+    kept, left_out = one_setting([*live, *banked], TABLE)
     assert sorted(kept, key=banked.index) == banked
-    assert left_out == len(live)
+    assert left_out == live
     only_live = [record("rate=2 target=soft target.views=live", 50.0)]
-    assert one_setting([*live, *banked, *only_live], "synthetic")[0] == [*kept, *only_live]
+    assert one_setting([*live, *banked, *only_live], TABLE)[0] == [*kept, *only_live]
 
 
 def test_cells_of_one_setting_stand_in_one_table() -> None:
@@ -162,25 +165,25 @@ def test_cells_of_one_setting_stand_in_one_table() -> None:
         "rate=8 target=hidden seed=1",
     ]
     records = [record(each, 50.0) for each in words]
-    assert one_setting(records, "synthetic") == (records, 0)
+    assert one_setting(records, TABLE) == (records, [])
 
 
 def test_where_and_how_does_not_split_a_setting() -> None:
     records = [record(f"rate=8 seed={i} {word}", 1.0) for i, word in enumerate(["group=x", "trainer.num_workers=2"])]
-    assert one_setting(records, "synthetic") == (records, 0)
+    assert one_setting(records, TABLE) == (records, [])
 
 
 def test_other_data_is_not_counted_and_no_data_is_no_error() -> None:
     large = record("data=synthetic_large rate=8", 1.0)
     small = record("rate=8", 2.0)
-    assert one_setting([large, small], "synthetic") == ([small], 0)
-    assert one_setting([large], "synthetic") == ([], 0)
-    assert one_setting([], "synthetic") == ([], 0)
+    assert one_setting([large, small], TABLE) == ([small], [])
+    assert one_setting([large], TABLE) == ([], [])
+    assert one_setting([], TABLE) == ([], [])
 
 
 def test_of_two_equally_frequent_settings_the_choice_is_the_same_in_any_order() -> None:
     one, other = record("rate=8", 1.0), record("rate=8 image.crop=32", 2.0)
-    assert one_setting([one, other], "synthetic") == one_setting([other, one], "synthetic")
+    assert one_setting([one, other], TABLE) == one_setting([other, one], TABLE)
 
 
 PAPER = {
@@ -227,7 +230,7 @@ def test_the_numbers_of_the_paper() -> None:
 
 def transferred(number: int, rate: int) -> dict[str, tuple[float, ...]]:
     """What is printed of a rate, in the order of the targets none, hidden, soft."""
-    (table,) = (table for table in tables(["synthetic"]) if table.number == number)
+    (table,) = (table for table in USUAL if table.number == number)
     rows = {(row.init, row.target): row.paper[table.metric] for row in table.rows if row.rate == rate and row.paper}
     order = ("none", "hidden", "soft")
     return {init: tuple(rows[init, target] for target in order) for init in ("pretrain", "distill")}
@@ -241,14 +244,14 @@ def test_the_numbers_of_the_paper_for_the_transfer() -> None:
     assert transferred(5, 2) == {"pretrain": (72.38, 70.54, 73.62), "distill": (79.51, 77.63, 79.96)}
     assert transferred(5, 4) == {"pretrain": (66.64, 65.08, 68.24), "distill": (72.01, 70.31, 72.82)}
     assert transferred(5, 8) == {"pretrain": (51.86, 51.43, 53.45), "distill": (57.66, 56.87, 57.78)}
-    teachers = {table.number: [r.paper for r in table.rows if r.rate == 1] for table in tables(["synthetic"])[2:]}
+    teachers = {table.number: [r.paper for r in table.rows if r.rate == 1] for table in USUAL[2:]}
     assert teachers == {3: [{"nrmse": 3.02}], 4: [{"top1": 73.81}], 5: [{"top1": 74.16}]}
 
 
 def test_a_row_of_table_4_is_not_one_of_table_5() -> None:
     words = "task=verify rate=8 init=distill target=none"
     triplet, joint = record(words, 50.0), record(f"{words} task.softmax=true", 60.0)
-    four, five = tables(["synthetic"])[3:]
+    four, five = USUAL[3:]
     for table, own, other in ((four, triplet, joint), (five, joint, triplet)):
         assert [one.cell in {row.cell for row in table.rows} for one in (own, other)] == [True, False]
         assert ["/8 Distill, none", "50.00" if table is four else "60.00"] in [
@@ -259,7 +262,7 @@ def test_a_row_of_table_4_is_not_one_of_table_5() -> None:
 def test_the_metric_of_a_table_is_its_column() -> None:
     run = run_of("task=align rate=8 init=pretrain target=none")
     found = record_of(run, metrics={"nrmse": 3.5, "failure_10": 1.0})
-    head, _, *rows = lines(tables(["synthetic"])[2], [found])
+    head, _, *rows = lines(USUAL[2], [found])
     assert head == ["CelebA", "NRMSE %: paper", "NRMSE %: ours", "NRMSE %: difference", "runs"]
     assert ["/8 Pretrain, none", "3.36", "3.50", "+0.14", "1"] in rows
 
@@ -268,9 +271,15 @@ def test_controls_are_rows_without_a_number_of_the_paper() -> None:
     for table in tables(["synthetic", "synthetic_large"])[:3]:
         cells = {(row.rate, row.init, row.target) for row in table.students if not row.paper}
         rates = (8,) if table.number == 1 else (2, 4, 8)
-        whole = rates if (table.number, table.stands_for) == (2, "CASIA-WebFace") else ()
-        expected = {(rate, "scratch", "none") for rate in rates} | {(rate, "scratch_whole", "soft") for rate in whole}
+        whole = rates if table.stands_for == "CASIA-WebFace" else ()
+        expected = {(rate, "scratch", "none") for rate in rates}
+        expected |= {(rate, "scratch_whole", target) for rate in whole for target in ("none", "soft")}
         assert cells == expected
+    for table in USUAL[2:]:
+        cells = {(row.rate, row.init, row.target) for row in table.students if not row.paper}
+        rates = (8,) if table.number == 3 else (2, 4, 8)
+        undistilled = {(rate, "undistilled", target) for rate in rates for target in ("none", "hidden", "soft")}
+        assert cells == undistilled | {(rate, "scratch", "none") for rate in rates}
         labels = [row.label for row in table.rows]
         assert len(set(labels)) == len(labels)
 
@@ -283,6 +292,11 @@ def test_peoples_own_data_takes_the_place_of_the_first_set() -> None:
         (3, "mine", "CelebA"),
         (4, "mine", "CASIA-WebFace"),
         (5, "mine", "CASIA-WebFace"),
+        (1, "mine", "CASIA-WebFace"),
+        (2, "mine", "CASIA-WebFace"),
     ]
+    assert [table.reading for table in found] == ["both_rates"] * 5 + ["one_rate"] * 2
+    assert [table.command.endswith(" schedule.reading=one_rate") for table in found] == [False] * 5 + [True] * 2
+    assert len({table.file_name for table in found}) == len(found)
     assert all("data=mine" in table.command for table in found)
     assert all("data=" not in table.command for table in tables(["synthetic"]))

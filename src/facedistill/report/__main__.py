@@ -1,11 +1,12 @@
-"""The report of a sweep: verdicts on the claims of the paper, its tables beside ours, figures, and every run.
+"""The report of a sweep: answers to the claims of the paper, its tables beside ours, figures, and every run.
 
 facedistill report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large] [alignment=synthetic]
-                   [wandb=ENTITY/PROJECT]
+                   [judged_by=top1] [wandb=ENTITY/PROJECT]
 
 It writes out/index.html (one file, to be opened from disk), README.md, tables/*.csv and figures/*.svg and *.png.
-``data`` names what stands for CASIA-WebFace and for MS-Celeb-1M, ``alignment`` for CelebA. ``wandb`` makes or updates a
-workspace of these runs in Weights & Biases, and logs the tables there.
+``data`` names what stands for CASIA-WebFace and for MS-Celeb-1M, ``alignment`` for CelebA. ``judged_by=pairs`` answers
+the claims by the accuracy on pairs of strangers instead of top-1. ``wandb`` makes or updates a workspace of these runs
+in Weights & Biases, and logs the tables there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # matplotlib and scipy take a second, and --help needs neithe
     from facedistill.report.study import Study
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
+DEFAULTS |= {"judged_by": "top1"}
+JUDGES = ("top1", "pairs")
 
 
 def main(words: Sequence[str]) -> int:
@@ -42,7 +45,10 @@ def _report(words: list[str]) -> int:
     options = {**DEFAULTS, **own}
     if "runs_dir" in own and not Path(own["runs_dir"]).is_dir():
         raise ConfigError(f"runs_dir={own['runs_dir']} does not exist: name the folder of the runs, runs_dir=FOLDER")
-    study = Study.read(Path(options["runs_dir"]), options["data"].split(","), options["alignment"])
+    if options["judged_by"] not in JUDGES:
+        raise ConfigError(f"judged_by={options['judged_by']}: choices are {', '.join(JUDGES)}")
+    data = options["data"].split(",")
+    study = Study.read(Path(options["runs_dir"]), data, options["alignment"], options["judged_by"])
     assessed = assess(study)
     page = write_report(study, assessed, Path(options["out"]))
     print(verdicts(assessed))
@@ -70,8 +76,12 @@ def _publish(target: str, study: Study, out: Path) -> None:
 
 
 def verdicts(assessed: Sequence[Assessment]) -> str:
-    """A line for each claim: its name, verdict and text, and how many of its comparisons hold."""
-    return "\n".join(f"{one.name}  {one.verdict:13}  {one.claim} [{one.tally}]" for one in assessed)
+    """A line for each claim: its name, answer and text, how far the answer goes, and that of its comparisons."""
+    width = max((len(one.title) for one in assessed), default=0)
+    return "\n".join(
+        f"{one.title:{width}}  {one.answer:12}  {one.claim}{f' ({one.scope})' if one.scope else ''} [{one.tally}]"
+        for one in assessed
+    )
 
 
 if __name__ == "__main__":

@@ -1,179 +1,246 @@
-"""The paper's claims C1 to C7 and two controls, and the rule that decides each; it was fixed before any result.
+"""The claims of the paper and the controls, answered by the rule in ``rule.py``."""
 
-A claim is a list of comparisons of two cells. Each is decided by the paired difference over seeds and its 95 %
-interval (see ``statistics.difference``), with the sign of errors reversed, so that more is better.
-
-- *better* holds where the interval is above 0 and the mean is at least the least effect that counts: 0.5 points of
-  top-1 (the paper calls less than one a gain), or 2 % of the error compared with. It does not hold where the whole
-  interval is below that effect.
-- *same* holds where the whole interval is within the least effect of 0. It does not hold where the whole interval is
-  beyond it on one side.
-- Everything else is undecided, and so is everything with fewer than two seeds, because training a cell again can move
-  its score by more than the interval over test samples.
-
-A claim holds where all of its comparisons do, does not hold where one does not, and is undecided otherwise.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import mean
 
-from facedistill.report.statistics import Difference, Result, difference
+from facedistill.report import rule
+from facedistill.report.comparisons import CLAIMS, Claim, Comparison, Statement
+from facedistill.report.rule import LEAST_SEEDS, WRONG, Answer, Judgement, Look
+from facedistill.report.statistics import Effect, average
 from facedistill.report.study import FilledTable, Study
-from facedistill.report.tables import INITS, RATES, TARGETS, Row, Table
-
-LEAST_POINTS = 0.5  # of top-1
-LEAST_SHARE = 0.02  # of an error
-LEAST_SEEDS = 2
-
-
-class Verdict(StrEnum):
-    """The outcome of a comparison or of a claim."""
-
-    HOLDS = "holds"
-    FAILS = "does not hold"
-    UNDECIDED = "undecided"
-    MISSING = "not run"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """That ``better`` is better than ``than`` in a table's metric or, where ``same``, no different."""
-
-    table: Table
-    better: Row
-    than: Row
-    same: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"{self.better.label} {'=' if self.same else '>'} {self.than.label}"
+from facedistill.report.tables import READINGS
+from facedistill.report.validity import why_void
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A comparison and its outcome: the difference in favour of ``better``."""
+    """A comparison and what the runs say of it, in points of its metric.
+
+    Attributes:
+        effect: in favour of the claim; None: the two cells share no seed.
+        paper: the effect that the paper prints.
+    """
 
     comparison: Comparison
-    difference: Difference | None
-    verdict: Verdict
+    effect: Effect | None
+    answer: Answer
+    paper: float | None
+    why_void: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the claim is answered by it: it is not void, and has enough seeds."""
+        return self.answer is not Answer.VOID and self.effect is not None and len(self.effect.by_seed) >= LEAST_SEEDS
+
+
+@dataclass(frozen=True)
+class Part:
+    """A statement of a claim: the average of its comparisons that count.
+
+    Attributes:
+        effect, paper, detectable: in the unit of the claim; ``paper``: of all of its comparisons that are printed.
+        detectable: the effect that so many seeds would have shown in four of five studies.
+    """
+
+    text: str
+    findings: Sequence[Finding]
+    effect: Effect | None
+    answer: Answer
+    paper: float | None
+    detectable: float | None
+    same: bool = False
+
+    @property
+    def tally(self) -> str:
+        """How many comparisons answer it, of how many."""
+        counted = sum(finding.counts for finding in self.findings)
+        void = sum(finding.answer is Answer.VOID for finding in self.findings)
+        return f"{counted} of {len(self.findings)} comparisons" + (f", {void} void" if void else "")
+
+    @property
+    def why_void(self) -> str:
+        """The reasons of its void comparisons, each once."""
+        return "; ".join(dict.fromkeys(finding.why_void for finding in self.findings if finding.why_void))
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """A claim and its outcome."""
+    """A claim and its answer.
+
+    Attributes:
+        reading: of the schedule.
+        unit: of the effects of the claim and its parts: ``points``, or ``%`` of the score compared with.
+        effect: the average of its parts that have a direction.
+        scope: what of it is reproduced: on average, in every part, or everywhere; else what keeps it from an answer.
+        p: two-sided, of the answer that is nearest; None: nothing was looked at.
+        survives: whether the answer remains if not one of all answers may be wrong (Holm).
+    """
 
     name: str
     claim: str
-    verdict: Verdict
-    findings: Sequence[Finding]
+    reading: str
+    unit: str
+    parts: Sequence[Part]
+    effect: Effect | None
+    answer: Answer
+    scope: str
+    paper: float | None
+    p: float | None
+    detectable: float | None
+    survives: bool = False
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for part in self.parts for finding in part.findings]
+
+    @property
+    def title(self) -> str:
+        """Its name and, where it isn't the usual one, the reading."""
+        return self.name if self.reading == READINGS[0] else f"{self.name} ({self.reading})"
+
+    @property
+    def is_answered(self) -> bool:
+        return self.answer in (Answer.REPRODUCED, Answer.CONTRADICTED)
 
     @property
     def tally(self) -> str:
-        """How many comparisons have which verdict, in words."""
-        found = [finding.verdict for finding in self.findings]
-        return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
-
-
-CLAIMS = {
-    "C1": "From scratch, soft is the best target for classification (table 1)",
-    "C2": "The full initialization beats Scratch and FitNet, at every rate (tables 1 and 2)",
-    "C3": "A student can beat its teacher: /2 on CASIA-WebFace (table 2)",
-    "C4": "For alignment the hidden target helps and the soft target hurts, from both initializations (table 3)",
-    "C5": "Distill beats Pretrain everywhere (tables 3 to 5)",
-    "C6": "With the triplet loss alone the hidden target hurts, and the soft target changes nothing from Distill and "
-    "helps from Pretrain (table 4)",
-    "C7": "With the softmax loss added soft is the best target, and /2 beats its teacher (table 5)",
-    "K1": "Control: the full initialization beats Scratch on the same whole schedule (table 2)",
-    "K2": "Control: a distilled student from full beats the student alone, W_S0, that it starts from (table 2)",
-}
+        """How many comparisons have which answer, in words."""
+        found = [finding.answer for finding in self.findings]
+        return ", ".join(f"{found.count(answer)} {answer}" for answer in Answer if answer in found)
 
 
 def assess(study: Study) -> list[Assessment]:
-    """The outcome of every claim and control."""
+    """The answer to every claim and control, under each reading of the schedule that there are runs of."""
     found = []
-    for name, claim in CLAIMS.items():
-        findings = [compare(filled, pair) for filled in study.tables for pair in _comparisons(name, filled.table)]
-        found.append(Assessment(name, claim, overall([finding.verdict for finding in findings]), findings))
-    return found
+    for reading in READINGS:
+        tables = [filled for filled in study.tables if filled.table.reading == reading]
+        claims = [claim for claim in CLAIMS if claim.both_readings or reading == READINGS[0]]
+        found += [_assess(claim, tables, reading) for claim in claims] if tables else []
+    tested = [one for one in found if one.p is not None]
+    kept = rule.survives([one.p for one in tested if one.p is not None])
+    holm = {(one.name, one.reading) for one, keeps in zip(tested, kept, strict=True) if keeps and one.is_answered}
+    return [replace(one, survives=(one.name, one.reading) in holm) for one in found]
 
 
-def compare(filled: FilledTable, comparison: Comparison) -> Finding:
-    """Compare two cells of a table."""
-    first, second = filled.results(comparison.better), filled.results(comparison.than)
-    least = least_effect(second, comparison.table.lower_is_better)
-    if comparison.table.lower_is_better:
-        first, second = second, first
-    found = difference(first, second)
-    return Finding(comparison, found, verdict(found, least, comparison.same))
+def expected_wrong(assessed: Sequence[Assessment]) -> float:
+    """How many wrong answers one has to expect at most, were there no effect behind any claim."""
+    return WRONG * sum(one.p is not None for one in assessed)
 
 
-def least_effect(than: Mapping[int, Result], lower_is_better: bool) -> float:
-    """The least effect that counts, in points of the metric."""
-    if lower_is_better and than:
-        return LEAST_SHARE * mean(result.value for result in than.values())
-    return LEAST_POINTS
+def _assess(claim: Claim, tables: Sequence[FilledTable], reading: str) -> Assessment:
+    drafts = [_draft(statement, tables, claim.across_tables) for statement in claim.statements]
+    directed = [part for part in drafts if not part.same]
+    effect = average([part.effect for part in directed if part.effect is not None])
+    judgement = _judge(effect, drafts)
+    parts = drafts if judgement is None else [_decided(part, judgement, len(drafts) == 1) for part in drafts]
+    answer, scope = _answer(judgement, parts, claim.across_tables)
+    papers = [part.paper for part in directed if part.paper is not None]
+    return Assessment(
+        name=claim.name,
+        claim=claim.text,
+        reading=reading,
+        unit="%" if claim.across_tables else "points",
+        parts=parts,
+        effect=effect,
+        answer=answer,
+        scope=scope,
+        paper=mean(papers) if len(papers) == len(directed) else None,
+        p=None if judgement is None else float(min(judgement.p_reproduced, judgement.p_contradicted)),
+        detectable=_detectable(effect),
+    )
 
 
-def verdict(found: Difference | None, least: float, same: bool = False) -> Verdict:
-    """Of a difference in favour of what is claimed, by the rule above; ``least``: the least effect that counts."""
-    if found is None:
-        return Verdict.MISSING
-    if len(found.by_seed) < LEAST_SEEDS or found.low is None or found.high is None:
-        return Verdict.UNDECIDED
-    if same:
-        holds, fails = -least <= found.low and found.high <= least, found.low > least or found.high < -least
-    else:
-        holds, fails = found.low > 0 and found.mean >= least, found.high < least
-    return Verdict.HOLDS if holds else Verdict.FAILS if fails else Verdict.UNDECIDED
+def _draft(statement: Statement, tables: Sequence[FilledTable], in_percent: bool) -> Part:
+    """A part that is undecided so far, void, or not run, and so are its comparisons."""
+    findings, papers, effects = [], [], []
+    for filled in tables:
+        for comparison in statement.comparisons(filled.table):
+            effect = filled.difference(comparison.better, comparison.than)
+            void = why_void(tables, filled, comparison) if statement.about_targets and effect is not None else ""
+            answer = Answer.VOID if void else Answer.UNDECIDED if effect is not None else Answer.NOT_RUN
+            finding = Finding(comparison, effect, answer, comparison.paper, void)
+            findings.append(finding)
+            papers.append(comparison.paper_share if in_percent else comparison.paper)
+            if effect is not None and not void:
+                than = mean(filled.entry(comparison.than, filled.table.metric).ours)
+                effects.append((finding.counts, effect.times(100 / than) if in_percent and than else effect))
+    counted = [effect for counts, effect in effects if counts]
+    effect = average(counted or [effect for _, effect in effects])
+    found = {finding.answer for finding in findings}
+    answer = next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN)
+    printed = [paper for paper in papers if paper is not None]
+    paper = mean(printed) if printed else None
+    return Part(statement.text, findings, effect, answer, paper, _detectable(effect), statement.same)
 
 
-def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim, from those of its comparisons."""
-    found = set(verdicts)
-    if Verdict.FAILS in found:
-        return Verdict.FAILS
-    if len(found) < 2:
-        return next(iter(found), Verdict.MISSING)
-    return Verdict.UNDECIDED
+def _judge(effect: Effect | None, parts: Sequence[Part]) -> Judgement | None:
+    """By the rule; None: no runs, or too few seeds."""
+    if not _is_enough(effect):
+        return None
+    looked = []
+    for part in parts:
+        if _is_enough(part.effect):
+            comparisons = [_look(finding.effect, part.same) for finding in part.findings if finding.counts]
+            looked.append(rule.Part(_look(part.effect, part.same), comparisons))
+    return rule.judge(_look(effect).estimate, looked)
 
 
-def _comparisons(name: str, table: Table) -> Iterator[Comparison]:
-    """What a claim compares in a table."""
-    row, first = table.row, table.stands_for == "CASIA-WebFace"
-    match name, table.number:
-        case "C1", 1:
-            for target in ("hidden", "logits"):
-                yield Comparison(table, row(8, "scratch", "soft"), row(8, "scratch", target))
-        case "C2", 1:
-            yield Comparison(table, row(8, "full", "soft"), row(8, "fitnet", "soft"))
-        case "C2", 2:
-            for rate in RATES:
-                yield Comparison(table, row(rate, "full", "soft"), row(rate, "scratch", "soft"))
-        case "C3", 2 if first:
-            yield Comparison(table, row(2, "full", "soft"), table.teacher)
-        case "C4", 3:
-            for init in INITS:
-                yield Comparison(table, row(8, init, "hidden"), row(8, init, "none"))
-                yield Comparison(table, row(8, init, "none"), row(8, init, "soft"))
-        case "C5", 3 | 4 | 5:
-            for rate, target in product((8,) if table.number == 3 else RATES, TARGETS):
-                yield Comparison(table, row(rate, "distill", target), row(rate, "pretrain", target))
-        case "C6", 4:
-            for rate in RATES:
-                for init in INITS:
-                    yield Comparison(table, row(rate, init, "none"), row(rate, init, "hidden"))
-                yield Comparison(table, row(rate, "distill", "soft"), row(rate, "distill", "none"), same=True)
-                yield Comparison(table, row(rate, "pretrain", "soft"), row(rate, "pretrain", "none"))
-        case "C7", 5:
-            for rate, init, target in product(RATES, INITS, ("none", "hidden")):
-                yield Comparison(table, row(rate, init, "soft"), row(rate, init, target))
-            yield Comparison(table, row(2, "distill", "soft"), table.teacher)
-        case "K1", 2 if first:
-            for rate in RATES:
-                yield Comparison(table, row(rate, "full", "soft"), row(rate, "scratch_whole", "soft"))
-        case "K2", 2:
-            for rate in RATES:
-                yield Comparison(table, row(rate, "full", "soft"), row(rate, "scratch", "none"))
+def _look(effect: Effect | None, same: bool = False) -> Look:
+    assert effect is not None
+    assert effect.estimate is not None
+    return Look(effect.estimate, same)
+
+
+def _is_enough(effect: Effect | None) -> bool:
+    return effect is not None and len(effect.by_seed) >= LEAST_SEEDS
+
+
+def _detectable(effect: Effect | None) -> float | None:
+    return rule.detectable(_look(effect).estimate) if _is_enough(effect) else None
+
+
+def _decided(part: Part, judgement: Judgement, is_claim: bool) -> Part:
+    """With the answers of its comparisons and its own; ``is_claim``: the claim has no other part."""
+
+    def decide(effect: Effect | None, level: float) -> Answer:
+        look = _look(effect, part.same)
+        if look.p_contradicted <= level:
+            return Answer.CONTRADICTED
+        return Answer.REPRODUCED if look.is_shown else Answer.UNDECIDED
+
+    level = float(judgement.look_level)
+    findings = [replace(one, answer=decide(one.effect, level)) if one.counts else one for one in part.findings]
+    if not _is_enough(part.effect):
+        return replace(part, findings=findings)
+    answer = decide(part.effect, float(judgement.claim_level) if is_claim else level)
+    return replace(part, findings=findings, answer=answer)
+
+
+def _answer(judgement: Judgement | None, parts: Sequence[Part], across_tables: bool) -> tuple[Answer, str]:
+    """The answer to a claim and its scope."""
+    if judgement is None:
+        found = {part.answer for part in parts}
+        return next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN), ""
+    if judgement.contradicted:
+        found_against = [part.text for part in parts if part.answer is Answer.CONTRADICTED and len(parts) > 1]
+        for finding in (finding for part in parts for finding in part.findings if len(part.findings) > 1):
+            if finding.answer is Answer.CONTRADICTED:
+                found_against.append(f"{finding.comparison.label} ({finding.comparison.table.stands_for})")
+        return Answer.CONTRADICTED, f"by {'; '.join(found_against)}" if found_against else "on average"
+    missing = [part for part in parts if part.answer in (Answer.VOID, Answer.NOT_RUN) and not part.same]
+    if missing and not across_tables:
+        return Answer.UNDECIDED, _listed(missing)
+    if not judgement.reproduced:
+        return Answer.UNDECIDED, ""
+    here = [part for part in parts if part not in missing]
+    others = f"; {_listed(missing)}" if missing else ""
+    if all(finding.answer is Answer.REPRODUCED for part in here for finding in part.findings):
+        return Answer.REPRODUCED, f"everywhere{others}"
+    if alone := [part for part in here if part.answer is not Answer.REPRODUCED]:
+        return Answer.REPRODUCED, f"on average; alone, {_listed(alone)}{others}"
+    return Answer.REPRODUCED, f"{'in every part' if len(parts) > 1 else 'on average'}{others}"
+
+
+def _listed(parts: Sequence[Part]) -> str:
+    return "; ".join(f"{part.text}: {part.answer}" for part in parts)

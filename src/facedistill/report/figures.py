@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
-from facedistill.report.claims import Assessment, Finding, Verdict
+from facedistill.report.claims import Assessment, Finding
 from facedistill.report.plotting import (
     BLUE,
     GREEN,
@@ -30,7 +30,8 @@ from facedistill.report.plotting import (
     single_panel,
     stacked_panels,
 )
-from facedistill.report.statistics import Difference
+from facedistill.report.rule import Answer
+from facedistill.report.statistics import Effect
 from facedistill.report.study import FilledTable, Study
 from facedistill.report.tables import METRICS, RATES, Row
 from facedistill.system.decoration import decoration
@@ -40,10 +41,11 @@ COLORS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, MUTED, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # The colour of a cell is its initialization, its marker and line are its target, in every figure.
 INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "full": GREEN}
-INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK}
+INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK, "undistilled": ORANGE}
 TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
 TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
-VERDICTS = {Verdict.HOLDS: (BLUE, "o"), Verdict.FAILS: (VERMILION, "s"), Verdict.UNDECIDED: (MUTED, "D")}
+ANSWERS = {Answer.REPRODUCED: (BLUE, "o"), Answer.CONTRADICTED: (VERMILION, "s"), Answer.UNDECIDED: (MUTED, "D")}
+ANSWERS |= {Answer.VOID: (MUTED, "x")}
 _PRICES = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
 _DIFFERENCES = "paired differences with 95 % intervals; the right side agrees with the paper."
 CAPTIONS = {
@@ -74,7 +76,7 @@ def figures(study: Study, assessed: Sequence[Assessment], failed: list[str]) -> 
     draw: dict[str, Callable[[], Figure | None]] = {
         "rates": lambda: rates(study),
         "cells": lambda: cells(study),
-        "initialization": lambda: effects(assessed, ("C2", "C5", "K1", "K2")),
+        "initialization": lambda: effects(assessed, ("C2", "C5", "K1", "K2", "K3", "K4", "K5")),
         "target": lambda: effects(assessed, ("C1", "C4", "C6", "C7")),
         "pareto": lambda: pareto(study),
         "learning": lambda: learning(study),
@@ -138,12 +140,12 @@ def cells(study: Study) -> Figure | None:
 
 def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | None:
     """Differences and intervals of the comparisons of some claims: a panel for top-1, and one for errors."""
-    groups: dict[str, list[tuple[str, Finding, Difference]]] = {"top-1": [], "NRMSE": []}
+    groups: dict[str, list[tuple[str, Finding, Effect]]] = {"top-1": [], "NRMSE": []}
     for claim in assessed:
         for finding in claim.findings if claim.name in names else ():
-            if finding.difference is not None:
+            if finding.effect is not None:
                 unit = "NRMSE" if finding.comparison.table.lower_is_better else "top-1"
-                groups[unit].append((claim.name, finding, finding.difference))
+                groups[unit].append((claim.name, finding, finding.effect))
     groups = {unit: group for unit, group in groups.items() if group}
     if not groups:
         return None
@@ -151,7 +153,7 @@ def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | No
     figure, panels = stacked_panels(lines, 0.6 * len(lines) + 0.2 * sum(lines) + 0.4)
     for axes, (unit, group) in zip(panels, groups.items(), strict=True):
         for place, (_, finding, found) in enumerate(group):
-            (color, marker), seeds = VERDICTS[finding.verdict], list(found.by_seed.values())
+            (color, marker), seeds = ANSWERS[finding.answer], list(found.by_seed.values())
             if found.low is not None and found.high is not None:
                 line = "-" if len(seeds) > 1 else ":"
                 axes.plot([found.low, found.high], [place, place], color=color, linestyle=line, linewidth=1.5)
@@ -161,8 +163,8 @@ def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | No
         axes.axvline(0, color=INK, linewidth=1)
         _label_lines(axes, [f"{name}  {_comparison_label(finding)}" for name, finding, _ in group], fontsize=7)
         axes.set_xlabel(f"points of {unit} in favour of what should be better")
-    shapes = [mpl.lines.Line2D([], [], color=color, marker=marker, ls="") for color, marker in VERDICTS.values()]
-    figure.legend(shapes, map(str, VERDICTS), loc="outside upper right", ncols=3, fontsize=8)
+    shapes = [mpl.lines.Line2D([], [], color=color, marker=marker, ls="") for color, marker in ANSWERS.values()]
+    figure.legend(shapes, map(str, ANSWERS), loc="outside upper right", ncols=4, fontsize=8)
     return figure
 
 

@@ -13,17 +13,18 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
-from facedistill.report.claims import LEAST_POINTS, LEAST_SHARE, Assessment, Verdict
+from facedistill.report.claims import Assessment
 from facedistill.report.figures import figures
 from facedistill.report.plotting import INK
+from facedistill.report.rule import MARGIN, Answer
 from facedistill.report.study import FilledTable, Study, seeds_of
 from facedistill.runs.record import Record, by_cell
 from facedistill.system.files import disk_of, open_regular, write_aside
 from facedistill.system.text import command_line, shown, table_cell
 
 REPRODUCE = "make reproduce"
-SYMBOLS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.UNDECIDED: "?", Verdict.MISSING: "–"}
-CLASSES = {Verdict.HOLDS: "holds", Verdict.FAILS: "fails", Verdict.UNDECIDED: "open", Verdict.MISSING: "missing"}
+SYMBOLS = dict(zip(Answer, "✓✗?○–", strict=True))
+CLASSES = dict(zip(Answer, ("holds", "fails", "open", "open", "missing"), strict=True))
 PICTURES, PICTURE_WIDTH = 4, 900  # landmark pictures on the page, and their width in pixels
 MOST_PIXELS = 2**24  # of a picture
 
@@ -34,7 +35,7 @@ def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Pat
     drawn = figures(study, assessed, failed)
     svgs = {name: (caption, svg) for name, (caption, svg, _) in drawn.items()}
     pngs = {f"figures/{name}.png": png for name, (_, _, png) in drawn.items()}
-    texts = {f"tables/table{one.table.number}-{one.table.stands_for.lower()}.csv": as_csv(one) for one in study.tables}
+    texts = {f"tables/{one.table.file_name}.csv": as_csv(one) for one in study.tables}
     for name, (_, svg) in svgs.items():
         texts[f"figures/{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{svg.replace("currentColor", INK)}'
     texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()}, failed)
@@ -115,8 +116,8 @@ def remarks(study: Study, failed: Sequence[str]) -> list[str]:
     for filled in study.tables:
         if filled.left_out:
             found.append(
-                f"Table {filled.table.number} ({filled.table.stands_for}) leaves out {filled.left_out} runs with other "
-                "images, models, schedules, versions or views of the teacher"
+                f"Table {filled.table.number} ({filled.table.stands_for}) leaves out {len(filled.left_out)} runs with "
+                "other images, models, schedules, versions or views of the teacher"
             )
     if len(seeds_of(study.records)) == 1:
         found.append(f"One seed decides nothing: SEEDS=3 {REPRODUCE} gives spreads and verdicts")
@@ -154,8 +155,7 @@ def page(
         assessed=assessed,
         symbols=SYMBOLS,
         classes=CLASSES,
-        least_points=LEAST_POINTS,
-        least_share=100 * LEAST_SHARE,
+        margin=MARGIN,
         figures={name: (caption, Markup(svg)) for name, (caption, svg) in svgs.items()},
         landmarks=landmark_pictures(study),
         cells=_cells(study.records),
@@ -215,8 +215,8 @@ def readme(
     parts += [f"**{_escaped(text)}**" for text in remarks(study, failed)]
     if not study.records:
         return "\n\n".join([*parts, f"No finished run was found: `{REPRODUCE}` trains them."]) + "\n"
-    lines = ["| claim | | verdict | comparisons |", "|---|---|---|---|"]
-    lines += [f"| {one.name} | {one.claim} | {SYMBOLS[one.verdict]} {one.verdict} | {one.tally} |" for one in assessed]
+    lines = ["| claim | | answer | comparisons |", "|---|---|---|---|"]
+    lines += [f"| {one.name} | {one.claim} | {SYMBOLS[one.answer]} {one.answer} | {one.tally} |" for one in assessed]
     parts += ["## Claims", "\n".join(lines)]
     for filled in study.tables:
         parts += [f"## {filled.table.heading}", f"Ours: {_escaped(filled.table.data)}."]

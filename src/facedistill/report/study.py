@@ -9,8 +9,10 @@ from statistics import mean, stdev
 from typing import Self
 
 from facedistill.config.schema import Cell
-from facedistill.report.statistics import Result, mean_and_spread
-from facedistill.report.tables import Row, Table, one_setting, tables
+from facedistill.report import statistics
+from facedistill.report.statistics import Effect, Result, mean_and_spread
+from facedistill.report.tables import READINGS, Row, Table, one_setting, tables
+from facedistill.report.variants import words_of_difference
 from facedistill.runs.folders import COMPLETE, find_runs
 from facedistill.runs.record import Record
 from facedistill.runs.sample_scores import SampleScores
@@ -41,44 +43,99 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A row's cell trained in another setting.
+
+    Attributes:
+        words: in which it differs from the row's own runs.
+        effect: of the variant over the row's own runs, in the table's metric turned so that more is better.
+    """
+
+    row: Row
+    words: Sequence[str]
+    records: Sequence[Record]
+    entry: Entry
+    effect: Effect | None
+
+
+@dataclass(frozen=True)
 class FilledTable:
     """A table of the paper with our runs.
 
     Attributes:
         records: of one setting.
-        left_out: how many runs of its cells have other settings.
+        left_out: runs of its cells with other settings.
         seeds: those that every row should have: of all its records or, where there are none, of the study's.
         sample_scores: reads those of a run by its name; None: it has none.
     """
 
     table: Table
     records: Sequence[Record]
-    left_out: int
+    left_out: Sequence[Record]
     seeds: Sequence[int]
     sample_scores: Callable[[str], SampleScores | None]
 
     @cached_property
     def _by_cell(self) -> Mapping[Cell, list[Record]]:
         found = defaultdict(list)
-        for record in sorted(self.records, key=lambda record: (record.seed, record.name)):
-            if record.metrics.get(self.table.metric) is not None:
-                found[record.cell].append(record)
+        for record in self._scored(self.records):
+            found[record.cell].append(record)
         return found
+
+    def _scored(self, records: Sequence[Record]) -> list[Record]:
+        """Those that have the table's metric, by seed."""
+        found = [record for record in records if record.metrics.get(self.table.metric) is not None]
+        return sorted(found, key=lambda record: (record.seed, record.name))
 
     def records_of(self, row: Row) -> list[Record]:
         """The records of a row that have the table's metric, by seed."""
         return self._by_cell.get(row.cell, [])
 
     def entry(self, row: Row, metric: str) -> Entry:
-        scores = [record.scores for record in self.records_of(row)]
-        return Entry(row.paper.get(metric), [score[metric] for score in scores if metric in score])
+        return _entry(row, metric, self.records_of(row))
 
     def results(self, row: Row) -> dict[int, Result]:
         """What the runs of a row score in the table's metric, by seed."""
+        return self._results(self.records_of(row))
+
+    def _results(self, records: Sequence[Record]) -> dict[int, Result]:
         found = {}
-        for record in self.records_of(row):
-            kept = self.sample_scores(record.name)
-            found[record.seed] = Result(record.scores[self.table.metric], None if kept is None else kept.score)
+        for record in records:
+            # the scores of pairs are no scores of samples
+            kept = None if self.table.metric == "pairs" else self.sample_scores(record.name)
+            value = record.scores[self.table.metric]
+            found[record.seed] = Result(value, *((kept.score, kept.identity, self.table.data) if kept else ()))
+        return found
+
+    def difference(self, better: Row, than: Row) -> Effect | None:
+        """How much better a row is than another, paired by seed; None: they have no seed in common.
+
+        Students share a teacher: it is compared at a seed at which it was not trained, too.
+        """
+        first, second = self.results(better), self.results(than)
+        for row, own, others in ((better, first, second), (than, second, first)):
+            if row.is_teacher and own:
+                shared = own[min(own)]
+                own |= {seed: shared for seed in others if seed not in own}
+        return self._better(first, second)
+
+    def _better(self, first: Mapping[int, Result], second: Mapping[int, Result]) -> Effect | None:
+        return statistics.difference(*((second, first) if self.table.lower_is_better else (first, second)))
+
+    @cached_property
+    def variants(self) -> list[Variant]:
+        """The rows' cells in other settings than the table's, where there are runs in its own; by row."""
+        found = []
+        for row in self.rows:
+            own = self.records_of(row)
+            groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+            for record in self._scored(self.left_out):
+                if record.cell == row.cell and record.version == own[0].version:
+                    groups[words_of_difference(record.config, own[0].config)].append(record)
+            for words, records in sorted(groups.items()):
+                if words:  # without, only a run that it stands on has another setting
+                    effect = self._better(self._results(records), self.results(row))
+                    found.append(Variant(row, words, records, _entry(row, self.table.metric, records), effect))
         return found
 
     @property
@@ -98,7 +155,7 @@ class FilledTable:
         for row in self.table.rows:
             present = seeds_of(self.records_of(row))
             lacking = [str(seed) for seed in self.seeds if seed not in present]
-            if lacking:
+            if lacking and not (row.is_teacher and present):  # students share a teacher
                 found.append(row.label + (f" (seed {', '.join(lacking)})" if present else ""))
         return found
 
@@ -125,12 +182,13 @@ class Study:
     unfinished: Sequence[str]
 
     @classmethod
-    def read(cls, runs_dir: Path, data: Sequence[str], alignment: str) -> Self:
+    def read(cls, runs_dir: Path, data: Sequence[str], alignment: str, judged_by: str = "top1") -> Self:
         """Read a folder of runs; one that does not exist is empty.
 
         Args:
             data: what stands for CASIA-WebFace and, where there is a second, for MS-Celeb-1M.
             alignment: what stands for CelebA.
+            judged_by: ``top1``, or ``pairs``: the accuracy on pairs of strangers judges every table that top-1 would.
         """
         runs = find_runs(runs_dir) if runs_dir.is_dir() else []
         unreadable = {run.name: run.damage for run in runs if run.damage}
@@ -144,9 +202,14 @@ class Study:
         sample_scores = cache(lambda name: SampleScores.read(runs_dir / name))
         filled = []
         for table in tables(data, alignment):
+            if table.metric == "top1":
+                table = replace(table, metric=judged_by)
             cells = {row.cell for row in table.rows}
-            ours, left_out = one_setting([record for record in records if record.cell in cells], table.data)
-            filled.append(FilledTable(table, ours, left_out, seeds_of(ours) or seeds_of(records) or [0], sample_scores))
+            ours, left_out = one_setting([record for record in records if record.cell in cells], table)
+            if ours or table.reading == READINGS[0]:
+                seeds = seeds_of([record for record in ours if not record.config.is_teacher])
+                seeds = seeds or seeds_of(ours) or seeds_of(records) or [0]
+                filled.append(FilledTable(table, ours, left_out, seeds, sample_scores))
         unfinished = [run.name for run in runs if run.state != COMPLETE and not run.damage]
         return cls(runs_dir, records, filled, unreadable, unfinished)
 
@@ -157,6 +220,10 @@ class Study:
         for record in self.records:
             hours[record.cell.task, record.cell.rate] += record.seconds / 3600
         return {f"{task} /{rate}" if rate > 1 else task: hours[task, rate] for task, rate in sorted(hours)}
+
+
+def _entry(row: Row, metric: str, records: Sequence[Record]) -> Entry:
+    return Entry(row.paper.get(metric), [record.scores[metric] for record in records if metric in record.scores])
 
 
 def seeds_of(records: Sequence[Record]) -> list[int]:

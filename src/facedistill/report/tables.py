@@ -11,6 +11,7 @@ from facedistill.runs.record import Record
 
 RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
+READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights; tables 1 and 2 have both
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
 
 
@@ -37,7 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper. ``stands_for``: the paper's data set; ``data``: the one of ours that takes its place."""
+    """A table of the paper.
+
+    Attributes:
+        stands_for: the paper's data set.
+        data: the one of ours that takes its place.
+        metric: what its cells are judged by.
+        reading: of the learning rates, as in ``schedule.reading``.
+    """
 
     number: int
     title: str
@@ -45,10 +53,21 @@ class Table:
     data: str
     rows: Sequence[Row]
     metric: str = "top1"
+    reading: str = READINGS[0]
 
     @property
     def heading(self) -> str:
-        return f"Table {self.number}: {self.title}, {self.stands_for}"
+        reading = "" if self.reading == READINGS[0] else ", one learning rate a run"
+        return f"Table {self.number}: {self.title}, {self.stands_for}{reading}"
+
+    @property
+    def file_name(self) -> str:
+        reading = "" if self.reading == READINGS[0] else f"-{self.reading.replace('_', '-')}"
+        return f"table{self.number}-{self.stands_for.lower()}{reading}"
+
+    @property
+    def has_both_readings(self) -> bool:
+        return self.number in (1, 2)
 
     @property
     def students(self) -> list[Row]:
@@ -64,14 +83,16 @@ class Table:
 
     @property
     def printed(self) -> dict[str, str]:
-        """The metrics that the paper prints, by key, with their titles."""
-        return {key: title for key, title in METRICS.items() if any(key in row.paper for row in self.rows)}
+        """The metrics that the paper prints or that the table is judged by, by key, with their titles."""
+        keys = {self.metric, *(key for row in self.rows for key in row.paper)}
+        return {key: title for key, title in METRICS.items() if key in keys}
 
     @property
     def command(self) -> str:
         """Trains all of its cells at one seed."""
         data = "" if self.data.startswith("synthetic") else f" data={self.data} …"
-        return f"facedistill train -m experiments=table{self.number}{data}"
+        reading = "" if self.reading == READINGS[0] else f" schedule.reading={self.reading}"
+        return f"facedistill train -m experiments=table{self.number}{data}{reading}"
 
     def row(self, rate: int, init: str, target: str) -> Row:
         """The row of a student."""
@@ -79,18 +100,22 @@ class Table:
 
 
 def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
-    """The tables of the paper.
+    """The tables of the paper, and in the end tables 1 and 2 again under the other reading of the schedule.
 
     ``data``: what stands for CASIA-WebFace and, where there is a second, for MS-Celeb-1M; ``alignment``: for CelebA.
     """
     casia, rates = "CASIA-WebFace", "Initializations at every rate"
-    return [
+    classification = [
         Table(1, "Targets and initializations at rate 8", casia, data[0], _TABLE1),
         Table(2, rates, casia, data[0], _TABLE2_CASIA),
         *(Table(2, rates, "MS-Celeb-1M", celeb, _TABLE2_CELEB) for celeb in data[1:2]),
+    ]
+    return [
+        *classification,
         Table(3, "Alignment at rate 8", "CelebA", alignment, _TABLE3, metric="nrmse"),
         Table(4, "Verification, triplet loss alone", casia, data[0], _TABLE4),
         Table(5, "Verification, triplet and softmax loss", casia, data[0], _TABLE5),
+        *(replace(table, reading=READINGS[1]) for table in classification),
     ]
 
 
@@ -103,7 +128,9 @@ _TABLE1 = [
     Row("Scratch, soft", 8, "scratch", "soft", paper={"top1": 61.27}),
     Row("FitNet, soft", 8, "fitnet", "soft", paper={"top1": 69.88}),
     Row("full, soft", 8, "full", "soft", paper={"top1": 75.06}),
+    Row("Scratch, soft, whole schedule (control)", 8, "scratch_whole", "soft"),
     Row("alone, W_S0 (control)", 8, "scratch", "none"),
+    Row("alone, W_S0, whole schedule (control)", 8, "scratch_whole", "none"),
 ]
 
 
@@ -113,7 +140,7 @@ def _table2(
     full: Sequence[tuple[float, float]],
     whole: Sequence[int] = (),
 ) -> list[Row]:
-    """``whole``: the rates at which scratch on the whole schedule is a control."""
+    """``whole``: the rates at which Scratch and W_S0 on the whole schedule are controls."""
 
     def rows(init: str, label: str, numbers: Sequence[tuple[float, float]]) -> list[Row]:
         papers = [{"top1": top1, "pairs": pairs} for top1, pairs in numbers]
@@ -122,6 +149,7 @@ def _table2(
     return [
         replace(_TEACHER, paper={"top1": teacher[0], "pairs": teacher[1]}),
         *(Row(f"/{r} alone, W_S0 (control)", r, "scratch", "none") for r in RATES),
+        *(Row(f"/{r} alone, W_S0, whole schedule (control)", r, "scratch_whole", "none") for r in whole),
         *rows("scratch", "Scratch", scratch),
         *(Row(f"/{r} Scratch, whole schedule (control)", r, "scratch_whole", "soft") for r in whole),
         *rows("full", "full", full),
@@ -147,6 +175,10 @@ def _transfer(number: int, task: str, metric: str, teacher: float, softmax: bool
             Row(f"/{rate} {init.capitalize()}, {target}", rate, init, target, task, softmax, {metric: value})
             for (init, target), value in zip(product(INITS, TARGETS), values, strict=True)
         ]
+    rows += [
+        Row(f"/{rate} from W_S0, {target} (control)", rate, "undistilled", target, task, softmax)
+        for rate, target in product(rates, TARGETS)
+    ]
     return rows + [Row(f"/{rate} task loss alone (control)", rate, "scratch", "none", task, softmax) for rate in rates]
 
 
@@ -169,30 +201,61 @@ _TABLE4 = _transfer(4, "verify", "top1", 73.81)
 _TABLE5 = _transfer(5, "verify", "top1", 74.16, softmax=True)
 
 
-def one_setting(records: Sequence[Record], data: str) -> tuple[list[Record], int]:
-    """The records of a data set that may stand in one table, and how many were left out.
+def one_setting(records: Sequence[Record], table: Table) -> tuple[list[Record], list[Record]]:
+    """The records of a table's data set that may stand in it, and those that are left out: they have other settings.
 
-    Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions: the most
-    frequent setting is taken, of equally frequent ones the one with the smaller hash. The teachers' views in a cell are
-    those of most of the table; a cell that has only others keeps them, because a run that several chains share has the
-    words of the first.
+    Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions. The
+    setting of the table is the one that most of its cells have, of equally many the one with more runs, then the one
+    with the smaller hash. The teachers' views in a cell are those of most of the table; a cell that has only others
+    keeps them, because a run that several chains share has the words of the first. What a cell was also trained with
+    for comparison, another weight of its target for instance, had to be asked for by words that most of the table does
+    not have, so of its options those stand in the table whose words are found in most cells, then the fewest words.
     """
-    ours = [record for record in records if record.data_name == data]
-    same = _most_frequent(ours, lambda record: record.setting)
-    taught = _most_frequent([record for record in same if record.parents], lambda record: record.teacher_views)
+    ours = [record for record in records if record.data_name == table.data]
+    if table.has_both_readings:
+        ours = [record for record in ours if reading_of(record) == table.reading]
+    of_reading = [record for record in ours if reading_of(record) == table.reading]
+    same = _in_most_cells(of_reading, lambda record: record.setting)
+    taught = _in_most_cells([record for record in same if record.parents], lambda record: record.teacher_views)
     usual = {record.teacher_views for record in taught}
+    cells_with = Counter(words for _, words in {(record.cell, _special_words(record)) for record in same})
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
     for record in same:
         by_cell[record.cell].append(record)
-    kept = []
+    kept: dict[str, Record] = {}
     for cell in by_cell.values():
-        as_usual = [record for record in cell if record.teacher_views in usual]
-        kept += _most_frequent(as_usual or cell, lambda record: (record.teacher_views, record.cell_options))
-    return kept, len(ours) - len(kept)
+        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in [record for record in cell if record.teacher_views in usual] or cell:
+            groups[record.teacher_views, record.cell_options].append(record)
+
+        def unusual(group: tuple[str, str], groups: Mapping[tuple[str, str], list[Record]] = groups) -> Any:
+            found = groups[group]
+            words = min(map(_special_words, found), key=lambda words: (-cells_with[words], len(words)))
+            return -cells_with[words], len(words), -len(found), group
+
+        chosen = sorted(groups[min(groups, key=unusual)], key=lambda record: (len(_special_words(record)), record.name))
+        by_seed = {record.seed: record for record in reversed(chosen)}  # ancestors of two settings give two of a seed
+        kept |= {record.name: record for record in by_seed.values()}
+    return [record for record in ours if record.name in kept], [record for record in ours if record.name not in kept]
 
 
-def _most_frequent(records: Sequence[Record], key: Callable[[Record], Any]) -> list[Record]:
-    """The records with the most frequent key; of equally frequent ones the smallest."""
-    count = Counter(key(record) for record in records)
-    chosen = min(count, key=lambda found: (-count[found], found), default=None)
+def reading_of(record: Record) -> str:
+    return record.config.schedule.reading
+
+
+def _special_words(record: Record) -> frozenset[str]:
+    """Its words beside those that say which cell and seed it is."""
+    return frozenset(word for word in record.own_words if word.partition("=")[0] not in _AXES)
+
+
+_AXES = {"task", "task.softmax", "rate", "init", "target", "seed"}
+
+
+def _in_most_cells(records: Sequence[Record], key: Callable[[Record], str]) -> list[Record]:
+    """The records with the key that most cells have; of equally many the one with more records, then the smallest."""
+    cells: dict[str, set[Cell]] = defaultdict(set)
+    count = Counter(map(key, records))
+    for record in records:
+        cells[key(record)].add(record.cell)
+    chosen = min(count, key=lambda found: (-len(cells[found]), -count[found], found), default=None)
     return [record for record in records if key(record) == chosen]

@@ -1,0 +1,245 @@
+"""What each claim of the paper, and each control, compares with what."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from facedistill.report.tables import INITS, RATES, TARGETS, Row, Table
+
+Pairs = Iterable[tuple[Row, Row]]  # the row that should be better, and the one it is compared with
+FIRST_SET = "CASIA-WebFace"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """That ``better`` is better than ``than`` in a table's metric or, where ``same``, no different."""
+
+    table: Table
+    better: Row
+    than: Row
+    same: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.better.label} {'=' if self.same else '>'} {self.than.label}"
+
+    @property
+    def paper(self) -> float | None:
+        """The effect that the paper prints, turned so that more is better."""
+        numbers = [row.paper.get(self.table.metric) for row in (self.better, self.than)]
+        if numbers[0] is None or numbers[1] is None:
+            return None
+        return numbers[1] - numbers[0] if self.table.lower_is_better else numbers[0] - numbers[1]
+
+    @property
+    def paper_share(self) -> float | None:
+        """``paper`` in % of the score compared with."""
+        return None if self.paper is None else 100 * self.paper / self.than.paper[self.table.metric]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A part of a claim.
+
+    Attributes:
+        number: of the table, or tables, that it is about.
+        pairs: what it compares there.
+        same: that there is no difference.
+        about_targets: it means nothing where the teacher that a target comes from has nothing to teach.
+        first_set: it is about the first data set alone.
+    """
+
+    text: str
+    number: int
+    pairs: Callable[[Table], Pairs]
+    same: bool = False
+    about_targets: bool = False
+    first_set: bool = False
+
+    def comparisons(self, table: Table) -> list[Comparison]:
+        if table.number != self.number or (self.first_set and table.stands_for != FIRST_SET):
+            return []
+        return [Comparison(table, better, than, self.same) for better, than in self.pairs(table)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, or a control.
+
+    Attributes:
+        both_readings: it is answered under each reading of the schedule.
+        across_tables: its parts are one statement in several tables. Their metrics differ, so it speaks of % of the
+            score compared with, else of points; and the tables that were run answer it, else every part is needed.
+    """
+
+    name: str
+    text: str
+    statements: Sequence[Statement]
+    both_readings: bool = False
+    across_tables: bool = False
+
+
+def _rates(table: Table) -> Sequence[int]:
+    return (8,) if table.number == 3 else RATES
+
+
+def _inits(rates: Iterable[int], better: tuple[str, str], than: tuple[str, str]) -> Callable[[Table], Pairs]:
+    """Rows (init, target) of classification at some rates."""
+    return lambda table: [(table.row(rate, *better), table.row(rate, *than)) for rate in rates]
+
+
+def _targets(better: str, than: str, inits: Sequence[str] = INITS) -> Callable[[Table], Pairs]:
+    """Two targets from the same initialization."""
+    return lambda table: [
+        (table.row(rate, init, better), table.row(rate, init, than)) for rate, init in product(_rates(table), inits)
+    ]
+
+
+def _starts(better: str, than: str, targets: Sequence[str] = TARGETS) -> Callable[[Table], Pairs]:
+    """Two initializations with the same target."""
+    return lambda table: [
+        (table.row(rate, better, target), table.row(rate, than, target))
+        for rate, target in product(_rates(table), targets)
+    ]
+
+
+def _soft_is_best(table: Table) -> Pairs:
+    return [pair for than in TARGETS[:2] for pair in _targets("soft", than)(table)]
+
+
+def _alone(table: Table) -> Pairs:
+    return [(table.row(rate, "undistilled", "none"), table.row(rate, "scratch", "none")) for rate in _rates(table)]
+
+
+def _by_table(pairs: Callable[[Table], Pairs], about_targets: bool = False) -> list[Statement]:
+    names = {3: "alignment", 4: "verification, triplet loss", 5: "verification, triplet and softmax loss"}
+    return [Statement(f"{name} (table {n})", n, pairs, about_targets=about_targets) for n, name in names.items()]
+
+
+CLAIMS = (
+    Claim(
+        "C1",
+        "From scratch, soft is the best target for classification (table 1)",
+        [
+            Statement(
+                "soft beats hidden and logits",
+                1,
+                lambda table: [
+                    (table.row(8, "scratch", "soft"), table.row(8, "scratch", t)) for t in ("hidden", "logits")
+                ],
+                about_targets=True,
+            )
+        ],
+    ),
+    Claim(
+        "C2",
+        "The full initialization beats Scratch and FitNet, at every rate (tables 1 and 2)",
+        [
+            Statement("full beats Scratch", 2, _inits(RATES, ("full", "soft"), ("scratch", "soft"))),
+            Statement("full beats FitNet", 1, _inits([8], ("full", "soft"), ("fitnet", "soft"))),
+        ],
+        both_readings=True,
+    ),
+    Claim(
+        "C3",
+        "A student can beat its teacher: /2 on CASIA-WebFace (table 2)",
+        [
+            Statement(
+                "/2 full beats the teacher",
+                2,
+                lambda table: [(table.row(2, "full", "soft"), table.teacher)],
+                first_set=True,
+            )
+        ],
+        both_readings=True,
+    ),
+    Claim(
+        "C4",
+        "For alignment the hidden target helps and the soft target hurts, from both initializations (table 3)",
+        [
+            Statement("hidden helps", 3, _targets("hidden", "none"), about_targets=True),
+            Statement("soft hurts", 3, _targets("none", "soft"), about_targets=True),
+        ],
+    ),
+    Claim(
+        "C5",
+        "Distill beats Pretrain everywhere (tables 3 to 5)",
+        _by_table(_starts("distill", "pretrain"), about_targets=True),
+        across_tables=True,
+    ),
+    Claim(
+        "C6",
+        "With the triplet loss alone the hidden target hurts, and the soft target changes nothing from Distill and "
+        "helps from Pretrain (table 4)",
+        [
+            Statement("hidden hurts", 4, _targets("none", "hidden"), about_targets=True),
+            Statement("soft helps from Pretrain", 4, _targets("soft", "none", ["pretrain"]), about_targets=True),
+            Statement(
+                "soft changes nothing from Distill",
+                4,
+                _targets("soft", "none", ["distill"]),
+                same=True,
+                about_targets=True,
+            ),
+        ],
+    ),
+    Claim(
+        "C7",
+        "With the softmax loss added soft is the best target, and /2 beats its teacher (table 5)",
+        [
+            Statement("soft is the best target", 5, _soft_is_best, about_targets=True),
+            Statement("/2 beats the teacher", 5, lambda table: [(table.row(2, "distill", "soft"), table.teacher)]),
+        ],
+    ),
+    Claim(
+        "K1",
+        "Control: the full initialization beats Scratch on the same whole schedule (table 2)",
+        [
+            Statement(
+                "full beats Scratch on the whole schedule",
+                2,
+                _inits(RATES, ("full", "soft"), ("scratch_whole", "soft")),
+                first_set=True,
+            )
+        ],
+        both_readings=True,
+    ),
+    Claim(
+        "K2",
+        "Control: a distilled student from full beats the student alone, W_S0, that it starts from (table 2)",
+        [
+            Statement(
+                "full, soft beats W_S0",
+                2,
+                _inits(RATES, ("full", "soft"), ("scratch", "none")),
+                about_targets=True,
+            )
+        ],
+        both_readings=True,
+    ),
+    Claim(
+        "K3",
+        "Control: the student alone gains from the rest of the whole schedule, without any teacher (table 2)",
+        [
+            Statement(
+                "W_S0 on the whole schedule beats W_S0",
+                2,
+                _inits(RATES, ("scratch_whole", "none"), ("scratch", "none")),
+                first_set=True,
+            )
+        ],
+        both_readings=True,
+    ),
+    Claim(
+        "K4",
+        "Control: it is distillation that Distill gains by: W_S^cls beats the undistilled W_S0 (tables 3 to 5)",
+        _by_table(_starts("distill", "undistilled"), about_targets=True),
+        across_tables=True,
+    ),
+    Claim(
+        "K5",
+        "Control: it is pretraining on identities that Distill gains by: W_S0 beats the task alone (tables 3 to 5)",
+        _by_table(_alone),
+        across_tables=True,
+    ),
+)
