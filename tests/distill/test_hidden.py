@@ -23,7 +23,7 @@ def taught(values: Tensor) -> TeacherOutput:
 
 
 def hidden(student: int, teacher: int, reduction: str) -> HiddenTarget:
-    return HiddenTarget(2.0, student, teacher, reduction).double()
+    return HiddenTarget(2.0, student, teacher, reduction, "random").double()
 
 
 def by_hand(target: HiddenTarget, student: Tensor, teacher: Tensor, reduction: str) -> float:

@@ -75,6 +75,7 @@ CELL = ("rate=8", "init=full", "target=soft")
 @pytest.mark.parametrize(
     "words",
     [
+        ["target.terms.hidden.map=random"],  # a term that is not active
         ["model.name=another"],
         ["teacher.model.name=another"],
         ["model.rates=[1,2,4,8,16]"],
@@ -120,6 +121,7 @@ def test_moving_a_class_changes_no_identity(planned: Planner, monkeypatch: pytes
         (["task=verify"], "task.softmax=true"),
         (["task=verify"], "task.images_per_identity=2"),
         (["target=hidden"], "target.terms.hidden.reduction=sum"),
+        (["target=hidden"], "target.terms.hidden.map=random"),
         (["target=soft"], "trainer.threads=2"),
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.name=resnet34"),
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.features=64"),

@@ -317,6 +317,16 @@ def test_weights_of_a_target_do_not_reach_the_classification_student(planned: Pl
     assert parent(run, "init").config.target.alpha == 1.0
 
 
+@pytest.mark.parametrize("c", ["0.333", "3", "null"])
+def test_parity_is_of_one_run_and_changes_none_of_its_ancestors(planned: Planner, c: str) -> None:
+    cell = ("task=verify", "init=distill", "target=soft")
+    plain, changed = planned(*cell), planned(*cell, f"target.parity={c}")
+    assert plain.identity != changed.identity
+    for role, ancestor in plain.parents.items():
+        assert changed.parents[role].identity == ancestor.identity
+    assert changed.config.target.parity == (None if c == "null" else float(c))
+
+
 def test_how_teachers_answer_is_one_choice_for_a_chain(planned: Planner) -> None:
     run = planned("task=verify", "init=distill", "target=soft", "rate=8", "target.views=live", "target.bank=float32")
     student = run.parents["init"]

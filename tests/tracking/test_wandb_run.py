@@ -95,6 +95,7 @@ def test_keys_that_people_sort_by_are_at_the_top_and_plain(planned: Planner) -> 
         "alpha": 1.0,
         "beta": 0.0,
         "tau": 4.0,
+        "parity": 1.0,
         "batch_size": 7,
         "softmax": False,
         "epochs": 5,

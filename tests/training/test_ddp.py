@@ -34,6 +34,7 @@ from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE
 from facedistill.system.files import is_held
 from facedistill.tasks.assemble import build_module, build_targets, training_network
+from facedistill.tasks.base import TaskModule
 from facedistill.tasks.batch_norm import WholeBatchNorm
 from facedistill.tasks.gather import gather_tensor
 from facedistill.training.trainer import build_trainer
@@ -61,6 +62,7 @@ LIMIT = 150
 CASES = {
     "classify": ["task=classify", "target=soft"],
     "classify, hidden": ["task=classify", "target=hidden"],
+    "classify, hidden and soft": ["task=classify", "target=hidden", "target.alpha=1"],
     "align": ["task=align", "init=scratch", "target=none"],
     "verify, hard": ["task=verify", "init=scratch", "target=none", "task.options.mining=hard"],
     "hint": ["task=hint"],
@@ -120,6 +122,19 @@ def loss_and_gradients(
 TEACHER = ["image.resize=24", "image.crop=20", "teacher.model.width=16", "init=scratch", "target=none"]
 
 
+def start_of_terms(batch: FaceBatch, shares: list[int]) -> dict[str, torch.Tensor]:
+    """What the terms of a distilled student have before the first step: their parity, and the map of the hidden one."""
+    torch.manual_seed(0)
+    config = config_of("classify, hidden and soft")
+    taught = training_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
+    network, teachers = training_network(config, IDENTITIES), {"teacher": NetworkTeacher(taught, {})}
+    module = build_module(config, network, teachers, build_targets(config, network, teachers))
+    assert isinstance(module, TaskModule)
+    module.batch_sizes_per_rank = lambda *_: shares  # type: ignore[method-assign]
+    module.start_targets([batch, batch])
+    return module.targets.state_dict()
+
+
 def normalizing_network() -> nn.Sequential:
     """Of maps and of vectors, and one of a subclass that does more than to normalize."""
     torch.manual_seed(0)
@@ -149,6 +164,8 @@ def rank(number: int, port: int, out: str) -> None:
         for gradient in found[case].values():
             distributed.all_reduce(gradient)
             gradient /= 2  # as DDP does
+    found["start"] = [None, None]
+    distributed.all_gather_object(found["start"], start_of_terms(share, [6, 5]))
     for together in (True, False):
         network = normalizing_network()
         loss = step_of(network, share.images, [6, 5], together)
@@ -206,6 +223,14 @@ def test_batchnorm_of_shares_is_that_of_the_whole_batch(of_two: dict[str, Any]) 
 def test_a_step_in_training_has_the_loss_of_one_process(of_two: dict[str, Any]) -> None:
     whole = {case: loss_and_gradients(case, whole_batch(), [11], training=True)[0] for case in CASES}
     assert of_two["losses in training"] == [pytest.approx(whole, rel=1e-4)] * 2
+
+
+def test_terms_start_on_each_rank_as_in_one_process(of_two: dict[str, Any]) -> None:
+    whole = start_of_terms(whole_batch(), [11])
+    assert whole.keys() == {"hidden.parity", "hidden.map.weight", "hidden.map.bias", "soft.parity"}
+    for of_rank in of_two["start"]:
+        torch.testing.assert_close(of_rank, whole, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(*of_two["start"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("sampler", ["each once", "P identities × K"])

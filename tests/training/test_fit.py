@@ -275,6 +275,7 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path)
     assert same(tensors(cut), tensors(whole))
     assert curve(cut) == curve(whole)
     assert cut.record.metrics == whole.record.metrics
+    assert cut.record.target_weights == whole.record.target_weights != {"soft": 1.0}
     assert (cut.directory / "metrics.csv").read_text().count("\n") == 17
 
 
@@ -291,7 +292,7 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
     student = build_network(run.config.network, 8, 4).state_dict().keys()
     assert {name.removeprefix("network.") for name in state if name.startswith("network.")} == student
     others = {name for name in state if not name.startswith("network.")}
-    assert others == {"targets.hidden.map.weight", "targets.hidden.map.bias"}
+    assert others == {"targets.hidden.map.weight", "targets.hidden.map.bias", "targets.hidden.parity"}
     ensure(run, fit.train_run)
     assert tensors(run).keys() == student
     assert same(tensors(run), tensors(make(tmp_path / "other", "rate=8", "init=scratch", "target=hidden")))

@@ -17,6 +17,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BANK_TYPES = ("float16", "float32")
 REDUCTIONS = ("mean", "sum")
+MAPS = ("ridge", "random")
 LOGGER_MODES = ("auto", "online", "offline")
 READINGS = ("both_rates", "one_rate")
 INIT_RATES = ("random", "initialized", "whole")
@@ -132,6 +133,8 @@ class TargetConfig:
     """What is learnt from the teachers: the terms of the loss and their weights.
 
     Attributes:
+        parity: c: before the first step, every weight is multiplied by what makes the gradient of its term on the
+            backbone c times as long as that of the task's loss; null: weights are as they stand.
         views: of every training image that a teacher answers once for all students, and its bank keeps as ``bank``
             (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
         terms: by name. A term has the ``type`` of a registered target, its ``weight``, what it ``compares``
@@ -144,6 +147,7 @@ class TargetConfig:
     alpha: float = 0.0
     beta: float = 0.0
     tau: float = MISSING
+    parity: float | None = None
     views: int | str = MISSING
     bank: str = MISSING
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -165,6 +169,10 @@ class TargetConfig:
                 yield f"target.terms.{name}.weight={term['weight']} must be a number that is not negative"
             if term.get("reduction", "mean") not in REDUCTIONS:
                 yield f"target.terms.{name}.reduction={term['reduction']}: choices are {', '.join(REDUCTIONS)}"
+            if term.get("map", "random") not in MAPS:
+                yield f"target.terms.{name}.map={term['map']}: choices are {', '.join(MAPS)}"
+        if self.parity is not None and not 0 < self.parity < math.inf:
+            yield f"target.parity={self.parity} must be a number above 0, or null: weights as they stand"
         if self.name == "none" and self.active():
             yield "target=none has no weights. Use target=soft for alpha, target=hidden for beta"
         if self.name != "none" and not self.active():

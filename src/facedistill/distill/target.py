@@ -2,6 +2,7 @@
 
 import abc
 
+import torch
 from torch import Tensor, nn
 
 from facedistill.distill.teacher import TeacherOutput
@@ -10,15 +11,30 @@ from facedistill.models.network import NetworkOutput
 
 
 class Target(nn.Module, abc.ABC):
-    """``weight`` times a distance between what student and teacher say of the same pixels.
+    """``weight`` times ``parity`` times a distance between what student and teacher say of the same pixels.
 
     ``student_width`` and ``teacher_width`` are the numbers of values of K_S and K_T. Parameters of a target are
     trained with the student and are dropped afterwards.
+
+    Attributes:
+        weight: α, β, … as configured.
+        parity: what gradient parity multiplies it by, a scalar; 1 without. A buffer, so that a checkpoint has it.
     """
+
+    parity: Tensor
 
     def __init__(self, weight: float, student_width: int, teacher_width: int) -> None:
         super().__init__()
         self.weight = weight
+        self.register_buffer("parity", torch.ones(()))
+
+    @property
+    def final_weight(self) -> float:
+        """What the distance is multiplied by in the loss."""
+        return self.weight * float(self.parity)
+
+    def start(self, student: Tensor, teacher: Tensor) -> None:
+        """Called once, before the first step, with K_S and K_T [N, width] of the first batches."""
 
     @abc.abstractmethod
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:

@@ -25,7 +25,7 @@ INCLUDED = {
     *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
-    *("target.terms.*", "target.views", "target.bank"),
+    *("target.terms.*", "target.parity", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
     *("trainer.devices", "trainer.num_nodes"),  # without sync_batchnorm
 }
@@ -57,7 +57,11 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         if getattr(config.task, key) not in (None, {})
     }
     schedule = asdict(config.schedule)
-    terms = {name: {**numbers_of(term), "from": config.role_of(name)} for name, term in config.target.active().items()}
+    parity = {} if config.target.parity is None else {"parity": config.target.parity}
+    terms = {
+        name: {**numbers_of(term), **parity, "from": config.role_of(name)}
+        for name, term in config.target.active().items()
+    }
     return {
         "version": RESULTS_VERSION,
         "task": task,

@@ -2,10 +2,10 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,7 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.samplers import rank_and_world_size
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
+from facedistill.distill.parity import BATCHES, parity, unchanged
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import Teacher, TeacherOutput
 from facedistill.errors import ConfigError
@@ -25,7 +26,7 @@ from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, NetworkOutput
 from facedistill.system.signals import stop_on_signals
 from facedistill.tasks.batch_norm import WholeBatchNorm
-from facedistill.tasks.gather import gather_batch, gather_tensor
+from facedistill.tasks.gather import gather_batch, gather_tensor, gradient_length
 
 T = TypeVar("T")
 
@@ -54,6 +55,11 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
         self.evaluation = self.build_evaluation(config, network.num_identities)
+
+    @property
+    def terms(self) -> Mapping[str, Target]:
+        """The terms of the target by name."""
+        return cast(Mapping[str, Target], self.targets)
 
     @classmethod
     def options(cls, config: Config) -> Any:
@@ -136,6 +142,14 @@ def identity_loss(student: NetworkOutput, batch: FaceBatch) -> Tensor:
     return chunked_mean(partial(F.cross_entropy, reduction="none"), student.logits, batch.labels)
 
 
+class Answers(NamedTuple):
+    """Of a whole batch: what the student and every teacher, by its role, say of it, and what is true (no images)."""
+
+    student: NetworkOutput
+    teachers: dict[str, TeacherOutput]
+    batch: FaceBatch
+
+
 class TaskModule(ScheduledModule):
     """Trains on a task's own loss Φ and on the terms of its target. A task supplies Φ and its evaluation."""
 
@@ -149,18 +163,54 @@ class TaskModule(ScheduledModule):
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
+        losses = self._losses(self._answers(batch, batch_index, self._forward))
+        loss = losses["task"]
+        for name, target in self.terms.items():
+            loss = loss + target.weight * target.parity * losses[name]
+        return {"loss": loss, **{name: value.detach() for name, value in losses.items()}}
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.targets and self.trainer.global_step == 0:  # a run that resumes has them in its checkpoint
+            data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
+            with unchanged(self.network):
+                self.start_targets([batch.to(self.device) for batch in data.first_batches(BATCHES)])
+
+    def start_targets(self, batches: Sequence[FaceBatch]) -> None:
+        """Start every term of the target from the first batches, then give it its parity with the task.
+
+        Raises:
+            RunError: there is no parity, as a loss has no gradient.
+        """
+        with torch.no_grad():
+            answers = [self._answers(batch, number, self.network) for number, batch in enumerate(batches)]
+        embedding = torch.cat([answer.student.embedding for answer in answers])
+        for name, target in self.terms.items():
+            role = self.config.role_of(name)
+            target.start(embedding, torch.cat([answer.teachers[role].embedding for answer in answers]))
+        if self.config.target.parity is None:
+            return
+        weights = list(self.network.backbone.parameters())
+        lengths: dict[str, list[float]] = {"task": [], **{name: [] for name in self.terms}}
+        for number, batch in enumerate(batches):
+            for name, loss in self._losses(self._answers(batch, number, self.network)).items():
+                lengths[name].append(gradient_length(loss, weights))
+        for name, value in parity(self.config.target.parity, lengths.pop("task"), lengths).items():
+            self.terms[name].parity.fill_(value)
+
+    def _losses(self, answers: Answers) -> dict[str, Tensor]:
+        """Φ as ``task``, and every term of the target by its name, not weighted."""
+        student, teachers, batch = answers
+        distances = {name: term(student, teachers[self.config.role_of(name)]) for name, term in self.terms.items()}
+        return {"task": self.task_loss(student, batch), **distances}
+
+    def _answers(self, batch: FaceBatch, batch_index: int, network: Callable[[Tensor], NetworkOutput]) -> Answers:
         sizes = self.batch_sizes_per_rank(batch, batch_index)
         with self.batch_norm_over(sizes):
-            output = self._forward(batch.images)
+            output = network(batch.images)
         student = gather_batch(output, sizes)
-        outputs = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
-        loss = self.task_loss(student, gather_batch(batch.without_images(), sizes))
-        terms = {"task": loss.detach()}
-        for name, target in self.targets.items():
-            distance = target(student, outputs[self.config.role_of(name)])
-            terms[name] = distance.detach()
-            loss = loss + target.weight * distance
-        return {"loss": loss, **terms}
+        teachers = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
+        return Answers(student, teachers, gather_batch(batch.without_images(), sizes))
 
     def _teacher_output(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
         """What a teacher says of the whole batch: from its bank where the batch brings that, or now."""

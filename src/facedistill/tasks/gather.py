@@ -1,5 +1,6 @@
 """The whole batch where several processes share it: a loss is then that of one process, whatever it compares."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -47,6 +48,16 @@ def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
         return mean
     means = gather_shares(mean)
     return (means * means.new_tensor(sizes)).sum() / sum(sizes)
+
+
+def gradient_length(loss: Tensor, weights: Sequence[Tensor]) -> float:
+    """The length of the gradient of a loss that every rank has of the whole batch; the graph is kept."""
+    gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    gradient = torch.cat([part.flatten() for part in gradients if part is not None])
+    _, world_size = rank_and_world_size()
+    if world_size > 1:
+        distributed.all_reduce(gradient)
+    return float(torch.linalg.vector_norm(gradient)) / world_size
 
 
 def gather_shares(value: Tensor) -> Tensor:

@@ -140,6 +140,7 @@ class WandbRun:
         summary = {f"{prefix}/{name}": value for prefix in ("final", task) for name, value in metrics.items()}
         costs = ("params", "macs", "weights_bytes", "seconds", "images_per_second")
         summary |= {name: getattr(record, name) for name in costs}
+        summary |= {f"weight/{name}": weight for name, weight in record.target_weights.items()}
         pictures = sorted(self._run.directory.glob("*.png"))
         if pictures or self._has_logged:  # beside the last epoch, whose row would come after the summary otherwise
             opened.log({f"{task}/{picture.stem}": wandb.Image(str(picture)) for picture in pictures})
@@ -195,7 +196,7 @@ def flat_config(run: Run) -> dict[str, Any]:
         "data": config.data["name"],
         "model": config.network["name"],
         "seed": config.seed,
-        **{name: getattr(config.target, name) for name in ("alpha", "beta", "tau")},
+        **{name: getattr(config.target, name) for name in ("alpha", "beta", "tau", "parity")},
         "batch_size": config.task.batch_size,
         "epochs": len(config.epoch_rates),
         "learning_rate": config.epoch_rates[0],

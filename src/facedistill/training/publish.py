@@ -62,7 +62,8 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
             far, tar, _ = roc(final.similarity, final.same)
             title = "pairs of people who were not trained on"
             save_pictures({"roc": roc_curve(far, tar, title)}, run.directory)
-    return replace(describe(run, network, history, final.metrics, data), without=missing)
+    weights = {name: term.final_weight for name, term in module.terms.items()}
+    return replace(describe(run, network, history, final.metrics, data), without=missing, target_weights=weights)
 
 
 def describe(run: Run, network: Network, history: Sequence[Epoch], metrics: Metrics, data: FaceData) -> Record:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class FaceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         return self.loader(self.train_batches)
+
+    def first_batches(self, count: int) -> list[FaceBatch]:
+        """The first training batches of the epoch that the sampler is at, or this process' share of them."""
+        return [self._views[keys] for keys in islice(self.train_batches, count)]
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
         """The test split: the paper has no third one, and nothing is selected by it here either."""
