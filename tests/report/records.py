@@ -46,7 +46,8 @@ def record_in(table: Table, row: Row, seed: int, score: float, **changes: Any) -
     """The record of a cell; ``changes`` replace some of it."""
     words = (f"rate={row.rate}", f"init={row.init}", f"target={row.target}", f"seed={seed}", "cells=7")
     words += () if table.reading == READINGS[0] else (f"schedule.reading={table.reading}",)
-    run = Run(config_of(table, row, seed), words, {"name": table.data}, {})
+    data = {"name": table.data} | ({} if table.reading == READINGS[0] else {"reading": table.reading})  # as its parents
+    run = Run(config_of(table, row, seed), words, data, {})
     fields: dict[str, Any] = {
         "metrics": {table.metric: score, "pairs": 90.0 + seed if row.task == "classify" else None},
         "history": [{"epoch": epoch, f"test/{table.metric}": score - 1 + epoch} for epoch in range(2)],

@@ -210,6 +210,7 @@ def test_a_void_claim_says_why_and_what_would_mend_it() -> None:
     assert reason.endswith("Train the teacher longer (schedule.epochs=…) or on more images")
     found = assessed({(1, "teacher"): 40.0, (1, "Scratch, soft"): 99.0})["C1"]
     assert (found.answer, found.p, found.effect, found.tally) == (VOID, None, None, "2 void")
+    assert found.scope.startswith("the teacher of table 1 has 40.0")
 
 
 def test_a_void_comparison_leaves_the_average() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facedistill.report.__main__ import main
 from facedistill.report.study import FilledTable, Study
 from facedistill.report.tables import Row
 from facedistill.runs.run import Run
@@ -76,6 +77,64 @@ def test_a_row_that_lacks_a_seed_says_which(finish: Finisher) -> None:
     found = table(read(), 1)
     assert found.missing[:4] == ["teacher", "Scratch, hidden (seed 2)", "Scratch, logits", f"{SOFT.label} (seed 1)"]
     assert found.command.endswith(" seed=0,1,2")
+
+
+def test_students_share_a_teacher_so_only_its_first_seed_is_asked_for(finish: Finisher) -> None:
+    for words in ("task=teacher", "rate=8 target=soft seed=1", "rate=8 target=soft seed=2"):
+        finish(words)
+    found = table(read(), 1)
+    assert found.seeds == [1, 2]
+    assert "teacher" not in found.missing
+    lead = found.difference(SOFT, found.table.teacher)
+    assert lead is not None
+    assert lead.by_seed == {1: 0.0, 2: 0.0}
+
+
+def test_variants_are_compared_with_the_rows_own_runs_seed_by_seed(finish: Finisher) -> None:
+    for seed, (own, other) in enumerate([(50.0, 53.0), (40.0, 44.0), (45.0, 50.0)]):
+        finish(f"rate=8 target=soft seed={seed}", own)
+        finish(f"rate=8 target=soft target.terms.soft.tau_squared=false seed={seed}", other)
+    finish("rate=8 target=soft schedule.epochs=1 model.width=24", 20.0)
+    finish("rate=8 target=hidden target.terms.hidden.reduction=sum", 20.0)
+    found = table(read(), 1)
+    assert found.entry(SOFT, "top1").ours == [50.0, 40.0, 45.0]
+    shorter, untempered = [one for one in found.variants if one.row.label == SOFT.label]
+    assert untempered.words == ("target.terms.soft.tau_squared=false",)
+    assert untempered.entry.ours == [53.0, 44.0, 50.0]
+    assert untempered.effect is not None
+    assert untempered.effect.by_seed == {0: 3.0, 1: 4.0, 2: 5.0}
+    assert set(shorter.words) == {"schedule.epochs=1", "model.width=24"}
+    assert shorter.effect is not None
+    assert shorter.effect.by_seed == {0: -30.0}
+    assert len(found.left_out) == 4
+
+
+def test_claims_may_be_judged_by_the_pairs_of_strangers(planned: Callable[..., Run]) -> None:
+    for seed in range(2):
+        run = planned("rate=8", "target=soft", f"seed={seed}")
+        complete(run, metrics={"top1": 50.0, "pairs": 90.0 + seed})
+        halves, none = np.array([50.0, 50.0], np.float32), np.zeros(0, np.float32)
+        SampleScores(halves, none, np.zeros(0, bool), np.arange(2)).save(run.directory)
+    found = Study.read(RUNS, ["synthetic"], "synthetic", judged_by="pairs").tables
+    assert [filled.table.metric for filled in found] == ["pairs", "pairs", "nrmse", "pairs", "pairs"]
+    results = found[0].results(SOFT)
+    assert {seed: result.value for seed, result in results.items()} == {0: 90.0, 1: 91.0}
+    assert {result.sample_scores for result in results.values()} == {None}, "of faces, not of pairs"
+    assert list(found[0].table.printed) == ["top1", "pairs"]
+
+
+def test_a_judge_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judged_by=roc"]) != 0
+    assert "judged_by=roc: choices are top1, pairs" in capsys.readouterr().err
+
+
+def test_a_reading_without_runs_has_no_table(finish: Finisher) -> None:
+    finish("rate=8 target=soft")
+    assert [filled.table.reading for filled in read().tables] == ["both_rates"] * 5
+    finish("rate=8 target=soft schedule.reading=one_rate", 30.0)
+    found = read().tables
+    assert [(one.table.number, one.table.reading) for one in found[5:]] == [(1, "one_rate"), (2, "one_rate")]
+    assert [one.entry(SOFT, "top1").ours for one in found if one.table.number == 1] == [[50.0], [30.0]]
 
 
 def without_metric(record: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The tables: means, spreads, dashes, signs, and settings that must not mix."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -154,6 +155,30 @@ def test_a_cell_with_several_views_of_the_teacher_has_those_of_most_of_the_table
     assert left_out == live
     only_live = [record("rate=2 target=soft target.views=live", 50.0)]
     assert one_setting([*live, *banked, *only_live], TABLE)[0] == [*kept, *only_live]
+
+
+def test_what_was_trained_for_comparison_stays_out_however_often_and_even_alone_in_its_cell() -> None:
+    usual = [record("rate=8 target=soft", 60.0), record("rate=4 target=soft", 60.0)]
+    word = "target.terms.soft.tau_squared=false"
+    variants = [record(f"rate=8 target=soft seed={seed} {word}", 0.0) for seed in range(3)]
+    alone_in_its_cell = record(f"rate=2 target=soft {word}", 0.0)
+    assert one_setting([*variants, *usual, alone_in_its_cell], TABLE) == (usual, [*variants, alone_in_its_cell])
+    # as many cells as the usual setting, and more runs: what needs no word is the table's
+    assert one_setting([*variants, usual[0]], TABLE) == ([usual[0]], variants)
+
+
+def test_two_chains_of_one_cell_do_not_both_stand_in_a_table() -> None:
+    one, other = record("rate=8 init=full target=soft", 60.0), record("rate=8 init=full target=soft", 70.0)
+    other = replace(other, name="other", overrides=[*other.overrides, "some.word=1"])
+    assert one_setting([other, one], TABLE) == ([one], [other])
+
+
+def test_a_reading_of_the_schedule_has_a_table_of_its_own() -> None:
+    both, one = record("rate=8 target=soft", 60.0), record("rate=8 target=soft schedule.reading=one_rate", 50.0)
+    first, second = (table for table in tables(["synthetic"]) if table.number == 1)
+    assert one_setting([both, one], first) == ([both], [])
+    assert one_setting([both, one], second) == ([one], [])
+    assert one_setting([both, one], USUAL[3]) == ([both], [one]), "in tables 3 to 5 it is a variant"
 
 
 def test_cells_of_one_setting_stand_in_one_table() -> None:

@@ -72,7 +72,8 @@ class Assessment:
         reading: of the schedule.
         unit: of the effects of the claim and its parts: ``points``, or ``%`` of the score compared with.
         effect: the average of its parts that have a direction.
-        scope: what of it is reproduced: on average, in every part, or everywhere; else what keeps it from an answer.
+        scope: what of it is reproduced: on average, in every part, or everywhere; what contradicts it; else what keeps
+            it from an answer.
         p: two-sided, of the answer that is nearest; None: nothing was looked at.
         survives: whether the answer remains if not one of all answers may be wrong (Holm).
     """
@@ -131,7 +132,8 @@ def expected_wrong(assessed: Sequence[Assessment]) -> float:
 def _assess(claim: Claim, tables: Sequence[FilledTable], reading: str) -> Assessment:
     drafts = [_draft(statement, tables, claim.across_tables) for statement in claim.statements]
     directed = [part for part in drafts if not part.same]
-    effect = average([part.effect for part in directed if part.effect is not None])
+    effects = [part.effect for part in directed if part.effect is not None]
+    effect = average([one for one in effects if _is_enough(one)] or effects)
     judgement = _judge(effect, drafts)
     parts = drafts if judgement is None else [_decided(part, judgement, len(drafts) == 1) for part in drafts]
     answer, scope = _answer(judgement, parts, claim.across_tables)
@@ -221,14 +223,15 @@ def _answer(judgement: Judgement | None, parts: Sequence[Part], across_tables: b
     """The answer to a claim and its scope."""
     if judgement is None:
         found = {part.answer for part in parts}
-        return next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN), ""
+        answer = next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN)
+        return answer, next(part.why_void for part in parts if part.why_void) if answer is Answer.VOID else ""
     if judgement.contradicted:
         found_against = [part.text for part in parts if part.answer is Answer.CONTRADICTED and len(parts) > 1]
         for finding in (finding for part in parts for finding in part.findings if len(part.findings) > 1):
             if finding.answer is Answer.CONTRADICTED:
                 found_against.append(f"{finding.comparison.label} ({finding.comparison.table.stands_for})")
         return Answer.CONTRADICTED, f"by {'; '.join(found_against)}" if found_against else "on average"
-    missing = [part for part in parts if part.answer in (Answer.VOID, Answer.NOT_RUN) and not part.same]
+    missing = [part for part in parts if not part.same and not _is_enough(part.effect)]
     if missing and not across_tables:
         return Answer.UNDECIDED, _listed(missing)
     if not judgement.reproduced:

@@ -21,7 +21,8 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        return f"{self.better.label} {'=' if self.same else '>'} {self.than.label}"
+        labels = [row.label.removesuffix(" (control)") for row in (self.better, self.than)]
+        return f" {'=' if self.same else '>'} ".join(labels)
 
     @property
     def paper(self) -> float | None:

@@ -127,11 +127,13 @@ class FilledTable:
         """The rows' cells in other settings than the table's, where there are runs in its own; by row."""
         found = []
         for row in self.rows:
-            own = self.records_of(row)
+            own = {record.seed: record for record in reversed(self.records_of(row))}
+            first = next(reversed(own.values()))
             groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
             for record in self._scored(self.left_out):
-                if record.cell == row.cell and record.version == own[0].version:
-                    groups[words_of_difference(record.config, own[0].config)].append(record)
+                if record.cell == row.cell and record.version == first.version:
+                    same_seed = own.get(record.seed, first)
+                    groups[words_of_difference(record.config, same_seed.config)].append(record)
             for words, records in sorted(groups.items()):
                 if words:  # without, only a run that it stands on has another setting
                     effect = self._better(self._results(records), self.results(row))

@@ -1,13 +1,13 @@
 """The paper's tables: their cells, the numbers that the paper prints, and which of our runs may stand in one."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from typing import Any
 
 from facedistill.config.schema import Cell
 from facedistill.runs.record import Record
+from facedistill.system.files import hash_of
 
 RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
@@ -204,43 +204,47 @@ _TABLE5 = _transfer(5, "verify", "top1", 74.16, softmax=True)
 def one_setting(records: Sequence[Record], table: Table) -> tuple[list[Record], list[Record]]:
     """The records of a table's data set that may stand in it, and those that are left out: they have other settings.
 
-    Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions. The
-    setting of the table is the one that most of its cells have, of equally many the one with more runs, then the one
-    with the smaller hash. The teachers' views in a cell are those of most of the table; a cell that has only others
-    keeps them, because a run that several chains share has the words of the first. What a cell was also trained with
-    for comparison, another weight of its target for instance, had to be asked for by words that most of the table does
-    not have, so of its options those stand in the table whose words are found in most cells, then the fewest words.
+    Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions. Of
+    everything that cells have in common (data and schedule, the options of a task, the weight and form of a term of the
+    target, the views that teachers are asked for) the table has what most of its cells have, then what was asked for by
+    the fewest words, then what has more runs, then the smaller hash. So what a few cells were also trained with for
+    comparison stays out, even in a cell that has nothing else. Views are an exception: a run that several chains share
+    has the words of the first. What is a cell's own is decided in the same way.
     """
     ours = [record for record in records if record.data_name == table.data]
     if table.has_both_readings:
-        ours = [record for record in ours if reading_of(record) == table.reading]
-    of_reading = [record for record in ours if reading_of(record) == table.reading]
-    same = _in_most_cells(of_reading, lambda record: record.setting)
-    taught = _in_most_cells([record for record in same if record.parents], lambda record: record.teacher_views)
-    usual = {record.teacher_views for record in taught}
-    cells_with = Counter(words for _, words in {(record.cell, _special_words(record)) for record in same})
+        ours = [record for record in ours if record.config.schedule.reading == table.reading]
+    kept = [record for record in ours if record.config.schedule.reading == table.reading]
+    kept = _in_most_cells(kept, {record.name: record.setting for record in kept})
+    aspects = {record.name: _aspects(record) for record in kept}
+    for aspect in sorted(set().union(*aspects.values())):
+        values = {name: found[aspect] for name, found in aspects.items() if aspect in found}
+        usual = {record.name for record in _in_most_cells(kept, values)}
+        kept = [record for record in kept if record.name in usual or record.name not in values]
+    taught = _in_most_cells(kept, {record.name: record.teacher_views for record in kept if record.parents})
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
-    for record in same:
+    for record in kept:
         by_cell[record.cell].append(record)
-    kept: dict[str, Record] = {}
-    for cell in by_cell.values():
-        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        for record in [record for record in cell if record.teacher_views in usual] or cell:
-            groups[record.teacher_views, record.cell_options].append(record)
-
-        def unusual(group: tuple[str, str], groups: Mapping[tuple[str, str], list[Record]] = groups) -> Any:
-            found = groups[group]
-            words = min(map(_special_words, found), key=lambda words: (-cells_with[words], len(words)))
-            return -cells_with[words], len(words), -len(found), group
-
-        chosen = sorted(groups[min(groups, key=unusual)], key=lambda record: (len(_special_words(record)), record.name))
-        by_seed = {record.seed: record for record in reversed(chosen)}  # ancestors of two settings give two of a seed
-        kept |= {record.name: record for record in by_seed.values()}
-    return [record for record in ours if record.name in kept], [record for record in ours if record.name not in kept]
+    chosen: set[str] = set()
+    for cell, found in by_cell.items():
+        found = [record for record in taught if record.cell == cell] or found
+        found = _in_most_cells(found, {one.name: f"{one.teacher_views} {one.cell_options}" for one in found})
+        found.sort(key=lambda record: (len(_special_words(record)), record.name), reverse=True)
+        chosen |= {record.name for record in {record.seed: record for record in found}.values()}
+    left_out = [record for record in ours if record.name not in chosen]
+    return [record for record in ours if record.name in chosen], left_out
 
 
-def reading_of(record: Record) -> str:
-    return record.config.schedule.reading
+def _aspects(record: Record) -> dict[str, str]:
+    """Settings that a record has in common with other cells, by name: of its task, and of every term of its target."""
+    config = record.config
+    target = {
+        key: value
+        for key, value in asdict(config.target).items()
+        if key not in ("name", "alpha", "beta", "terms", "views", "bank")
+    }
+    terms = {f"term {name}": hash_of([target, term]) for name, term in config.target.active().items()}
+    return {f"task {config.task.name}": hash_of(record.recipe["task"]), **terms}
 
 
 def _special_words(record: Record) -> frozenset[str]:
@@ -251,11 +255,15 @@ def _special_words(record: Record) -> frozenset[str]:
 _AXES = {"task", "task.softmax", "rate", "init", "target", "seed"}
 
 
-def _in_most_cells(records: Sequence[Record], key: Callable[[Record], str]) -> list[Record]:
-    """The records with the key that most cells have; of equally many the one with more records, then the smallest."""
-    cells: dict[str, set[Cell]] = defaultdict(set)
-    count = Counter(map(key, records))
+def _in_most_cells(records: Sequence[Record], values: Mapping[str, str]) -> list[Record]:
+    """The records whose value, by their name, most cells have; see ``one_setting`` for equally many."""
+    groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        cells[key(record)].add(record.cell)
-    chosen = min(count, key=lambda found: (-len(cells[found]), -count[found], found), default=None)
-    return [record for record in records if key(record) == chosen]
+        if record.name in values:
+            groups[values[record.name]].append(record)
+
+    def unusual(value: str) -> tuple[int, int, int, str]:
+        group = groups[value]
+        return -len({record.cell for record in group}), min(map(len, map(_special_words, group))), -len(group), value
+
+    return groups[min(groups, key=unusual)] if groups else []
