@@ -169,7 +169,7 @@ class TargetConfig:
                 yield f"target.terms.{name}.weight={term['weight']} must be a number that is not negative"
             if term.get("reduction", "mean") not in REDUCTIONS:
                 yield f"target.terms.{name}.reduction={term['reduction']}: choices are {', '.join(REDUCTIONS)}"
-            if term.get("map", "random") not in MAPS:
+            if term["type"] == "hidden" and term.get("map", "ridge") not in MAPS:
                 yield f"target.terms.{name}.map={term['map']}: choices are {', '.join(MAPS)}"
         if self.parity is not None and not 0 < self.parity < math.inf:
             yield f"target.parity={self.parity} must be a number above 0, or null: weights as they stand"

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# Of the penalty, in units of the mean variance of an input. Of four batches there are about as many samples as inputs, and
-# with 0.1 or less the map of a random network is worse than the mean on the next batches.
+# Of the penalty, in units of the mean variance of an input. Four batches have about as many samples as K has values:
+# with 0.1 or less, the map of a random network is worse than the mean on the next batches.
 STRENGTH = 1.0
 
 
@@ -17,7 +17,7 @@ def ridge(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         inputs: x [N, D].
         outputs: y [N, E].
     """
-    x, y = (part.detach().double().cpu() for part in (inputs, outputs))
+    x, y = (part.double().cpu() for part in (inputs, outputs))
     centred = x - x.mean(0)
     covariance = centred.T @ centred / len(x)
     penalty = STRENGTH * covariance.diagonal().mean().clamp(min=1e-30)

@@ -34,7 +34,7 @@ class Target(nn.Module, abc.ABC):
         return self.weight * float(self.parity)
 
     def start(self, student: Tensor, teacher: Tensor) -> None:
-        """Called once, before the first step, with K_S and K_T [N, width] of the first batches."""
+        """Called once before the first step, without gradients, with K_S and K_T [N, width] of the first batches."""
 
     @abc.abstractmethod
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:

@@ -184,10 +184,10 @@ class TaskModule(ScheduledModule):
         """
         with torch.no_grad():
             answers = [self._answers(batch, number, self.network) for number, batch in enumerate(batches)]
-        embedding = torch.cat([answer.student.embedding for answer in answers])
-        for name, target in self.terms.items():
-            role = self.config.role_of(name)
-            target.start(embedding, torch.cat([answer.teachers[role].embedding for answer in answers]))
+            embedding = torch.cat([answer.student.embedding for answer in answers])
+            for name, target in self.terms.items():
+                role = self.config.role_of(name)
+                target.start(embedding, torch.cat([answer.teachers[role].embedding for answer in answers]))
         if self.config.target.parity is None:
             return
         weights = list(self.network.backbone.parameters())

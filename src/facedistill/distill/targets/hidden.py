@@ -1,6 +1,5 @@
 """The hidden layer: β ‖K_S − K_T‖²."""
 
-import torch
 from torch import Tensor, nn
 
 from facedistill.distill.ridge import ridge
@@ -16,14 +15,15 @@ class HiddenTarget(Target):
     not those of a map that knows nothing, or ``random``.
     """
 
-    def __init__(self, weight: float, student_width: int, teacher_width: int, reduction: str, map: str) -> None:
+    def __init__(
+        self, weight: float, student_width: int, teacher_width: int, reduction: str, map: str = "ridge"
+    ) -> None:
         super().__init__(weight, student_width, teacher_width)
         check_reduction(reduction)
         self.map = nn.Linear(student_width, teacher_width)
         self.reduction = reduction
         self._starts_at_ridge = map == "ridge"
 
-    @torch.no_grad()
     def start(self, student: Tensor, teacher: Tensor) -> None:
         if self._starts_at_ridge:
             weight, bias = ridge(student, teacher)
