@@ -23,6 +23,9 @@ own does), or on average. On average alone says nothing of a part by itself, whi
 answer names the parts that are undecided. To ask for every part at once would be a rule that the paper itself fails:
 with its tables as the truth, a deviation of 3 points and five seeds it would reproduce C6 in 16 % of studies.
 
+What is said of a teacher is said of the one that was trained: all seeds share it, so no interval has what another
+teacher would change.
+
 So where nothing has an effect a claim is answered wrongly in at most 5 % of studies: 2.5 % reproduced, 2.5 %
 contradicted. It is as easy to speak against the paper as for it. With the paper's own numbers as the truth a single
 comparison that goes the other way by some hundredths, of which its tables have several, contradicts nothing.
