@@ -18,3 +18,12 @@ def test_names_that_are_not_text_are_drawn(tmp_path: Path) -> None:
         row = {"epoch": 0, "train/loss": 1.0, "test/top1": 1.0}
         save_pictures({"curves": curves([row], "top1", names[0] + "$a_{")}, tmp_path)
     assert {path.name for path in tmp_path.glob("*.png")} == {"samples.png", "curves.png"}
+
+
+def test_curves_are_of_the_epochs_that_were_scored() -> None:
+    rows = [{"epoch": epoch, "train/loss": 3.0 - epoch} for epoch in range(3)]
+    [losses] = curves(rows, "top1", "never scored").axes
+    assert losses.lines[0].get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
+    rows[1]["test/top1"] = 60.0
+    _, scores = curves(rows, "top1", "scored once").axes
+    assert scores.lines[0].get_xydata().tolist() == [[2, 60]]

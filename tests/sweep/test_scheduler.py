@@ -231,6 +231,11 @@ def test_the_table_says_how_far_a_run_is(cells: list[Run]) -> None:
     done, epochs, metric, left = progress_of(run)
     assert (done, metric) == (2, 12.5)
     assert left == pytest.approx((epochs - 2) * 70, abs=5)
+    (run.directory / "metrics.csv").write_text("epoch,test/top1,seconds\n0,,60\n1,12.5,80\n2,,70\n")
+    assert progress_of(run)[:3] == (3, epochs, 12.5), "of the last epoch that was scored"
+    (run.directory / "metrics.csv").write_text("epoch,seconds\n0,60\n1,80\n")
+    assert progress_of(run)[:3] == (2, epochs, None)
+    (run.directory / "metrics.csv").write_text("epoch,test/top1,seconds\n0,10.0,60\n1,12.5,80\n")
     queue = Sweep.of(cells)
     job = FakeJob(run, ["1"])
     waiting = [one for one in queue.to_come if one is not run]

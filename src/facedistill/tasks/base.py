@@ -201,8 +201,10 @@ class TaskModule(ScheduledModule):
     def _losses(self, answers: Answers) -> dict[str, Tensor]:
         """Φ as ``task``, and every term of the target by its name, not weighted."""
         student, teachers, batch = answers
-        distances = {name: term(student, teachers[self.config.role_of(name)]) for name, term in self.terms.items()}
-        return {"task": self.task_loss(student, batch), **distances}
+        losses = {"task": self.task_loss(student, batch)}
+        for name, term in self.terms.items():
+            losses[name] = term(student, teachers[self.config.role_of(name)])
+        return losses
 
     def _answers(self, batch: FaceBatch, batch_index: int, network: Callable[[Tensor], NetworkOutput]) -> Answers:
         sizes = self.batch_sizes_per_rank(batch, batch_index)
