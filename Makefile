@@ -1,9 +1,10 @@
 # `make help` lists the targets. PYTHON=python3.12 make setup: another interpreter.
 PYTHON ?= python3
-SEEDS ?= 1
-TABLES ?= 1 2 3 4 5
 DATA ?= embedded
 ROOT ?=
+SEEDS ?= $(if $(filter paper,$(DATA)),1,5)
+FULL ?=
+TABLES ?= $(if $(FULL)$(filter-out embedded,$(DATA)),1 2 3 4 5)
 JOBS ?= null
 QUESTIONS ?= step torchdistill_epoch sweep startup growth packed recordio
 ARGS ?=
@@ -13,22 +14,29 @@ STAMP := $(VENV)/installed
 comma := ,
 listed = $(subst $() ,$(comma),$(strip $(1)))
 
-# Of some tables those that are in TABLES, as one sweep, with words of its own. Runs that fail (status 2) stop nothing.
-swept = $(if $(filter $(1),$(TABLES)),$(RUN) facedistill.train -m \
-	'experiments=[$(call listed,$(addprefix table,$(filter $(1),$(TABLES))))]' $(2) \
+# Some experiments as one sweep, with words of its own. Runs that fail (status 2) stop nothing.
+swept = $(if $(1),$(RUN) facedistill.train -m 'experiments=[$(call listed,$(1))]' $(2) \
 	seed=$(call listed,$(shell seq 0 $$(($(SEEDS) - 1)))) hydra.launcher.n_jobs=$(JOBS) $(ARGS) || \
 	{ failed=$$?; test $$failed = 2 || exit $$failed; };)
+# Of some tables those that are in TABLES.
+tables = $(addprefix table,$(filter $(1),$(TABLES)))
 
 ifeq ($(DATA),embedded)
-REPRODUCED = $(call swept,1 2 3 4 5) $(RUN) facedistill.report;
+REPRODUCED = $(call swept,$(or $(call tables,1 2 3 4 5),core) $(if $(FULL),sensitivity)) $(RUN) facedistill.report;
+else ifeq ($(DATA),real)
+LFW = $(1)=lfw $(1:data@%=%).root=$(or $(ROOT),$(error ROOT=… names the folder that has lfw and mtfl))/lfw
+REPRODUCED = $(call swept,real_lfw,$(call LFW,data) runs_dir=runs/real) \
+	$(call swept,real_mtfl,data=mtfl data.root=$(ROOT)/mtfl $(call LFW,data@recognition) runs_dir=runs/real) \
+	$(RUN) facedistill.report runs_dir=runs/real out=reports/real data=lfw alignment=mtfl; \
+	$(RUN) facedistill.report runs_dir=runs/real out=reports/real-pairs data=lfw alignment=mtfl judged_by=pairs;
 else ifeq ($(DATA),paper)
 CASIA = casia_webface $(1).root=$(or $(ROOT),$(error ROOT=… names the folder that has casia_webface, ms_celeb_1m and celeba))/casia_webface
-REPRODUCED = $(call swept,1 2 4 5,scale=paper data=$(call CASIA,data)) \
-	$(call swept,2,scale=paper data=ms_celeb_1m data.root=$(ROOT)/ms_celeb_1m) \
-	$(call swept,3,scale=paper data=celeba data.root=$(ROOT)/celeba data@recognition=$(call CASIA,recognition)) \
+REPRODUCED = $(call swept,$(call tables,1 2 4 5),scale=paper data=$(call CASIA,data)) \
+	$(call swept,$(call tables,2),scale=paper data=ms_celeb_1m data.root=$(ROOT)/ms_celeb_1m) \
+	$(call swept,$(call tables,3),scale=paper data=celeba data.root=$(ROOT)/celeba data@recognition=$(call CASIA,recognition)) \
 	$(RUN) facedistill.report data=casia_webface,ms_celeb_1m alignment=celeba;
 else
-REPRODUCED = $(error DATA=$(DATA): choices are embedded, paper)
+REPRODUCED = $(error DATA=$(DATA): choices are embedded, real, paper)
 endif
 
 .DEFAULT_GOAL := help
@@ -44,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	touch $@
 
-reproduce: setup ## the five tables on the embedded faces, then the report (SEEDS=3: error bars; TABLES='1 2'; DATA=paper ROOT=…: on the paper's)
+reproduce: setup ## the study on rendered faces: answers in 20 minutes (FULL=1: every table; DATA=real or paper, ROOT=FOLDER)
 	@failed=0; $(REPRODUCED) exit $$failed
 
 demo: setup ## under 3 minutes after set-up: a teacher, a student per target, a picture
