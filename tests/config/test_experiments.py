@@ -16,7 +16,7 @@ from facedistill.runs.run import Run, WeightsFile
 
 FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
-LARGE = {"table4", "table5"}  # of 19 cells each, and alike but for a word
+LARGE = {"table4", "table5"}  # of 28 cells each, and alike but for a word
 SOME_SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
 Cell = tuple[str, int, str, str]
 
@@ -69,7 +69,7 @@ def test_it_opens_with_its_command_its_cost_and_the_claim_it_tests(file: Path) -
 def test_the_first_and_the_last_cell_of_a_large_one_are_plans(name: str) -> None:
     cells = cells_of(name)
     assert [plan(cell).config.group for cell in (cells[0], cells[-1])] == [name, name]
-    assert len({tuple(sorted(cell)) for cell in cells}) == len(cells) == 19
+    assert len({tuple(sorted(cell)) for cell in cells}) == len(cells) == 28
 
 
 @pytest.mark.parametrize("name", SOME_SLOW)
@@ -94,38 +94,53 @@ def test_the_cost_it_names_is_the_number_of_cells(name: str) -> None:
         assert int(spoken[1]) == len(others)
 
 
-def test_table1_is_exactly_the_paper_s() -> None:
-    assert {cell_of(run) for run in runs("table1")} == {
-        ("synthetic", 8, "scratch", "hidden"),
-        ("synthetic", 8, "scratch", "logits"),
-        ("synthetic", 8, "scratch", "soft"),
-        ("synthetic", 8, "fitnet", "soft"),
-        ("synthetic", 8, "full", "soft"),
+READINGS = ("both_rates", "one_rate")
+
+
+def reading_of(run: Run) -> str:
+    return run.config.schedule.reading
+
+
+def test_table1_is_the_paper_s_under_both_readings_of_its_schedule_with_its_controls() -> None:
+    of_paper = {("scratch", "hidden"), ("scratch", "logits"), ("scratch", "soft"), ("fitnet", "soft"), ("full", "soft")}
+    controls = {("scratch", "none"), ("scratch_whole", "none"), ("scratch_whole", "soft")}
+    assert {(reading_of(run), *cell_of(run)) for run in runs("table1")} == {
+        (reading, "synthetic", 8, *choice) for reading in READINGS for choice in of_paper | controls
     }
 
 
-def test_table2_is_the_paper_s_and_the_whole_schedule_as_control() -> None:
-    assert {cell_of(run) for run in runs("table2")} == {
-        (data, rate, init, "soft")
-        for data in ("synthetic", "synthetic_large")
-        for rate in (2, 4, 8)
-        for init in ("scratch", "full")
-    } | {("synthetic", rate, "scratch_whole", "soft") for rate in (2, 4, 8)}
+def test_table2_has_every_rate_and_both_readings_on_the_first_data_set() -> None:
+    choices = {("scratch", "none"), ("scratch", "soft"), ("full", "soft")}
+    whole = {("scratch_whole", "none"), ("scratch_whole", "soft")}
+    found = {(reading_of(run), *cell_of(run)) for run in runs("table2")}
+    assert found == {
+        (reading, "synthetic", rate, *choice) for reading in READINGS for rate in (2, 4, 8) for choice in choices | whole
+    } | {("both_rates", "synthetic_large", rate, *choice) for rate in (2, 4, 8) for choice in choices}
 
 
-def test_tables_share_their_cells_and_each_data_set_has_one_teacher() -> None:
+def test_tables_share_their_cells_and_each_data_set_has_one_teacher_a_reading() -> None:
     one, two = ({run.identity: run for run in runs(name)} for name in ("table1", "table2"))
-    shared = {cell_of(one[identity]) for identity in one.keys() & two.keys()}
-    assert shared == {("synthetic", 8, "scratch", "soft"), ("synthetic", 8, "full", "soft")}
+    shared = {cell_of(one[identity])[2:] for identity in one.keys() & two.keys()}
+    assert shared == {
+        (init, target) for init in ("scratch", "scratch_whole") for target in ("none", "soft")
+    } | {("full", "soft")}
+    both = [*one.values(), *two.values()]
+    keys = {(cell_of(run)[0], reading_of(run)) for run in both}
     teachers = {
-        data: {run.parents["teacher"].identity for run in [*one.values(), *two.values()] if cell_of(run)[0] == data}
-        for data in ("synthetic", "synthetic_large")
+        key: {
+            run.parents["teacher"].identity
+            for run in both
+            if (cell_of(run)[0], reading_of(run)) == key and "teacher" in run.parents
+        }
+        for key in keys
     }
-    assert [len(identities) for identities in teachers.values()] == [1, 1]
-    assert teachers["synthetic"] != teachers["synthetic_large"]
+    assert len(keys) == 3
+    assert [len(identities) for identities in teachers.values()] == [1, 1, 1]
+    assert len(set().union(*teachers.values())) == 3
 
 
-TRANSFER = {(init, target) for init in ("pretrain", "distill") for target in ("none", "hidden", "soft")}
+INITS = ("pretrain", "undistilled", "distill")
+TRANSFER = {(init, target) for init in INITS for target in ("none", "hidden", "soft")}
 
 
 @pytest.mark.parametrize(
@@ -146,10 +161,32 @@ def test_a_table_of_the_transfer_has_every_cell_and_the_teacher_of_its_task(
             assert run.parents["teacher"].identity == teacher.identity
 
 
+def every_run(name: str) -> set[str]:
+    return {run.identity for run in runs(name)} | ancestors_of(name)
+
+
+def test_the_study_in_20_minutes_is_a_part_of_the_tables() -> None:
+    of_tables = set().union(*(every_run(f"table{number}") for number in range(1, 6)))
+    assert every_run("core") <= of_tables
+
+
+def test_every_question_of_sensitivity_differs_from_the_tables_but_stands_on_their_recognizers() -> None:
+    of_tables = set().union(*(every_run(f"table{number}") for number in range(1, 6)))
+    assert not {run.identity for run in runs("sensitivity")} & of_tables
+    teachers = {
+        parent.identity
+        for run in runs("sensitivity")
+        for parent in run.parents.values()
+        if parent.config is not None and parent.config.task.is_teacher
+    }
+    assert teachers
+    assert teachers <= of_tables
+
+
 def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> None:
     students = {run.identity for run in runs("table2")} | ancestors_of("table2")
     for name in ("table3", "table4", "table5"):
-        starts = {run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "teacher")}
+        starts = {run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "undistilled", "teacher")}
         assert starts <= students
 
 

@@ -28,10 +28,19 @@ def tables_of(sweep: list[str]) -> str:
     return sweep[0].removeprefix("experiments=")
 
 
-def test_the_embedded_tables_are_one_sweep_with_one_seed() -> None:
+FIVE = "seed=0,1,2,3,4"
+
+
+def test_the_study_is_one_sweep_of_five_seeds() -> None:
     (sweep,), reports = typed()
-    assert tables_of(sweep) == "[table1,table2,table3,table4,table5]"
-    assert sweep[1:] == ["seed=0", "hydra.launcher.n_jobs=null"]
+    assert sweep == ["experiments=[core]", FIVE, "hydra.launcher.n_jobs=null"]
+    assert reports == [[]]
+
+
+def test_all_of_it_is_one_sweep_of_every_table_and_the_sensitivity_runs() -> None:
+    (sweep,), reports = typed("FULL=1")
+    assert tables_of(sweep) == "[table1,table2,table3,table4,table5,sensitivity]"
+    assert sweep[1:] == [FIVE, "hydra.launcher.n_jobs=null"]
     assert reports == [[]]
 
 
@@ -39,6 +48,24 @@ def test_what_people_may_ask_for() -> None:
     (sweep,), _ = typed("TABLES=3 1", "SEEDS=3", "JOBS=1", "ARGS=schedule.epochs=1 logger=csv")
     assert tables_of(sweep) == "[table3,table1]"
     assert sweep[1:] == ["seed=0,1,2", "hydra.launcher.n_jobs=1", "schedule.epochs=1", "logger=csv"]
+
+
+def test_real_faces_are_lfw_and_mtfl_in_one_folder_of_runs() -> None:
+    (people, landmarks), reports = typed("DATA=real", "ROOT=/faces")
+    assert [tables_of(people), tables_of(landmarks)] == ["[real_lfw]", "[real_mtfl]"]
+    lfw, mtfl = (
+        compose_config([word for word in [*sweep[1:], task] if not word.startswith(("hydra.", "seed="))])
+        for sweep, task in ((people, "task=verify"), (landmarks, "task=align"))
+    )
+    assert (lfw.data["name"], lfw.data["root"]) == ("lfw", "/faces/lfw")
+    assert (mtfl.data["name"], mtfl.data["root"]) == ("mtfl", "/faces/mtfl")
+    assert (mtfl.recognition["name"], mtfl.recognition["root"]) == ("lfw", "/faces/lfw")
+    assert lfw.runs_dir == mtfl.runs_dir == "runs/real"
+    shared = ["runs_dir=runs/real", "data=lfw", "alignment=mtfl"]
+    assert reports == [
+        [shared[0], "out=reports/real", *shared[1:]],
+        [shared[0], "out=reports/real-pairs", *shared[1:], "judged_by=pairs"],
+    ]
 
 
 def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> None:
@@ -64,7 +91,11 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> Non
     assert len(typed("DATA=paper", "ROOT=/faces", "TABLES=3")[0]) == 1
 
 
-@pytest.mark.parametrize(("word", "told"), [("DATA=paper", "ROOT=… names the folder"), ("DATA=mine", "choices are")])
+@pytest.mark.parametrize(("word", "told"), [
+        ("DATA=paper", "ROOT=… names the folder"),
+        ("DATA=real", "ROOT=… names the folder that has lfw and mtfl"),
+        ("DATA=mine", "choices are embedded, real, paper"),
+    ])
 def test_what_makes_no_sense_is_refused(word: str, told: str) -> None:
     refused = subprocess.run(
         ["make", "--dry-run", "reproduce", word], cwd=PROJECT, capture_output=True, text=True, check=False
