@@ -23,6 +23,7 @@ TINY = [
     *("image.crop=20", "model.width=16", "teacher.model.width=16", "task.batch_size=8", "schedule.epochs=1"),
     *("rate=4,8", "init=scratch,full", "target=none,soft,hidden"),
 ]
+FEW = "data.images_per_identity=60"
 LOCAL, BASIC = "hydra/launcher=local", "hydra/launcher=basic"
 
 
@@ -46,11 +47,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)
         swept(top, "warm", *TINY, LOCAL)  # renders, and brings the imports into the disk cache
-        swept(top, "rendering", "data=synthetic,synthetic_large", "rate=8", "schedule.epochs=1", LOCAL)
+        swept(top, "rendering", "data=synthetic,synthetic_large", "rate=8", "schedule.epochs=1", FEW, LOCAL)
         tables = sys.argv[1:] or list("12345")
         words = f"experiments=[{','.join(f'table{table}' for table in tables)}]"
-        together = swept(top, "together", words, LOCAL)
-        after = swept(top, "after", words, BASIC, f"trainer.threads={CORES}")
+        together = swept(top, "together", words, FEW, LOCAL)
+        after = swept(top, "after", words, FEW, BASIC, f"trainer.threads={CORES}")
         print(f"| tables | {CORES} runs at a time, one thread each | one run at a time, {CORES} threads | times |")
         print("|---|---|---|---|")
         print(f"| {' '.join(tables)} | {together:.0f} s | {after:.0f} s | {after / together:.2f} |\n", flush=True)

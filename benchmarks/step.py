@@ -42,6 +42,10 @@ from facedistill.training.trainer import build_trainer, quiet
 
 RATES = (2, 4, 8)
 REPETITIONS = 5
+SIZES = [
+    *("data.num_identities=40", "data.images_per_identity=60", "image.resize=48", "image.crop=40"),
+    *("task.batch_size=32", "schedule.epochs=1"),
+]
 WAYS = {"no teacher": "target=none", "bank": "target.views=all", "live teacher": "target.views=live"}
 
 
@@ -118,7 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         words = ["init=scratch", "target=soft", "logger=csv", "trainer.progress=false", f"cache_dir={folder}/cache"]
-        words += [f"runs_dir={folder}/runs", "schedule.epochs=1", "trainer.accelerator=cpu"]
+        words += [f"runs_dir={folder}/runs", *SIZES, "trainer.accelerator=cpu"]
         torch.set_num_threads(1)
         gc.freeze()  # as the command does
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

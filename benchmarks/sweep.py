@@ -2,9 +2,9 @@
 
     python benchmarks/sweep.py
 
-The 18 students of table 4 (rates 2, 4, 8 × two initializations × no, hidden, soft target) on a short schedule, as
-`python -m facedistill.train -m experiments=table4` makes them: a whole process, a run a core, start and plan included;
-on the long schedule of the table, training is more of it. Without a teacher, 18 students of the same rates and
+The 18 students of the paper's table 4 (rates 2, 4, 8 × two initializations × no, hidden, soft target) on few faces and
+a short schedule, as `python -m facedistill.train -m` makes them: a whole process, a run a core, start and plan too;
+on the long schedule of the table, training is more of it. Without a teacher 18 students of the same rates and
 initializations train on the task's loss alone; three learning rates, nearly the same, make three runs of each. What the
 students stand on is made before, once for all repetitions, as are the rendered faces. Banks are not: making them is
 part of the banked way's time. The ways take turns, each time in a copy of the same folder; all of it is temporary. Of
@@ -22,13 +22,13 @@ from pathlib import Path
 
 from measure import alternating, print_table, seconds_of
 
-EPOCHS, REPETITIONS, STUDENTS = 1, 2, 18
+EPOCHS, REPETITIONS, STUDENTS, IMAGES = 1, 2, 18, 60
 NONE = "no target"
-ALONE = ["task=verify", "rate=2,4,8", "init=pretrain,distill", "target=none", "task.options.mining=semihard"]
+STUDENT = ["task=verify", "rate=2,4,8", "init=pretrain,distill", "task.options.mining=semihard"]
 WAYS = {
-    NONE: [*ALONE, "task.learning_rates.initialized=[0.01],[0.010001],[0.010002]"],
-    "banked, `target.views=all`": ["experiments=table4", "target.views=all"],
-    "live, `target.views=live`": ["experiments=table4", "target.views=live"],
+    NONE: [*STUDENT, "target=none", "task.learning_rates.initialized=[0.01],[0.010001],[0.010002]"],
+    "banked, `target.views=all`": [*STUDENT, "target=none,hidden,soft", "target.views=all"],
+    "live, `target.views=live`": [*STUDENT, "target=none,hidden,soft", "target.views=live"],
 }
 _GRIDS = [
     "{task: verify, rate: 1, init: teacher, task.options.mining: semihard}",
@@ -41,6 +41,7 @@ ANCESTORS = f"+hydra.sweeper.grids.ancestors=[{','.join(_GRIDS)}]"
 def swept(top: Path, runs: str, words: list[str]) -> float:
     """Seconds of a sweep whose runs are kept in ``top/runs``."""
     paths = [f"runs_dir={top}/{runs}", f"cache_dir={top}/cache", "logger=csv", f"schedule.epochs={EPOCHS}"]
+    paths += [f"data.images_per_identity={IMAGES}"]
     return seconds_of("-m", "facedistill.train", "-m", *words, *paths)
 
 

@@ -63,7 +63,8 @@ RIVAL, BANK, LIVE = "torchdistill", "facedistill, bank", "facedistill, live teac
 CPU = torch.device("cpu")
 WORDS = [
     *("task=classify", "init=scratch", "target=soft", "seed=0", "data=synthetic", "scale=embedded"),
-    *("schedule.epochs=1", "task.learning_rates.random=[0.01]"),  # one epoch
+    *("data.num_identities=40", "data.images_per_identity=60", "image.resize=48", "image.crop=40"),
+    *("task.batch_size=32", "schedule.epochs=1", "task.learning_rates.random=[0.01]"),  # one epoch
     *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.num_workers=0", "trainer.progress=false", "logger=csv"),
 ]
 

@@ -120,16 +120,19 @@ def test_table2_has_every_rate_and_both_readings_on_the_first_data_set() -> None
     whole = {("scratch_whole", "none"), ("scratch_whole", "soft")}
     found = {(reading_of(run), *cell_of(run)) for run in runs("table2")}
     assert found == {
-        (reading, "synthetic", rate, *choice) for reading in READINGS for rate in (2, 4, 8) for choice in choices | whole
+        (reading, "synthetic", rate, *choice)
+        for reading in READINGS
+        for rate in (2, 4, 8)
+        for choice in choices | whole
     } | {("both_rates", "synthetic_large", rate, *choice) for rate in (2, 4, 8) for choice in choices}
 
 
 def test_tables_share_their_cells_and_each_data_set_has_one_teacher_a_reading() -> None:
     one, two = ({run.identity: run for run in runs(name)} for name in ("table1", "table2"))
     shared = {cell_of(one[identity])[2:] for identity in one.keys() & two.keys()}
-    assert shared == {
-        (init, target) for init in ("scratch", "scratch_whole") for target in ("none", "soft")
-    } | {("full", "soft")}
+    assert shared == {(init, target) for init in ("scratch", "scratch_whole") for target in ("none", "soft")} | {
+        ("full", "soft")
+    }
     both = [*one.values(), *two.values()]
     keys = {(cell_of(run)[0], reading_of(run)) for run in both}
     teachers = {
@@ -192,7 +195,11 @@ def test_every_question_of_sensitivity_differs_from_the_tables_but_stands_on_the
 def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> None:
     students = {run.identity for run in runs("table2")} | ancestors_of("table2")
     for name in ("table3", "table4", "table5"):
-        starts = {run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "undistilled", "teacher")}
+        starts = {
+            run.parents["init"].identity
+            for run in runs(name)
+            if run.config.init.name in ("distill", "undistilled", "teacher")
+        }
         assert starts <= students
 
 

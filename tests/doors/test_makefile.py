@@ -91,11 +91,14 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> Non
     assert len(typed("DATA=paper", "ROOT=/faces", "TABLES=3")[0]) == 1
 
 
-@pytest.mark.parametrize(("word", "told"), [
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
         ("DATA=paper", "ROOT=… names the folder"),
         ("DATA=real", "ROOT=… names the folder that has lfw and mtfl"),
         ("DATA=mine", "choices are embedded, real, paper"),
-    ])
+    ],
+)
 def test_what_makes_no_sense_is_refused(word: str, told: str) -> None:
     refused = subprocess.run(
         ["make", "--dry-run", "reproduce", word], cwd=PROJECT, capture_output=True, text=True, check=False
