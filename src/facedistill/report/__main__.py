@@ -39,7 +39,7 @@ def _report(words: list[str]) -> int:
     for word in [*others, *(key for key, value in own.items() if not value)]:
         raise ConfigError(f"{word}: words are {', '.join(f'{key}=…' for key in (*DEFAULTS, 'wandb'))}; see --help")
     from facedistill.report.claims import assess
-    from facedistill.report.page import write_report
+    from facedistill.report.files import write_report
     from facedistill.report.study import Study
 
     options = {**DEFAULTS, **own}
@@ -76,11 +76,17 @@ def _publish(target: str, study: Study, out: Path) -> None:
 
 
 def verdicts(assessed: Sequence[Assessment]) -> str:
-    """A line for each claim: its name, answer and text, how far the answer goes, and that of its comparisons."""
-    width = max((len(one.title) for one in assessed), default=0)
+    """A line for each claim: its name, answer, effect beside the paper's, text, and how far the answer goes."""
+    from facedistill.report.wording import effect_in_words, signed
+
+    lines = []
+    for one in assessed:
+        effect = f"{effect_in_words(one.effect)} {one.unit}" if one.effect else "—"
+        scope = f" ({one.scope})" if one.scope else ""
+        lines.append((one.title, str(one.answer), effect, f"paper {signed(one.paper)}", f"{one.claim}{scope}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
     return "\n".join(
-        f"{one.title:{width}}  {one.answer:12}  {one.claim}{f' ({one.scope})' if one.scope else ''} [{one.tally}]"
-        for one in assessed
+        "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
     )
 
 

@@ -20,12 +20,15 @@ class Finding:
     Attributes:
         effect: in favour of the claim; None: the two cells share no seed.
         paper: the effect that the paper prints.
+        in_unit, paper_in_unit: the same in the unit of the claim.
     """
 
     comparison: Comparison
     effect: Effect | None
     answer: Answer
     paper: float | None
+    in_unit: Effect | None
+    paper_in_unit: float | None
     why_void: str = ""
 
     @property
@@ -161,18 +164,22 @@ def _draft(statement: Statement, tables: Sequence[FilledTable], in_percent: bool
             effect = filled.difference(comparison.better, comparison.than)
             void = why_void(tables, filled, comparison) if statement.about_targets and effect is not None else ""
             answer = Answer.VOID if void else Answer.UNDECIDED if effect is not None else Answer.NOT_RUN
-            finding = Finding(comparison, effect, answer, comparison.paper, void)
+            in_unit, printed = effect, comparison.paper
+            if in_percent:
+                printed = comparison.paper_share
+                than = mean(filled.entry(comparison.than, filled.table.metric).ours) if effect else 0.0
+                in_unit = effect.times(100 / than) if effect and than else effect
+            finding = Finding(comparison, effect, answer, comparison.paper, in_unit, printed, void)
             findings.append(finding)
-            papers.append(comparison.paper_share if in_percent else comparison.paper)
-            if effect is not None and not void:
-                than = mean(filled.entry(comparison.than, filled.table.metric).ours)
-                effects.append((finding.counts, effect.times(100 / than) if in_percent and than else effect))
+            papers.append(printed)
+            if in_unit is not None and not void:
+                effects.append((finding.counts, in_unit))
     counted = [effect for counts, effect in effects if counts]
     effect = average(counted or [effect for _, effect in effects])
     found = {finding.answer for finding in findings}
     answer = next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN)
-    printed = [paper for paper in papers if paper is not None]
-    paper = mean(printed) if printed else None
+    known = [paper for paper in papers if paper is not None]
+    paper = mean(known) if known else None
     return Part(statement.text, findings, effect, answer, paper, _detectable(effect), statement.same)
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import mean, median
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
-from facedistill.report.claims import Assessment, Finding
+from facedistill.report.claims import Assessment
+from facedistill.report.forest import forest
 from facedistill.report.plotting import (
     BLUE,
     GREEN,
@@ -30,10 +32,9 @@ from facedistill.report.plotting import (
     single_panel,
     stacked_panels,
 )
-from facedistill.report.rule import Answer
-from facedistill.report.statistics import Effect
 from facedistill.report.study import FilledTable, Study
-from facedistill.report.tables import METRICS, RATES, Row
+from facedistill.report.tables import METRICS, RATES, READING_TITLES, Row
+from facedistill.report.wording import key_of, verdict
 from facedistill.system.decoration import decoration
 from facedistill.system.text import shown
 
@@ -44,16 +45,11 @@ INITIALIZATIONS = {"scratch": BLUE, "scratch_whole": SKY, "fitnet": ORANGE, "ful
 INITIALIZATIONS |= {"pretrain": VERMILION, "distill": PINK, "undistilled": ORANGE}
 TARGETS = {"none": ("o", ":"), "soft": ("s", "-"), "hidden": ("^", "--"), "logits": ("D", "-.")}
 TEACHER = {"color": INK, "marker": "*", "linestyle": "--"}
-ANSWERS = {Answer.REPRODUCED: (BLUE, "o"), Answer.CONTRADICTED: (VERMILION, "s"), Answer.UNDECIDED: (MUTED, "D")}
-ANSWERS |= {Answer.VOID: (MUTED, "x")}
 _PRICES = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "ms a face on the CPU"}
-_DIFFERENCES = "paired differences with 95 % intervals; the right side agrees with the paper."
 CAPTIONS = {
     "rates": "Score on the test split against the compression rate: dots are seeds, lines their means, the dashed line "
     "is the teacher.",
     "cells": "Tables with one rate: dots are seeds, bars their means, the dashed line is the teacher.",
-    "initialization": f"Effect of the initialization: {_DIFFERENCES}",
-    "target": f"Effect of the target: {_DIFFERENCES}",
     "pareto": "Accuracy against cost: classification against parameters, multiply-adds, and milliseconds for one face "
     "on the CPU of the machine that trained. The line joins the networks that nothing as cheap matches.",
     "learning": "Learning curves of the smallest students: means over seeds.",
@@ -76,19 +72,21 @@ def figures(study: Study, assessed: Sequence[Assessment], failed: list[str]) -> 
     draw: dict[str, Callable[[], Figure | None]] = {
         "rates": lambda: rates(study),
         "cells": lambda: cells(study),
-        "initialization": lambda: effects(assessed, ("C2", "C5", "K1", "K2", "K3", "K4", "K5")),
-        "target": lambda: effects(assessed, ("C1", "C4", "C6", "C7")),
         "pareto": lambda: pareto(study),
         "learning": lambda: learning(study),
         "errors": lambda: error_curves(study),
         "roc": lambda: rocs(study),
         "cost": lambda: cost(study),
     }
+    plans = {name: (caption, draw[name]) for name, caption in CAPTIONS.items()}
+    plans |= {
+        f"claim-{key_of(one)}": (f"{one.title}: {one.claim}. {verdict(one)}", partial(forest, one)) for one in assessed
+    }
     found = {}
     with mpl.rc_context(STYLE):
-        for name, caption in CAPTIONS.items():
+        for name, (caption, plot) in plans.items():
             with decoration(f"the figure {name}", failed):
-                figure = draw[name]()
+                figure = plot()
                 if figure is not None:
                     found[name] = Drawn(caption, as_svg(figure, name), as_png(figure))
     return found
@@ -135,36 +133,6 @@ def cells(study: Study) -> Figure | None:
         _label_lines(axes, [row.label for row in filled.students])
         axes.set_title(_title(filled))
         axes.set_xlabel(METRICS[filled.table.metric] + (", less is better" if filled.table.lower_is_better else ""))
-    return figure
-
-
-def effects(assessed: Sequence[Assessment], names: Sequence[str]) -> Figure | None:
-    """Differences and intervals of the comparisons of some claims: a panel for top-1, and one for errors."""
-    groups: dict[str, list[tuple[str, Finding, Effect]]] = {"top-1": [], "NRMSE": []}
-    for claim in assessed:
-        for finding in claim.findings if claim.name in names else ():
-            if finding.effect is not None:
-                unit = "NRMSE" if finding.comparison.table.lower_is_better else "top-1"
-                groups[unit].append((claim.name, finding, finding.effect))
-    groups = {unit: group for unit, group in groups.items() if group}
-    if not groups:
-        return None
-    lines = [len(group) + 1 for group in groups.values()]
-    figure, panels = stacked_panels(lines, 0.6 * len(lines) + 0.2 * sum(lines) + 0.4)
-    for axes, (unit, group) in zip(panels, groups.items(), strict=True):
-        for place, (_, finding, found) in enumerate(group):
-            (color, marker), seeds = ANSWERS[finding.answer], list(found.by_seed.values())
-            if found.low is not None and found.high is not None:
-                line = "-" if len(seeds) > 1 else ":"
-                axes.plot([found.low, found.high], [place, place], color=color, linestyle=line, linewidth=1.5)
-            axes.plot(found.mean, place, marker, color=color, ms=5)
-            if len(seeds) > 1:
-                axes.plot(seeds, [place] * len(seeds), "|", color=color, ms=6, alpha=0.7)
-        axes.axvline(0, color=INK, linewidth=1)
-        _label_lines(axes, [f"{name}  {_comparison_label(finding)}" for name, finding, _ in group], fontsize=7)
-        axes.set_xlabel(f"points of {unit} in favour of what should be better")
-    shapes = [mpl.lines.Line2D([], [], color=color, marker=marker, ls="") for color, marker in ANSWERS.values()]
-    figure.legend(shapes, map(str, ANSWERS), loc="outside upper right", ncols=4, fontsize=8)
     return figure
 
 
@@ -318,7 +286,9 @@ def _label_lines(axes: Axes, labels: Sequence[str], **text: Any) -> None:
 
 
 def _title(filled: FilledTable) -> str:
-    return shown(f"Table {filled.table.number}, {filled.table.data} for {filled.table.stands_for}")
+    table = filled.table
+    reading = f"\n{READING_TITLES[table.reading]}" if table.has_both_readings else ""
+    return shown(f"Table {table.number}, {table.data} for {table.stands_for}") + reading
 
 
 def _describe(axes: Axes, filled: FilledTable) -> None:
@@ -329,12 +299,6 @@ def _describe(axes: Axes, filled: FilledTable) -> None:
 
 def _without_rate(student: Row) -> str:
     return student.label.split(" ", 1)[1]
-
-
-def _comparison_label(finding: Finding) -> str:
-    """The comparison and its table; what is a control is plain from the claim."""
-    table = finding.comparison.table
-    return shown(f"{finding.comparison.label.replace(' (control)', '')} (table {table.number}, {table.data})")
 
 
 def style_of(row: Row) -> dict[str, Any]:

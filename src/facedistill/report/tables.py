@@ -12,6 +12,7 @@ from facedistill.system.files import hash_of
 RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
 READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights; tables 1 and 2 have both
+READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
 
 
@@ -57,7 +58,7 @@ class Table:
 
     @property
     def heading(self) -> str:
-        reading = "" if self.reading == READINGS[0] else ", one learning rate a run"
+        reading = f", {READING_TITLES[self.reading]}" if self.has_both_readings else ""
         return f"Table {self.number}: {self.title}, {self.stands_for}{reading}"
 
     @property
