@@ -99,16 +99,15 @@ def _networks(record: Record) -> str | None:
 
 def _parity(record: Record) -> str | None:
     target = record.config.target
-    parity = getattr(target, "parity", None)
-    if not target.active() or parity is None:
+    if not target.active() or target.parity is None:
         return None
-    return f"the gradient of a term on the backbone is {parity:g} × that of the task at the start"
+    return f"the gradient of a term on the backbone is {target.parity:g} × that of the task at the start"
 
 
 def _reduction(record: Record) -> str | None:
     target = record.config.target
     means = any(term.get("reduction") == "mean" for term in target.active().values())
-    return "the mean over values" if means and getattr(target, "parity", None) is None else None
+    return "the mean over values" if means and target.parity is None else None
 
 
 def _map(record: Record) -> str | None:
@@ -120,7 +119,7 @@ def _map(record: Record) -> str | None:
 def _tau_squared(record: Record) -> str | None:
     target = record.config.target
     squared = any(term.get("tau_squared") for term in target.active().values())
-    return "multiplied by τ²" if squared and getattr(target, "parity", None) is None else None
+    return "multiplied by τ²" if squared and target.parity is None else None
 
 
 def _banked(record: Record) -> str | None:

@@ -13,7 +13,7 @@ RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
 READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights; tables 1 and 2 have both
 READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
-METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs % (paper: LFW)"}
+METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs %"}
 
 
 @dataclass(frozen=True)
