@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from records import damage, full_report, record_in, write_run, write_tables
+from records import config_of, damage, full_report, record_in, write_run, write_tables
 
 from facedistill.report import figures
 from facedistill.report.__main__ import main, verdicts
@@ -29,8 +29,9 @@ from facedistill.report.page import page, small_picture
 from facedistill.report.plotting import as_svg
 from facedistill.report.readme import readme
 from facedistill.report.study import Study
-from facedistill.report.tables import tables
-from made_records import all_records
+from facedistill.report.tables import READINGS, tables
+from facedistill.runs.run import Run
+from made_records import all_records, record_of
 
 CLAIMS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "K1", "K2", "K3", "K4", "K5")
 HOSTILE = 'x<script>alert(1)</script>&"|`$a_b$'
@@ -145,6 +146,39 @@ def test_the_verdicts_and_the_path_of_the_page_are_printed(three: Path) -> None:
     lines = (three / "printed").read_text().splitlines()
     assert [line.split()[0] for line in lines[:12]] == [*CLAIMS]
     assert lines[-1].endswith("open reports/index.html")
+
+
+def test_both_readings_variants_and_void_comparisons_are_on_the_page(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    records = write_tables(runs, [0, 1], numbers=(1, 3), readings=READINGS)
+    (table,) = (one for one in tables(["synthetic"]) if one.number == 1 and one.reading == "both_rates")
+    scratch = table.row(8, "scratch", "hidden")
+    usual = [record for record in records if record.config.schedule.reading == "both_rates"]
+    own = {record.seed: record.scores["top1"] for record in usual if record.cell == scratch.cell}
+    for seed in (0, 1):
+        config = config_of(table, scratch, seed)
+        config = replace(config, target=replace(config.target, parity=3.0))
+        run = Run(config, ("rate=8", "target=hidden", f"seed={seed}", "target.parity=3.0"), {"name": "synthetic"}, {})
+        write_run(
+            runs, record_of(run, metrics={"top1": own[seed] + 1 + seed}, identity=f"v{seed}", name=f"variant-{seed}")
+        )
+    for record in records:
+        if record.config.is_teacher and record.cell.task == "align":
+            damage(runs / record.name, metrics={"nrmse": 99.0})
+    found, summary = report(tmp_path)
+    text = " ".join(found.text.split())
+    for heading in ("both learning rates from random weights", "one learning rate a run"):
+        assert text.count(f"Table 1: Targets and initializations at rate 8, CASIA-WebFace, {heading}") > 1
+        assert f"CASIA-WebFace, {heading}" in summary
+    sensitivity = text[text.index("Cells of the tables that were also trained") :][:1000]
+    assert "Scratch, hidden target.parity=3.0" in sensitivity
+    assert "+1.50 (" in sensitivity, "the mean of the paired differences 1 and 2"
+    assert "| Scratch, hidden | `target.parity=3.0` |" in summary
+    assert "C4. Void: the teacher of table 3 has 99.00" in summary.replace("\\", "")
+    assert text.count("Void: the teacher of table 3 has 99.00 (NRMSE %), the student alone") == 1, "C4"
+    assert text.count("Void in part: the teacher of table 3 has 99.00") == 2, "C5 and K4, each reason once"
+    assert "C1 (one_rate)" not in text, "it has no reading"
+    assert "C2 (one_rate)" in text
 
 
 def test_one_seed_shows_no_spread_and_decides_nothing(tmp_path: Path) -> None:

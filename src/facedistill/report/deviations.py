@@ -23,7 +23,7 @@ _READINGS = {
 
 
 class Deviation(NamedTuple):
-    """What is different, how the paper has it, how the runs do, and the words that undo it."""
+    """What is different, how the paper has it, how the runs do, and the words that undo it, if there are any."""
 
     what: str
     paper: str
@@ -111,9 +111,13 @@ def _reduction(record: Record) -> str | None:
 
 
 def _map(record: Record) -> str | None:
-    starts = {term.get("map", "random") for term in record.config.target.active().values() if term["type"] == "hidden"}
-    start = "at a ridge regression" if "ridge" in starts else "at random"
-    return f"a linear map of K_S, which starts {start} and is trained" if starts else None
+    terms = record.config.target.active().values()
+    return "a linear map of K_S, trained with it" if any(term["type"] == "hidden" for term in terms) else None
+
+
+def _ridge(record: Record) -> str | None:
+    terms = record.config.target.active().values()
+    return "at a ridge regression" if any(term.get("map") == "ridge" for term in terms) else None
 
 
 def _tau_squared(record: Record) -> str | None:
@@ -176,10 +180,10 @@ _RULES = [
         "schedule.epochs=30",
     ),
     _Rule(
-        "Reading of “0.1 from random weights, 0.01 from an initialization”",
-        "can be read either way",
+        "Reading of the learning rates",
+        "its words allow either",
         lambda record: _READINGS[record.config.schedule.reading] if record.config.init.rates == "random" else None,
-        "schedule.reading=one_rate, schedule.reading=both_rates",
+        "schedule.reading=one_rate or both_rates",
     ),
     *(
         _Rule(
@@ -202,7 +206,8 @@ _RULES = [
     ),
     _Rule("Weights of the targets", "0 or 1, of sums or means that it does not state", _parity, "target.parity=null"),
     _Rule("‖·‖² of a target", "sum or mean not stated", _reduction, "target.terms.hidden.reduction=sum"),
-    _Rule("K_S and K_T, whose widths differ", SILENT, _map, "target.terms.hidden.map=random"),
+    _Rule("K_T, wider than K_S, is compared with", SILENT, _map, ""),
+    _Rule("That map starts", SILENT, _ridge, "target.terms.hidden.map=random"),
     _Rule("Soft loss", "τ² not stated", _tau_squared, "target.terms.soft.tau_squared=false"),
     _Rule(
         "τ",
@@ -231,7 +236,7 @@ _RULES = [
         "Errors of landmarks are divided by",
         SILENT,
         _option("normalizer", lambda value: {"eyes": "the distance of the eyes"}.get(value, value)),
-        "task.options.normalizer=box",
+        "task.options.normalizer=eyes or box",
     ),
     _Rule(
         "Pairs of strangers",

@@ -43,7 +43,7 @@ def readme(
         for one in assessed
     ]
     parts += ["## Claims", _table(heads, lines), correction(assessed), *power(assessed)]
-    parts += [f"{one.title} is void in part: {_escaped(reason)}." for one in assessed for reason in reasons(one)]
+    parts += [f"{one.title}. {_escaped(reason)}" for one in assessed for reason in reasons(one)]
     for filled in study.tables:
         parts += [f"## {filled.table.heading}", f"Ours: {_escaped(filled.table.data)}."]
         if filled.records:
@@ -87,7 +87,7 @@ def _sensitivity(study: Study) -> list[str]:
 
 def _deviations(study: Study) -> str:
     lines = [
-        (one.what, one.paper, _escaped(one.ours), _code(one.undo).replace("|", "\\|")) for one in deviations(study)
+        (one.what, one.paper, _escaped(one.ours), _code(one.undo) if one.undo else "—") for one in deviations(study)
     ]
     return _table(("", "the paper", "these runs", "undone by"), lines)
 

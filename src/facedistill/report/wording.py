@@ -40,8 +40,8 @@ def p_in_words(p: float | None) -> str:
 
 
 def answer_in_words(one: Assessment) -> str:
-    """The answer and how far it goes."""
-    return f"{one.answer} ({one.scope})" if one.scope else str(one.answer)
+    """The answer and how far it goes; why it is void takes more words, see ``reasons``."""
+    return f"{one.answer} ({one.scope})" if one.scope and one.answer is not Answer.VOID else str(one.answer)
 
 
 def survival_in_words(one: Assessment) -> str:
@@ -73,8 +73,9 @@ def p_with_sign(p: float | None) -> str:
 
 
 def reasons(one: Assessment) -> list[str]:
-    """Why parts of a claim are void and what would mend it, each once."""
-    return list(dict.fromkeys(finding.why_void for finding in one.findings if finding.why_void))
+    """Why it or some of its comparisons are void and what would mend that, each once."""
+    what = "Void" if one.answer is Answer.VOID else "Void in part"
+    return [f"{what}: {why}." for why in dict.fromkeys(finding.why_void for finding in one.findings) if why]
 
 
 def correction(assessed: Sequence[Assessment]) -> str:
