@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from records import config_of, damage, full_report, record_in, write_run, write_tables
 
-from facedistill.report import figures
+from facedistill.report import figures, files
 from facedistill.report.__main__ import main, verdicts
 from facedistill.report.claims import assess
 from facedistill.report.page import page, small_picture
@@ -73,6 +73,12 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return full_report(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds."""
+    monkeypatch.setattr(files, "figures", lambda *_: {})
 
 
 def report(folder: Path, *words: str) -> tuple[Reader, str]:
@@ -148,6 +154,7 @@ def test_the_verdicts_and_the_path_of_the_page_are_printed(three: Path) -> None:
     assert lines[-1].endswith("open reports/index.html")
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_both_readings_variants_and_void_comparisons_are_on_the_page(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     records = write_tables(runs, [0, 1], numbers=(1, 3), readings=READINGS)
@@ -212,6 +219,7 @@ def test_one_run_makes_a_page(tmp_path: Path) -> None:
     assert "61.00" in summary
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_faulty_runs_are_named_and_the_rest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = tmp_path / "runs"
     records = write_tables(runs, [0, 1], numbers=(1, 3))
@@ -316,6 +324,7 @@ def test_a_figure_that_can_not_be_drawn_is_left_out_and_said(
 
     write_tables(tmp_path / "runs", [0], numbers=(1, 3))
     monkeypatch.setattr(figures, "cells", broken)
+    monkeypatch.setattr(figures, "forest", lambda _: None)  # it takes seconds
     drawn = figures.as_png
     monkeypatch.setattr(figures, "as_png", lambda figure: broken() if "hours" in as_svg(figure, "") else drawn(figure))
     found, summary = report(tmp_path)

@@ -21,6 +21,8 @@ from made_records import record_of
 
 EFFECT = Effect({0: 1.0, 1: 3.0, 2: 5.0})  # mean 3, deviation 2, Student's t of two degrees of freedom 4.3027
 
+EVEN = with_score(50.0, [0, 1, 2])  # the teachers, too
+
 
 def assessment(name: str, answer: Answer, **changes: object) -> Assessment:
     one = assess(made_study(with_score(50.0, [0, 1])))[0]
@@ -50,6 +52,14 @@ def test_a_verdict_says_what_is_known() -> None:
         "p < 0.001: the answer survives the correction over all claims."
     )
     assert verdict(assessment("C1", Answer.NOT_RUN, effect=None, p=None)) == "Not run."
+
+
+def test_a_void_claim_says_why() -> None:
+    better = {key: {seed: score + seed / 10 for seed, score in found.items()} for key, found in EVEN.items()}
+    one = next(one for one in assess(made_study(better)) if one.name == "C1")
+    assert one.answer is Answer.VOID
+    assert verdict(one).startswith("Void: the teacher of table 1 has 50.10 (top-1 %), the student alone")
+    assert verdict(one).endswith("or on more images.")
 
 
 def test_how_many_wrong_answers_chance_gives_and_which_survive() -> None:

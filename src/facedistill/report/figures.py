@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
@@ -204,6 +204,7 @@ def learning(study: Study) -> Figure | None:
                 epochs, means = np.mean([curve[:length] for curve in curves], axis=0).T
                 axes.plot(epochs, means, ms=3, label=row.label, **style_of(row))
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _describe(axes, filled)
     return figure
 

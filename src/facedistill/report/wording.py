@@ -50,6 +50,8 @@ def survival_in_words(one: Assessment) -> str:
 
 def verdict(one: Assessment) -> str:
     """What is known of a claim, in a sentence or three."""
+    if one.answer is Answer.VOID:
+        return " ".join(reasons(one))
     if one.effect is None:
         return f"{answer_in_words(one).capitalize()}."
     seeds = len(one.effect.by_seed)
