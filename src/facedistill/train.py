@@ -33,12 +33,15 @@ from facedistill.config.compose import checked, understood
 from facedistill.config.words import GROUPS, check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.ensure import ensure
-from facedistill.runs.plan import check_data, check_tree, plan, stands_on_files, tree
+from facedistill.runs.plan import Identities, check_data, check_tree, plan, stands_on_files, tree
 from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import REFUSED, Output
+
+
+identities: Identities = {}  # of the data of this command's cells
 
 
 def train_cell(node: DictConfig) -> None:
@@ -57,7 +60,7 @@ def plan_cell(node: DictConfig) -> Run | None:
     try:
         with understood(words):
             config = checked(node)
-        run = plan(words, config)
+        run = plan(words, config, identities)
         check_data(run)
         if stands_on_files(run):
             check_tree(run)
@@ -126,6 +129,7 @@ class _Options(argparse.ArgumentParser):
 
 def _train(words: list[str]) -> int:
     stop_on_signals()
+    identities.clear()
     logging.raiseExceptions = False  # Hydra logs what it shows, and a reader may leave
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)  # a line for every cell
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # a line for every new user

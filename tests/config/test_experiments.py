@@ -195,9 +195,7 @@ def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> N
     students = {run.identity for run in runs("table2")} | ancestors_of("table2")
     for name in ("table3", "table4", "table5"):
         starts = {
-            run.parents["init"].identity
-            for run in runs(name)
-            if run.config.init.name in ("distill", "undistilled")
+            run.parents["init"].identity for run in runs(name) if run.config.init.name in ("distill", "undistilled")
         }
         assert starts <= students
 

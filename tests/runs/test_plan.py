@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from facedistill.config.schema import Config
+from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.errors import ConfigError, FacedistillError, WeightsError
-from facedistill.runs.plan import check_tree, plan, tree
+from facedistill.runs.plan import Identities, check_tree, plan, tree
 from facedistill.runs.run import Run, WeightsFile
 from made_records import complete
 
@@ -202,6 +203,19 @@ def test_what_is_shipped_can_be_built(planned: Planner) -> None:
 def test_data_that_is_missing_is_noticed_when_planned(tmp_path: Path) -> None:
     with pytest.raises(FacedistillError, match="nowhere"):
         plan(["data=identity_folders", f"data.root={tmp_path}/nowhere"])
+
+
+def test_cells_of_a_sweep_ask_a_data_source_once_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    of_faces = SyntheticFaces.identity
+    monkeypatch.setattr(SyntheticFaces, "identity", lambda source: asked.append(source.seed) or of_faces(source))
+    known: Identities = {}
+    for rate in (2, 4, 8):
+        plan([f"rate={rate}", "init=full", "target=soft"], data=known)
+    plan(["data=synthetic_large"], data=known)
+    assert asked == [0, 1]
+    plan(["rate=8"])
+    assert asked == [0, 1, 0]
 
 
 def test_a_plan_writes_nothing(planned: Planner, tmp_path: Path) -> None:

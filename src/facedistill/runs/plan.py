@@ -28,22 +28,28 @@ _OWN = ("task", "init", "target")
 _OF_ALL = ("target.views", "target.bank")  # how teachers answer is one choice for a chain
 
 
-def plan(words: Sequence[str], composed: Config | None = None) -> Run:
+Identities = dict[str, dict[str, Any]]  # of data sources, by the hash of their node of the configuration
+
+
+def plan(words: Sequence[str], composed: Config | None = None, data: Identities | None = None) -> Run:
     """The run that command-line words ask for, with everything it stands on. Trains nothing.
 
-    ``composed``: the configuration of these words, where it is there already.
+    Args:
+        composed: the configuration of these words, where it is there already.
+        data: what is known of data sources and found here: of a large folder it takes a second, and the cells of a
+            sweep have it in common.
 
     Raises:
         ConfigError: an impossible combination. DataError: the data is not there.
     """
-    return _plan(tuple(words), composed, {}, {})
+    return _plan(tuple(words), composed, {}, {} if data is None else data)
 
 
 def _plan(
     words: tuple[str, ...],
     composed: Config | None,
     planned: dict[tuple[str, ...], Run],
-    data: dict[str, dict[str, Any]],
+    data: Identities,
 ) -> Run:
     if words in planned:
         return planned[words]
