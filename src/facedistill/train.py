@@ -40,7 +40,6 @@ from facedistill.sweep.scheduler import refuse, report_failures, run_sweep
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import REFUSED, Output
 
-
 identities: Identities = {}  # of the data of this command's cells
 
 
