@@ -35,12 +35,12 @@ def task(config: Config) -> Classify:
 
 
 def started(compose: Compose, faces: FaceSet, *words: str) -> tuple[Classify, list[Any]]:
-    """A module whose terms have started, and the batches from which they did."""
+    """A module whose terms have started, and the batches on which parity was measured."""
     config = compose(*TINY, *words)
-    module, data = task(config), FaceData(config, faces)
-    batches = data.first_batches(BATCHES)
+    module, batches = task(config), FaceData(config, faces).first_batches(2 * BATCHES)
+    assert len(batches) > 1
     module.start_targets(batches)
-    return module, batches
+    return module, batches[-(-len(batches) // 2) :]
 
 
 def lengths(module: Classify, batches: list[Any], weigh: Callable[[dict[str, Any]], Any]) -> float:
@@ -77,9 +77,29 @@ def test_a_weighted_term_has_c_times_the_gradient_of_the_task(compose: Compose, 
         assert lengths(module, batches, lambda losses: final * losses[name]) == pytest.approx(  # noqa: B023
             weight * c * of_task, rel=1e-4
         )
-    found = module.training_step(batches[0], 0)
-    total = found["task"] + sum(module.terms[name].final_weight * found[name] for name in ("soft", "hidden"))
-    assert found["loss"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_parity_is_of_the_student_and_a_term_s_own_parameters_keep_their_step(compose: Compose, faces: FaceSet) -> None:
+    module, (batch, *_) = started(compose, faces, "target=hidden", "target.beta=2", "target.alpha=0.5")
+    fresh = copy.deepcopy(module)
+    found = module.training_step(batch, 0)
+    found["loss"].backward()
+    assert found["loss"].item() == pytest.approx(
+        (found["task"] + 2 * found["hidden"] + 0.5 * found["soft"]).item(), rel=1e-5
+    )
+    student, teacher = fresh.network(batch.images), fresh.teachers["teacher"](batch.images)
+    hidden, soft = (fresh.targets[name](student, teacher) for name in ("hidden", "soft"))
+    factor = {name: fresh.terms[name].final_weight for name in ("hidden", "soft")}
+    loss = fresh.task_loss(student, batch) + factor["hidden"] * hidden + factor["soft"] * soft
+    network = list(fresh.network.parameters())
+    for mine, other in zip(
+        module.network.parameters(), torch.autograd.grad(loss, network, retain_graph=True), strict=True
+    ):
+        torch.testing.assert_close(mine.grad, other, rtol=1e-4, atol=1e-6)
+    of_map = fresh.targets["hidden"].map.weight
+    (expected,) = torch.autograd.grad(2 * hidden, of_map)
+    torch.testing.assert_close(module.targets["hidden"].map.weight.grad, expected)
+    assert factor["hidden"] != pytest.approx(2, rel=0.1)
 
 
 def test_the_scale_of_a_term_does_not_count(compose: Compose, faces: FaceSet) -> None:
@@ -112,8 +132,10 @@ def test_without_parity_and_ridge_nothing_starts_otherwise(compose: Compose, fac
 
 
 def test_the_map_starts_at_the_ridge_regression_over_the_first_batches(compose: Compose, faces: FaceSet) -> None:
-    module, batches = started(compose, faces, "target=hidden")
+    module, _ = started(compose, faces, "target=hidden")
     fresh, teacher = task(module.config), module.teachers["teacher"]
+    batches = FaceData(module.config, faces).first_batches(2 * BATCHES)
+    batches = batches[: -(-len(batches) // 2)]
     with torch.no_grad():
         student = torch.cat([fresh.network(batch.images).embedding for batch in batches])
         taught = torch.cat([teacher(batch.images).embedding for batch in batches])

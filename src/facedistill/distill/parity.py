@@ -1,20 +1,41 @@
 """Weights by gradient parity: a term weighs what makes its gradient on the backbone as long as the task's.
 
 The value of a loss says nothing of how much it teaches: that of a cross-entropy is mostly the entropy of its target.
-Its gradient does, and in that a term may be summed or averaged, at any temperature: parity gives the same step.
+Its gradient does, and in that a term may be summed or averaged, at any temperature: parity gives the student the same
+step. Parameters of the term itself, as the map of the hidden layer, keep the step of their own loss: some hundred times
+that, which parity can come to, they would diverge.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import mean
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from facedistill.errors import RunError
+from facedistill.models.network import NetworkOutput
 
-BATCHES = 4  # the first of a run, from which its terms start: of one alone the triplet loss may have no triplet
+BATCHES = 4  # from which terms start, and on which parity is measured: in one alone there may be no triplet
+
+
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return gradients[0] * factor, None
+
+
+def with_gradient(student: NetworkOutput, factor: Tensor) -> NetworkOutput:
+    """The same output of a student, to which gradients come back ``factor`` (a scalar) times as long."""
+    return NetworkOutput(*(part if part is None else _WithGradient.apply(part, factor) for part in student))
 
 
 def parity(c: float, task: Sequence[float], terms: Mapping[str, Sequence[float]]) -> dict[str, float]:

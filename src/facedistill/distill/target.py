@@ -11,14 +11,15 @@ from facedistill.models.network import NetworkOutput
 
 
 class Target(nn.Module, abc.ABC):
-    """``weight`` times ``parity`` times a distance between what student and teacher say of the same pixels.
+    """``weight`` times a distance between what student and teacher say of the same pixels.
 
     ``student_width`` and ``teacher_width`` are the numbers of values of K_S and K_T. Parameters of a target are
     trained with the student and are dropped afterwards.
 
     Attributes:
         weight: α, β, … as configured.
-        parity: what gradient parity multiplies it by, a scalar; 1 without. A buffer, so that a checkpoint has it.
+        parity: what gradient parity multiplies its gradient on the student by, a scalar; 1 without. A buffer, so that a
+            checkpoint has it.
     """
 
     parity: Tensor
@@ -30,7 +31,7 @@ class Target(nn.Module, abc.ABC):
 
     @property
     def final_weight(self) -> float:
-        """What the distance is multiplied by in the loss."""
+        """What the student's gradient of the distance is multiplied by."""
         return self.weight * float(self.parity)
 
     def start(self, student: Tensor, teacher: Tensor) -> None:

@@ -18,7 +18,7 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.samplers import rank_and_world_size
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.parity import BATCHES, parity, unchanged
+from facedistill.distill.parity import BATCHES, parity, unchanged, with_gradient
 from facedistill.distill.target import Target
 from facedistill.distill.teacher import Teacher, TeacherOutput
 from facedistill.errors import ConfigError
@@ -166,7 +166,7 @@ class TaskModule(ScheduledModule):
         losses = self._losses(self._answers(batch, batch_index, self._forward))
         loss = losses["task"]
         for name, target in self.terms.items():
-            loss = loss + target.weight * target.parity * losses[name]
+            loss = loss + target.weight * losses[name]
         return {"loss": loss, **{name: value.detach() for name, value in losses.items()}}
 
     def on_train_start(self) -> None:
@@ -174,16 +174,19 @@ class TaskModule(ScheduledModule):
         if self.targets and self.trainer.global_step == 0:  # a run that resumes has them in its checkpoint
             data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
             with unchanged(self.network):
-                self.start_targets([batch.to(self.device) for batch in data.first_batches(BATCHES)])
+                self.start_targets([batch.to(self.device) for batch in data.first_batches(2 * BATCHES)])
 
     def start_targets(self, batches: Sequence[FaceBatch]) -> None:
-        """Start every term of the target from the first batches, then give it its parity with the task.
+        """Start every term of the target from half of the first batches; the others tell its parity with the task.
+
+        What a term fits to its batches it does not yet do on others, where its gradient is longer.
 
         Raises:
             RunError: there is no parity, as a loss has no gradient.
         """
+        half = -(-len(batches) // 2)
         with torch.no_grad():
-            answers = [self._answers(batch, number, self.network) for number, batch in enumerate(batches)]
+            answers = [self._answers(batch, number, self.network) for number, batch in enumerate(batches[:half])]
             embedding = torch.cat([answer.student.embedding for answer in answers])
             for name, target in self.terms.items():
                 role = self.config.role_of(name)
@@ -192,18 +195,18 @@ class TaskModule(ScheduledModule):
             return
         weights = list(self.network.backbone.parameters())
         lengths: dict[str, list[float]] = {"task": [], **{name: [] for name in self.terms}}
-        for number, batch in enumerate(batches):
-            for name, loss in self._losses(self._answers(batch, number, self.network)).items():
+        for number in range(min(half, len(batches) - 1), len(batches)):
+            for name, loss in self._losses(self._answers(batches[number], number, self.network)).items():
                 lengths[name].append(gradient_length(loss, weights))
         for name, value in parity(self.config.target.parity, lengths.pop("task"), lengths).items():
             self.terms[name].parity.fill_(value)
 
     def _losses(self, answers: Answers) -> dict[str, Tensor]:
-        """Φ as ``task``, and every term of the target by its name, not weighted."""
+        """Φ as ``task``, and every term of the target by its name, not weighted; gradients have parity."""
         student, teachers, batch = answers
         losses = {"task": self.task_loss(student, batch)}
         for name, term in self.terms.items():
-            losses[name] = term(student, teachers[self.config.role_of(name)])
+            losses[name] = term(with_gradient(student, term.parity), teachers[self.config.role_of(name)])
         return losses
 
     def _answers(self, batch: FaceBatch, batch_index: int, network: Callable[[Tensor], NetworkOutput]) -> Answers:
