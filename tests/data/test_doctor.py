@@ -224,6 +224,18 @@ def test_it_needs_no_word_about_crops(capsys: pytest.CaptureFixture[str]) -> Non
     assert compose_config(printed_command(said)).image.crop == 28
 
 
+@pytest.mark.parametrize(("words", "scale"), [([], ["scale=photos"]), (["scale=paper"], ["scale=paper"])])
+def test_photographs_are_larger_than_rendered_faces_unless_another_scale_is_named(
+    capsys: pytest.CaptureFixture[str], words: list[str], scale: list[str]
+) -> None:
+    root = write_folders(Path("faces"), FACES)
+    main(["data=identity_folders", f"data.root={root}", "cache_dir=cache", *words])
+    said = capsys.readouterr().out
+    command = printed_command(said)
+    assert [word for word in command if word.startswith("scale=")] == scale
+    assert f"{compose_config(command).image.resize} px" in said
+
+
 def test_people_who_keep_one_training_image_are_judged_without_broken_ones(capsys: pytest.CaptureFixture[str]) -> None:
     trained = [face for face in FACES if face.identity == "person 0" and not is_test_sample(f"person 0/{face.file}")]
     broken = [face._replace(content=b"") if face in trained[1:] else face for face in FACES]

@@ -64,7 +64,7 @@ def test_a_plan_refuses_for_the_whole_tree(planned: Planner, tmp_path: Path) -> 
     faces = write_folders(tmp_path / "faces", encoded_faces(people=4, shots=6))
     words = ["data=identity_folders", f"data.root={faces}", f"cache_dir={tmp_path / 'cache'}"]
     check_data(planned("task=classify", "rate=8", "target=soft", *words))
-    with pytest.raises(DataError, match="can't fill a batch of 8 × 4"):
+    with pytest.raises(DataError, match="can't fill a batch of 32 × 4"):
         check_data(planned("task=verify", "rate=8", "init=distill", "target=soft", *words))
     assert not (tmp_path / "cache").exists()
 

@@ -103,7 +103,7 @@ def test_words_with_a_plus_do_not_reach_ancestors_either(planned: Planner) -> No
     [
         "schedule.epochs=1",
         "data.seed=5",
-        "image.crop=32",
+        "image.crop=16",
         "seed=4 teacher.seed=4",
         "schedule.reading=one_rate",
         "batch_sizes.classification=48",

@@ -47,6 +47,9 @@ def _examine(words: list[str]) -> int:
     config = compose_config(others, trains=False)
     sheet = Path(own.get("sheet", "contact_sheet.png"))
     source = protocol_source(config.data)
+    if isinstance(source, PhotoSource | VerificationSet) and not any(word.startswith("scale=") for word in others):
+        others = [*others, "scale=photos"]
+        config = compose_config(others, trains=False)
     if isinstance(source, VerificationSet):
         return _examine_pairs(source, config, sheet)
     return _examine_faces(config, others, sheet, check_all="check" in own, pack=own.get("pack") == "true")
