@@ -59,6 +59,8 @@ def is_valid(cells: Cells, statement: Statement, comparison: Comparison) -> NDAr
     starts = {row.init for row in comparison.table.rows if row.target == "none"}
     if comparison.table.number < 3 and comparison.than.target == "none" and "scratch_whole" not in starts:
         return valid  # the student alone is what it is compared with
+    if (comparison.better.init, comparison.than.init) == ("distill", "undistilled"):
+        valid &= knows_more(cells, CASIA, comparison.better.rate)
     for row in (comparison.better, comparison.than) if statement.about_targets else ():
         if row.target == "soft" and comparison.table.number in (3, 4):
             valid &= knows_more(cells, CASIA, row.rate)

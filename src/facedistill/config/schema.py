@@ -133,8 +133,8 @@ class TargetConfig:
     """What is learnt from the teachers: the terms of the loss and their weights.
 
     Attributes:
-        parity: c: before the first step, every weight is multiplied by what makes the gradient of its term on the
-            backbone c times as long as that of the task's loss; null: weights are as they stand.
+        parity: c: the gradient of every term on the student is multiplied by what makes it, on the backbone and before
+            the first step, c times as long as that of the task's loss; null: weights are as they stand.
         views: of every training image that a teacher answers once for all students, and its bank keeps as ``bank``
             (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
         terms: by name. A term has the ``type`` of a registered target, its ``weight``, what it ``compares``

@@ -42,7 +42,8 @@ class Part:
     """A statement of a claim: the average of its comparisons that count.
 
     Attributes:
-        effect, paper, detectable: in the unit of the claim; ``paper``: of all of its comparisons that are printed.
+        effect, paper, detectable: in the unit of the claim; ``paper``: of the same comparisons, or where none counts of
+            all.
         detectable: the effect that so many seeds would have shown in four of five studies.
     """
 
@@ -140,7 +141,8 @@ def _assess(claim: Claim, tables: Sequence[FilledTable], reading: str) -> Assess
     judgement = _judge(effect, drafts)
     parts = drafts if judgement is None else [_decided(part, judgement, len(drafts) == 1) for part in drafts]
     answer, scope = _answer(judgement, parts, claim.across_tables)
-    papers = [part.paper for part in directed if part.paper is not None]
+    beside = [part for part in directed if _is_enough(part.effect)] or directed
+    papers = [part.paper for part in beside if part.paper is not None]
     return Assessment(
         name=claim.name,
         claim=claim.text,
@@ -150,10 +152,16 @@ def _assess(claim: Claim, tables: Sequence[FilledTable], reading: str) -> Assess
         effect=effect,
         answer=answer,
         scope=scope,
-        paper=mean(papers) if len(papers) == len(directed) else None,
-        p=None if judgement is None else float(min(judgement.p_reproduced, judgement.p_contradicted)),
+        paper=mean(papers) if len(papers) == len(beside) else None,
+        p=None if judgement is None else _p(judgement),
         detectable=_detectable(effect),
     )
+
+
+def _p(judgement: Judgement) -> float:
+    """Of the answer, or where there is none of the nearest."""
+    p_values = (judgement.p_reproduced, judgement.p_contradicted)
+    return float(judgement.p_contradicted if judgement.contradicted else min(p_values))
 
 
 def _draft(statement: Statement, tables: Sequence[FilledTable], in_percent: bool) -> Part:
@@ -171,14 +179,15 @@ def _draft(statement: Statement, tables: Sequence[FilledTable], in_percent: bool
                 in_unit = effect.times(100 / than) if effect and than else effect
             finding = Finding(comparison, effect, answer, comparison.paper, in_unit, printed, void)
             findings.append(finding)
-            papers.append(printed)
+            papers.append((finding.counts, printed))
             if in_unit is not None and not void:
                 effects.append((finding.counts, in_unit))
     counted = [effect for counts, effect in effects if counts]
     effect = average(counted or [effect for _, effect in effects])
     found = {finding.answer for finding in findings}
     answer = next((one for one in (Answer.UNDECIDED, Answer.VOID) if one in found), Answer.NOT_RUN)
-    known = [paper for paper in papers if paper is not None]
+    beside = [paper for counts, paper in papers if counts] or [paper for _, paper in papers]
+    known = [paper for paper in beside if paper is not None]
     paper = mean(known) if known else None
     return Part(statement.text, findings, effect, answer, paper, _detectable(effect), statement.same)
 
@@ -244,8 +253,11 @@ def _answer(judgement: Judgement | None, parts: Sequence[Part], across_tables: b
     if not judgement.reproduced:
         return Answer.UNDECIDED, ""
     here = [part for part in parts if part not in missing]
-    others = f"; {_listed(missing)}" if missing else ""
-    if all(finding.answer is Answer.REPRODUCED for part in here for finding in part.findings):
+    findings = [finding for part in here for finding in part.findings]
+    counted = sum(finding.counts for finding in findings)
+    others = f"; {counted} of {len(findings)} comparisons" if counted < len(findings) else ""
+    others += f"; {_listed(missing)}" if missing else ""
+    if all(finding.answer is Answer.REPRODUCED for finding in findings):
         return Answer.REPRODUCED, f"everywhere{others}"
     if alone := [part for part in here if part.answer is not Answer.REPRODUCED]:
         return Answer.REPRODUCED, f"on average; alone, {_listed(alone)}{others}"

@@ -93,7 +93,7 @@ def command_of(record: Record) -> str:
     """Trains this run alone."""
     chosen = [word for word in record.overrides if word.startswith("experiments=")]
     # an experiment of one's own may set more than its grids: then its words are needed
-    papers = all(re.fullmatch(r"experiments=\[?(table[1-5],?)+\]?", word) for word in chosen)
+    papers = all(re.fullmatch(r"experiments=\[?((core|sensitivity|table[1-5]),?)+\]?", word) for word in chosen)
     return f"facedistill train {command_line(record.own_words if papers else record.overrides)}"
 
 

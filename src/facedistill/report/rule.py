@@ -11,8 +11,8 @@ Student's t; see ``statistics.Effect``) is right whatever its cells have in comm
     if it, one of its parts or one of its comparisons lies below 0. All these looks share the 2.5 % that one end of an
     interval has: half is the claim's own, half is divided equally among parts and comparisons (Bonferroni).
 *undecided*
-    otherwise, and where a part is void or was not run, unless the parts are one statement in several tables: then those
-    that were run answer it, and the answer names the others. ``detectable`` says how large an effect so many seeds
+    otherwise, and where a part with a direction is void or was not run, unless the parts are one statement in several
+    tables: then those that were run answer it, and the answer names the others. ``detectable`` says how large an effect so many seeds
     would have found in four of five studies.
 
 That two cells are the *same* is shown by an interval within ``MARGIN`` of 0 (two one-sided tests) and contradicted, as
@@ -42,7 +42,7 @@ from scipy.special import nctdtrinc, stdtrit
 from facedistill.report.statistics import LEVEL, Estimate
 
 WRONG = 1 - LEVEL  # the share of studies in which a claim without any effect may be answered
-MARGIN = 1.0  # points of top-1 within which two cells are the same
+MARGIN = 1.0  # points of top-1, or of pairs, within which two cells are the same
 LEAST_SEEDS = 2
 POWER = 0.8  # of the effect that could have been seen
 

@@ -37,10 +37,6 @@ class Entry:
     def deviation(self) -> float | None:
         return stdev(self.ours) if len(self.ours) > 1 else None
 
-    @property
-    def difference(self) -> float | None:
-        return None if self.paper is None or not self.ours else mean(self.ours) - self.paper
-
 
 @dataclass(frozen=True)
 class Variant:

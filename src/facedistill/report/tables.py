@@ -109,7 +109,7 @@ def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
     classification = [
         Table(1, "Targets and initializations at rate 8", casia, data[0], _TABLE1),
         Table(2, rates, casia, data[0], _TABLE2_CASIA),
-        *(Table(2, rates, "MS-Celeb-1M", celeb, _TABLE2_CELEB) for celeb in data[1:2]),
+        *(Table(2, rates, "MS-Celeb-1M", second, _TABLE2_MS_CELEB) for second in data[1:2]),
     ]
     return [
         *classification,
@@ -163,7 +163,7 @@ _TABLE2_CASIA = _table2(
     [(91.01, 98.2), (87.21, 97.57), (75.06, 96.18)],
     whole=RATES,
 )
-_TABLE2_CELEB = _table2(
+_TABLE2_MS_CELEB = _table2(
     (90.53, 99.11), [(84.59, 98.61), (81.94, 98.03), (57.84, 96.33)], [(88.38, 98.88), (85.26, 98.18), (70.98, 96.98)]
 )
 

@@ -14,6 +14,10 @@ def why_void(tables: Sequence[FilledTable], filled: FilledTable, comparison: Com
 
     A teacher from which there is something to learn beats the student alone: its lead has an interval above 0.
     """
+    if (comparison.better.init, comparison.than.init) == ("distill", "undistilled"):
+        recognition = _recognition(tables)
+        if recognition is not None and (reason := _lacks_a_lead(recognition, comparison.better.rate, comparison)):
+            return reason
     for row in (comparison.better, comparison.than):
         if row.target == "none" or row.is_teacher:
             continue

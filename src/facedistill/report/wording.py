@@ -88,7 +88,6 @@ def correction(assessed: Sequence[Assessment]) -> str:
     answered = [one for one in assessed if one.is_answered]
     kept, lost = ([one.title for one in answered if one.survives is survives] for survives in (True, False))
     level = f"{WRONG:.0%}".replace("%", " %")
-    level = f"{WRONG:.0%}".replace("%", " %")
     text = (
         f"{len(answered)} of {len(assessed)} claims and controls are answered. {len(tested)} were tested, and each is "
         f"answered wrongly in at most {level} of studies if there is no effect behind it: were there none at all, one "
@@ -109,7 +108,8 @@ def power(assessed: Sequence[Assessment]) -> list[str]:
     sizes = ", ".join(f"{title} {one.detectable:.2f} {_unit(one)}" for title, one in sized.items())
     count = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     found = [
-        f"Claims stand on {count} seeds. With these {IN_POWER} such studies would reproduce an effect of: {sizes}."
+        f"Claims stand on {count} seeds. With these, and the spread that was seen, {IN_POWER} such studies would show an "
+        f"interval above 0 for an effect of: {sizes}."
     ]
     if small := [title for title, one in sized.items() if _is_small(one)]:
         found.append(f"The paper's own effect is smaller than that in {_and(small)}: more seeds are needed to see it.")

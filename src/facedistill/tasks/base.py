@@ -162,7 +162,7 @@ class TaskModule(ScheduledModule):
         """Φ: the loss that needs no teacher, a scalar. The batch comes without its images."""
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
-        """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it."""
+        """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it; gradients have parity."""
         losses = self._losses(self._answers(batch, batch_index, self._forward))
         loss = losses["task"]
         for name, target in self.terms.items():
