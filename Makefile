@@ -22,7 +22,7 @@ swept = $(if $(1),$(RUN) facedistill.train -m 'experiments=[$(call listed,$(1))]
 tables = $(addprefix table,$(filter $(1),$(TABLES)))
 
 ifeq ($(DATA),embedded)
-REPRODUCED = $(call swept,$(or $(call tables,1 2 3 4 5),core) $(if $(FULL),sensitivity)) $(RUN) facedistill.report;
+REPRODUCED = $(call swept,$(if $(FULL),core) $(or $(call tables,1 2 3 4 5),core) $(if $(FULL),sensitivity)) $(RUN) facedistill.report;
 else ifeq ($(DATA),real)
 LFW = $(1)=lfw $(1:data@%=%).root=$(or $(ROOT),$(error ROOT=… names the folder that has lfw and mtfl))/lfw
 REPRODUCED = $(call swept,real_lfw,$(call LFW,data) runs_dir=runs/real) \

@@ -173,9 +173,13 @@ def every_run(name: str) -> set[str]:
     return {run.identity for run in runs(name)} | ancestors_of(name)
 
 
-def test_the_study_in_20_minutes_is_a_part_of_the_tables() -> None:
-    of_tables = set().union(*(every_run(f"table{number}") for number in range(1, 6)))
-    assert every_run("core") <= of_tables
+def test_the_study_in_20_minutes_has_cells_of_the_tables_under_the_reading_of_the_paper_s_text() -> None:
+    assert {reading_of(run) for run in runs("core")} == {"one_rate"}
+    cells = {(run.config.cell, run.config.data["name"]) for run in runs("core")}
+    of_tables = {(run.config.cell, run.config.data["name"]) for number in range(1, 6) for run in runs(f"table{number}")}
+    assert cells <= of_tables
+    shared = {run.identity for run in runs("core")} & {run.identity for run in runs("table1")}
+    assert len(shared) == 6
 
 
 def test_every_question_of_sensitivity_differs_from_the_tables_but_stands_on_their_recognizers() -> None:

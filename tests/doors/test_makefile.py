@@ -39,7 +39,7 @@ def test_the_study_is_one_sweep_of_five_seeds() -> None:
 
 def test_all_of_it_is_one_sweep_of_every_table_and_the_sensitivity_runs() -> None:
     (sweep,), reports = typed("FULL=1")
-    assert tables_of(sweep) == "[table1,table2,table3,table4,table5,sensitivity]"
+    assert tables_of(sweep) == "[core,table1,table2,table3,table4,table5,sensitivity]"
     assert sweep[1:] == [FIVE, "hydra.launcher.n_jobs=null"]
     assert reports == [[]]
 

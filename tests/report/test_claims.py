@@ -9,11 +9,12 @@ import pytest
 from made_study import TABLES, USUAL, Key, made_study, with_score
 
 from facedistill.report.claims import Assessment, assess, expected_wrong
+from facedistill.report.comparisons import CLAIMS
 from facedistill.report.rule import Answer
 
 REPRODUCED, CONTRADICTED, UNDECIDED, VOID, NOT_RUN = Answer
 PARTS = {
-    **{"C1": [2], "C2": [6, 1], "C3": [1], "C4": [2, 2], "C5": [3, 9, 9], "C6": [6, 3, 3], "C7": [12, 1]},
+    **{"C1": [1, 1], "C2": [6, 1], "C3": [1], "C4": [2, 2], "C5": [3, 9, 9], "C6": [6, 3, 3], "C7": [6, 6, 1]},
     **{"K1": [3], "K2": [6], "K3": [3], "K4": [3, 9, 9], "K5": [1, 3, 3]},
 }
 
@@ -182,13 +183,13 @@ def test_of_one_statement_in_several_tables_those_that_were_run_answer_it() -> N
     ("row", "score", "void"),
     [
         ((1, "teacher"), 49.0, {"C1": 2}),
-        ((2, "teacher"), 49.0, {"K2": 3, "C4": 2, "C5": 4, "C6": 6, "K4": 4}),
+        ((2, "teacher"), 49.0, {"K2": 3, "C4": 2, "C5": 4, "C6": 6, "K4": 21}),
         ((3, "teacher"), 51.0, {"C4": 2, "C5": 1, "K4": 1}),
         ((4, "teacher"), 49.0, {"C5": 3, "C6": 6, "K4": 3}),
         ((5, "teacher"), 49.0, {"C5": 6, "C7": 12, "K4": 6}),
         ((4, "/8 Pretrain, none"), 95.0, {"C5": 1, "C6": 2, "K4": 1}),
         ((4, "/8 task loss alone (control)"), 95.0, {"C5": 1, "C6": 2, "K4": 1}),
-        ((2, "/8 alone, W_S0, whole schedule (control)"), 95.0, {"C4": 2, "C5": 2, "C6": 2, "K2": 1, "K4": 2}),
+        ((2, "/8 alone, W_S0, whole schedule (control)"), 95.0, {"C4": 2, "C5": 2, "C6": 2, "K2": 1, "K4": 9}),
     ],
 )
 def test_a_comparison_about_targets_is_void_where_the_teacher_does_not_beat_the_student_alone(
@@ -216,7 +217,7 @@ def test_a_void_claim_says_why_and_what_would_mend_it() -> None:
 def test_a_void_comparison_leaves_the_average() -> None:
     better = {**JOINT, (5, "/2 Distill, soft"): 95.0, (5, "/8 Pretrain, soft"): 10.0, (5, "/8 Pretrain, none"): 99.0}
     claim = assessed(better)["C7"]
-    assert claim.parts[0].tally == "8 of 12 comparisons, 4 void"
+    assert claim.parts[0].tally == "4 of 6 comparisons, 2 void"
     assert claim.answer is REPRODUCED
 
 
@@ -264,7 +265,7 @@ def test_the_effect_of_the_paper_is_turned_as_ours() -> None:
     assert {found[name].paper for name in ("K1", "K2", "K3", "K4", "K5")} == {None}
 
 
-def test_claims_about_the_schedule_are_answered_under_each_reading_that_was_run() -> None:
+def test_claims_are_answered_under_each_reading_that_was_run() -> None:
     usual = with_score(50.0, range(3))
     assert {claim.reading for claim in assess(made_study(usual))} == {"both_rates"}
     scores = with_score(50.0, range(3), TABLES)
@@ -273,11 +274,27 @@ def test_claims_about_the_schedule_are_answered_under_each_reading_that_was_run(
         scores["table2-ms-celeb-1m-one-rate", f"/{rate} full"] = {0: 60.0, 1: 61.0, 2: 62.0}
     scores["table1-casia-webface-one-rate", "full, soft"] = {0: 60.0, 1: 61.0, 2: 62.0}
     found = {claim.title: claim for claim in assess(made_study(scores, TABLES))}
-    assert [title for title in found if "one_rate" in title] == [
-        f"{name} (one_rate)" for name in ("C2", "C3", "K1", "K2", "K3")
-    ]
+    assert [title for title in found if "one_rate" in title] == [f"{claim.name} (one_rate)" for claim in CLAIMS]
     assert found["C2"].answer is UNDECIDED
     assert found["C2 (one_rate)"].answer is REPRODUCED
+    only = {key: score for key, score in scores.items() if key[0] == "table2-casia-webface-one-rate"}
+    found = {claim.title: claim for claim in assess(made_study(only, [t for t in TABLES if t.reading == "one_rate"]))}
+    assert len(found) == len(CLAIMS), "of the only reading that was run all claims are listed"
+
+
+def test_the_p_of_a_contradiction_is_not_that_of_the_opposite_answer() -> None:
+    """Soft is best by far, but /2 is behind its teacher."""
+    better = {**JOINT, (5, "/2 Distill, soft"): 89.0, (5, "teacher"): 90.0}
+    claim = assessed(better)["C7"]
+    assert claim.answer is CONTRADICTED
+    assert claim.effect is not None
+    assert claim.effect.mean > 1
+    assert claim.p is not None
+    against = claim.parts[2].effect
+    assert against is not None
+    assert against.estimate is not None
+    looks = 2 + 12 + 1  # parts of several comparisons, and comparisons
+    assert claim.p == pytest.approx(0.05 * float(against.estimate.p_below()) / (0.0125 / looks))
 
 
 def test_answers_are_counted_and_corrected_over_all_claims() -> None:

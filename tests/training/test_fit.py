@@ -480,7 +480,13 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
 def test_help_lists_the_choices() -> None:
     done = command("facedistill.train", "--help")
     assert done.returncode == 0
-    shown = ("task: align, classify", "init: distill", "target: hidden", "scale: embedded, paper, photos", "experiments: core, demo")
+    shown = (
+        "task: align, classify",
+        "init: distill",
+        "target: hidden",
+        "scale: embedded, paper, photos",
+        "experiments: core, demo",
+    )
     for choice in shown:
         assert choice in done.stdout, choice
 

@@ -117,11 +117,11 @@ class Assessment:
 
 def assess(study: Study) -> list[Assessment]:
     """The answer to every claim and control, under each reading of the schedule that there are runs of."""
-    found = []
+    found: list[Assessment] = []
     for reading in READINGS:
         tables = [filled for filled in study.tables if filled.table.reading == reading]
-        claims = [claim for claim in CLAIMS if claim.both_readings or reading == READINGS[0]]
-        found += [_assess(claim, tables, reading) for claim in claims] if tables else []
+        assessed = [_assess(claim, tables, reading) for claim in CLAIMS] if tables else []
+        found += [one for one in assessed if not found or one.answer is not Answer.NOT_RUN]
     tested = [one for one in found if one.p is not None]
     kept = rule.survives([one.p for one in tested if one.p is not None])
     holm = {(one.name, one.reading) for one, keeps in zip(tested, kept, strict=True) if keeps and one.is_answered}

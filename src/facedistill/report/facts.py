@@ -60,5 +60,5 @@ def remarks(study: Study, failed: Sequence[str]) -> list[str]:
                 "other images, models, schedules, versions or views of the teacher"
             )
     if len(seeds_of(study.records)) == 1:
-        found.append(f"One seed decides nothing: with seed=0,1,2,3,4 the same sweep gives spreads and answers")
+        found.append("One seed decides nothing: with seed=0,1,2,3,4 the same sweep gives spreads and answers")
     return found

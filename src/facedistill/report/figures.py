@@ -288,7 +288,7 @@ def _label_lines(axes: Axes, labels: Sequence[str], **text: Any) -> None:
 
 def _title(filled: FilledTable) -> str:
     table = filled.table
-    reading = f"\n{READING_TITLES[table.reading]}" if table.has_both_readings else ""
+    reading = f"\n{READING_TITLES[table.reading]}"
     return shown(f"Table {table.number}, {table.data} for {table.stands_for}") + reading
 
 

@@ -12,8 +12,8 @@ Student's t; see ``statistics.Effect``) is right whatever its cells have in comm
     interval has: half is the claim's own, half is divided equally among parts and comparisons (Bonferroni).
 *undecided*
     otherwise, and where a part with a direction is void or was not run, unless the parts are one statement in several
-    tables: then those that were run answer it, and the answer names the others. ``detectable`` says how large an effect so many seeds
-    would have found in four of five studies.
+    tables: then those that were run answer it, and the answer names the others. ``detectable`` says how large an effect
+    so many seeds would have found in four of five studies.
 
 That two cells are the *same* is shown by an interval within ``MARGIN`` of 0 (two one-sided tests) and contradicted, as
 one of the looks, where it lies beyond. Such a part is not in the average, since it has no direction.

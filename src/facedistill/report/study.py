@@ -198,13 +198,15 @@ class Study:
                     unreadable[run.name] = f"it is a copy of {found[record.identity].name}"
         records = list(found.values())
         sample_scores = cache(lambda name: SampleScores.read(runs_dir / name))
+        readings = {record.config.schedule.reading for record in records}
+        usual = next((reading for reading in READINGS if reading in readings), READINGS[0])
         filled = []
         for table in tables(data, alignment):
             if table.metric == "top1":
                 table = replace(table, metric=judged_by)
             cells = {row.cell for row in table.rows}
             ours, left_out = one_setting([record for record in records if record.cell in cells], table)
-            if ours or table.reading == READINGS[0]:
+            if ours or table.reading == usual:
                 seeds = seeds_of([record for record in ours if not record.config.is_teacher])
                 seeds = seeds or seeds_of(ours) or seeds_of(records) or [0]
                 filled.append(FilledTable(table, ours, left_out, seeds, sample_scores))

@@ -11,7 +11,7 @@ from facedistill.system.files import hash_of
 
 RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
-READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights; tables 1 and 2 have both
+READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights
 READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs %"}
 
@@ -58,17 +58,13 @@ class Table:
 
     @property
     def heading(self) -> str:
-        reading = f", {READING_TITLES[self.reading]}" if self.has_both_readings else ""
+        reading = f", {READING_TITLES[self.reading]}"
         return f"Table {self.number}: {self.title}, {self.stands_for}{reading}"
 
     @property
     def file_name(self) -> str:
         reading = "" if self.reading == READINGS[0] else f"-{self.reading.replace('_', '-')}"
         return f"table{self.number}-{self.stands_for.lower()}{reading}"
-
-    @property
-    def has_both_readings(self) -> bool:
-        return self.number in (1, 2)
 
     @property
     def students(self) -> list[Row]:
@@ -101,23 +97,20 @@ class Table:
 
 
 def tables(data: Sequence[str], alignment: str = "synthetic") -> list[Table]:
-    """The tables of the paper, and in the end tables 1 and 2 again under the other reading of the schedule.
+    """The tables of the paper, and then all of them again under the other reading of the schedule.
 
     ``data``: what stands for CASIA-WebFace and, where there is a second, for MS-Celeb-1M; ``alignment``: for CelebA.
     """
     casia, rates = "CASIA-WebFace", "Initializations at every rate"
-    classification = [
+    usual = [
         Table(1, "Targets and initializations at rate 8", casia, data[0], _TABLE1),
         Table(2, rates, casia, data[0], _TABLE2_CASIA),
         *(Table(2, rates, "MS-Celeb-1M", second, _TABLE2_MS_CELEB) for second in data[1:2]),
-    ]
-    return [
-        *classification,
         Table(3, "Alignment at rate 8", "CelebA", alignment, _TABLE3, metric="nrmse"),
         Table(4, "Verification, triplet loss alone", casia, data[0], _TABLE4),
         Table(5, "Verification, triplet and softmax loss", casia, data[0], _TABLE5),
-        *(replace(table, reading=READINGS[1]) for table in classification),
     ]
+    return [*usual, *(replace(table, reading=READINGS[1]) for table in usual)]
 
 
 _TEACHER = Row("teacher", 1, "scratch", "none", task="teacher")
@@ -203,7 +196,7 @@ _TABLE5 = _transfer(5, "verify", "top1", 74.16, softmax=True)
 
 
 def one_setting(records: Sequence[Record], table: Table) -> tuple[list[Record], list[Record]]:
-    """The records of a table's data set that may stand in it, and those that are left out: they have other settings.
+    """The records of a table's data set and reading that may stand in it, and those with other settings, left out.
 
     Runs with other images, architectures, batch sizes, schedules or weights of the target are no repetitions. Of
     everything that cells have in common (data and schedule, the options of a task, the weight and form of a term of the
@@ -212,11 +205,12 @@ def one_setting(records: Sequence[Record], table: Table) -> tuple[list[Record], 
     comparison stays out, even in a cell that has nothing else. Views are an exception: a run that several chains share
     has the words of the first. What is a cell's own is decided in the same way.
     """
-    ours = [record for record in records if record.data_name == table.data]
-    if table.has_both_readings:
-        ours = [record for record in ours if record.config.schedule.reading == table.reading]
-    kept = [record for record in ours if record.config.schedule.reading == table.reading]
-    kept = _in_most_cells(kept, {record.name: record.setting for record in kept})
+    ours = [
+        record
+        for record in records
+        if record.data_name == table.data and record.config.schedule.reading == table.reading
+    ]
+    kept = _in_most_cells(ours, {record.name: record.setting for record in ours})
     aspects = {record.name: _aspects(record) for record in kept}
     for aspect in sorted(set().union(*aspects.values())):
         values = {name: found[aspect] for name, found in aspects.items() if aspect in found}

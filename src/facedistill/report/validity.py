@@ -6,7 +6,7 @@ from statistics import mean
 from facedistill.report.comparisons import FIRST_SET, Comparison
 from facedistill.report.rule import LEAST_SEEDS
 from facedistill.report.study import FilledTable
-from facedistill.report.tables import METRICS, READINGS, Row
+from facedistill.report.tables import METRICS, Row
 
 
 def why_void(tables: Sequence[FilledTable], filled: FilledTable, comparison: Comparison) -> str:
@@ -15,26 +15,26 @@ def why_void(tables: Sequence[FilledTable], filled: FilledTable, comparison: Com
     A teacher from which there is something to learn beats the student alone: its lead has an interval above 0.
     """
     if (comparison.better.init, comparison.than.init) == ("distill", "undistilled"):
-        recognition = _recognition(tables)
+        recognition = _recognition(tables, filled.table.reading)
         if recognition is not None and (reason := _lacks_a_lead(recognition, comparison.better.rate, comparison)):
             return reason
     for row in (comparison.better, comparison.than):
         if row.target == "none" or row.is_teacher:
             continue
         own = row.target != "soft" or filled.table.number not in (3, 4)  # else the recognizer teaches
-        taught = filled if own else _recognition(tables)
+        taught = filled if own else _recognition(tables, filled.table.reading)
         if taught is not None and (reason := _lacks_a_lead(taught, row.rate, comparison)):
             return reason
     return ""
 
 
-def _recognition(tables: Sequence[FilledTable]) -> FilledTable | None:
+def _recognition(tables: Sequence[FilledTable], reading: str) -> FilledTable | None:
     """Table 2 on the first set, whose teacher is the recognizer."""
     return next(
         (
             one
             for one in tables
-            if (one.table.number, one.table.stands_for, one.table.reading) == (2, FIRST_SET, READINGS[0])
+            if (one.table.number, one.table.stands_for, one.table.reading) == (2, FIRST_SET, reading)
         ),
         None,
     )

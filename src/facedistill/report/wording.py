@@ -108,8 +108,8 @@ def power(assessed: Sequence[Assessment]) -> list[str]:
     sizes = ", ".join(f"{title} {one.detectable:.2f} {_unit(one)}" for title, one in sized.items())
     count = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     found = [
-        f"Claims stand on {count} seeds. With these, and the spread that was seen, {IN_POWER} such studies would show an "
-        f"interval above 0 for an effect of: {sizes}."
+        f"Claims stand on {count} seeds. With these, and the spread that was seen, {IN_POWER} such studies would show "
+        f"an interval above 0 for an effect of: {sizes}."
     ]
     if small := [title for title, one in sized.items() if _is_small(one)]:
         found.append(f"The paper's own effect is smaller than that in {_and(small)}: more seeds are needed to see it.")
