@@ -17,7 +17,7 @@ from facedistill.runs.run import Run, WeightsFile
 FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 LARGE = {"table4", "table5"}  # of 27 cells each, and alike but for a word
-SOME_SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
+SOME_SLOW = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE | {"real_lfw", "table2"} else n for n in NAMES]
 Cell = tuple[str, int, str, str]
 
 
@@ -173,6 +173,7 @@ def every_run(name: str) -> set[str]:
     return {run.identity for run in runs(name)} | ancestors_of(name)
 
 
+@pytest.mark.slow
 def test_the_study_in_20_minutes_has_cells_of_the_tables_under_the_reading_of_the_paper_s_text() -> None:
     assert {reading_of(run) for run in runs("core")} == {"one_rate"}
     cells = {(run.config.cell, run.config.data["name"]) for run in runs("core")}
@@ -182,6 +183,7 @@ def test_the_study_in_20_minutes_has_cells_of_the_tables_under_the_reading_of_th
     assert len(shared) == 6
 
 
+@pytest.mark.slow
 def test_every_question_of_sensitivity_differs_from_the_tables_but_stands_on_their_recognizers() -> None:
     of_tables = set().union(*(every_run(f"table{number}") for number in range(1, 6)))
     assert not {run.identity for run in runs("sensitivity")} & of_tables
@@ -195,6 +197,7 @@ def test_every_question_of_sensitivity_differs_from_the_tables_but_stands_on_the
     assert teachers <= of_tables
 
 
+@pytest.mark.slow
 def test_the_transfer_starts_from_the_students_and_the_teacher_of_table_2() -> None:
     students = {run.identity for run in runs("table2")} | ancestors_of("table2")
     for name in ("table3", "table4", "table5"):

@@ -71,7 +71,12 @@ def test_names_that_are_not_text_are_shown_and_the_command_can_be_typed(
     assert "Jos\\xe9\\x1b[31m/a\\x1b]0;b\\x07/empty.jpg is empty" in said
     (command,) = re.findall(r"facedistill data (.*)", said)
     typed = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True).stdout
-    assert [os.fsdecode(word) for word in typed.split(b"\0")[:-1]] == [*words, "cache_dir=cache", "data.on_error=skip"]
+    assert [os.fsdecode(word) for word in typed.split(b"\0")[:-1]] == [
+        *words,
+        "cache_dir=cache",
+        "scale=photos",
+        "data.on_error=skip",
+    ]
 
 
 def test_the_contact_sheet_has_a_row_per_identity(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from conftest import Planner
 from facedistill.report.claims import assess
-from facedistill.report.page import as_csv, page, readme
+from facedistill.report.files import as_csv
+from facedistill.report.page import page
+from facedistill.report.readme import readme
 from facedistill.report.study import Study
 from facedistill.runs.__main__ import main
 from facedistill.runs.ensure import ensure
