@@ -115,6 +115,7 @@ def test_table1_is_the_paper_s_under_both_readings_of_its_schedule_with_its_cont
     }
 
 
+@pytest.mark.slow
 def test_table2_has_every_rate_and_both_readings_on_the_first_data_set() -> None:
     choices = {("scratch", "none"), ("scratch", "soft"), ("full", "soft")}
     whole = {("scratch_whole", "none"), ("scratch_whole", "soft")}
@@ -127,6 +128,7 @@ def test_table2_has_every_rate_and_both_readings_on_the_first_data_set() -> None
     } | {("both_rates", "synthetic_large", rate, *choice) for rate in (2, 4, 8) for choice in choices}
 
 
+@pytest.mark.slow
 def test_tables_share_their_cells_and_each_data_set_has_one_teacher_a_reading() -> None:
     one, two = ({run.identity: run for run in runs(name)} for name in ("table1", "table2"))
     shared = {cell_of(one[identity])[2:] for identity in one.keys() & two.keys()}

@@ -222,7 +222,7 @@ def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "status", "sweep"),
     [
-        (signal.SIGINT, 130, True),
+        pytest.param(signal.SIGINT, 130, True, marks=pytest.mark.slow),
         (signal.SIGTERM, 143, False),
         pytest.param(signal.SIGINT, 130, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, True, marks=pytest.mark.slow),

@@ -345,6 +345,7 @@ def test_two_ranks_make_a_bank_together_and_learn_from_it(tmp_path: Path) -> Non
     assert len(list((tmp_path / "cache").glob("bank-*/view-*.npz"))) == epochs
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_run_and_nothing_hangs(tmp_path: Path) -> None:
     fail = tmp_path / "sitecustomize.py"
     fail.write_text(
