@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facedistill.config.groups import READINGS
 from facedistill.report.statistics import Result
 from facedistill.report.study import Entry, FilledTable, Study
-from facedistill.report.tables import READINGS, Row, Table, tables
+from facedistill.report.tables import Row, Table, tables
 from facedistill.runs.record import Record
 
 Key = tuple[str, str]  # of a row: the table's file name and the row's label

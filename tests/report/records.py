@@ -16,9 +16,10 @@ from PIL import Image
 
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
-from facedistill.config.schema import Config, InitConfig, TargetConfig
+from facedistill.config.groups import READINGS, InitConfig, TargetConfig
+from facedistill.config.schema import Config
 from facedistill.report.__main__ import main
-from facedistill.report.tables import READINGS, Row, Table, tables
+from facedistill.report.tables import Row, Table, tables
 from facedistill.runs.record import RECORD, Record
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 from records import config_of, damage, full_report, record_in, write_run, write_tables
 
+from facedistill.config.groups import READINGS
 from facedistill.report import figures, files
 from facedistill.report.__main__ import main, verdicts
 from facedistill.report.claims import assess
@@ -29,7 +30,7 @@ from facedistill.report.page import page, small_picture
 from facedistill.report.plotting import as_svg
 from facedistill.report.readme import readme
 from facedistill.report.study import Study
-from facedistill.report.tables import READINGS, tables
+from facedistill.report.tables import tables
 from facedistill.runs.run import Run
 from made_records import all_records, record_of
 

@@ -1,30 +1,26 @@
-"""The typed schema of a run: what a configuration holds, what follows from it, and what it refuses.
+"""The typed schema of a run: what follows from its groups together, and what they refuse of each other."""
 
-Each dataclass has the rules about its own keys in ``complaints``; those about several of them are ``Config``'s.
-"""
-
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from facedistill.config.choices import data_with, initializations_of, nodes
+from facedistill.config.choices import data_with, initializations_of
+from facedistill.config.groups import (
+    SEEDS,
+    ImageConfig,
+    InitConfig,
+    LoggerConfig,
+    RatesConfig,
+    ScheduleConfig,
+    TargetConfig,
+    TaskConfig,
+    TeacherConfig,
+    TrainerConfig,
+)
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-BANK_TYPES = ("float16", "float32")
-REDUCTIONS = ("mean", "sum")
-MAPS = ("ridge", "random")
-LOGGER_MODES = ("auto", "online", "offline")
-READINGS = ("both_rates", "one_rate")
-INIT_RATES = ("random", "initialized", "whole")
-SEEDS = 2**32  # what torch, NumPy and Lightning together take
-MOST_EPOCHS = 100_000
-MOST_PIXELS = 2048  # of an image's side
-MOST_THREADS = 1024
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 
 
@@ -36,261 +32,6 @@ class Cell(NamedTuple):
     rate: int
     init: str
     target: str
-
-
-@dataclass
-class RatesConfig:
-    """Learning rates, one after the other: from random weights, or from an initialization."""
-
-    random: list[float] = MISSING
-    initialized: list[float] = MISSING
-
-
-@dataclass
-class TaskConfig:
-    """What is trained.
-
-    Attributes:
-        type: the registered LightningModule.
-        metric: the score that stands for a run, one of its evaluation's.
-        needs: what its data must give, ``identities`` or ``landmarks``.
-        classifies: its loss has H(P, y), so its network has an output layer of identities.
-        distils: it may have a target.
-        needs_teacher: even with target=none.
-        own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
-        is_teacher: it pretrains the recognizer.
-        intermediate: a first stage that others start from, not a student that is scored.
-        compared_as: the task whose runs its metrics are compared with; null: its own.
-        softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.
-        images_per_identity: K of batches of P identities × K images, null where every sample comes once an epoch.
-        options: arguments of its type.
-    """
-
-    type: str = MISSING
-    name: str = MISSING
-    rate: int = MISSING
-    batch_size: int = MISSING
-    learning_rates: RatesConfig = field(default_factory=RatesConfig)
-    metric: str = MISSING
-    needs: str = MISSING
-    classifies: bool = MISSING
-    distils: bool = MISSING
-    needs_teacher: bool = False
-    own_teacher: bool = False
-    is_teacher: bool = False
-    intermediate: bool = False
-    compared_as: str | None = None
-    softmax: bool | None = None
-    images_per_identity: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def complaints(self) -> Iterator[str]:
-        if self.softmax is not None and "softmax" not in nodes("task")[self.name]:
-            joint = ", ".join(f"task={name}" for name, node in nodes("task").items() if "softmax" in node)
-            yield f"task.softmax belongs to {joint}, the joint form; task={self.name} has none"
-        per_identity = self.images_per_identity
-        if per_identity is not None and not (
-            per_identity >= 2 and self.batch_size % per_identity == 0 and self.batch_size >= 2 * per_identity
-        ):
-            yield (
-                f"task.images_per_identity={per_identity}: batches of task.batch_size={self.batch_size} must hold at "
-                "least two identities with at least two images each, and equally many of each"
-            )
-        if self.batch_size < 2:
-            yield f"task.batch_size={self.batch_size} must be at least 2: BatchNorm needs two images"
-        for start, rates in asdict(self.learning_rates).items():
-            if not rates or not all(0 < rate < math.inf for rate in rates):
-                yield f"task.learning_rates.{start} must be one or more numbers above 0"
-
-
-@dataclass
-class InitConfig:
-    """Where the weights start.
-
-    Attributes:
-        starts: what it starts from what, for messages.
-        tasks: that it may start.
-        parent: the choices of the run whose weights are loaded; null: random weights.
-        rates: which of the task's learning rates it takes: ``random``, as ``schedule.reading`` reads them,
-            ``initialized``, or ``whole``, both in turn.
-        makes_teacher: a run with it is the teacher of its task.
-    """
-
-    name: str = MISSING
-    starts: str = MISSING
-    tasks: list[str] = MISSING
-    parent: dict[str, str] | None = None
-    rates: str = MISSING
-    makes_teacher: bool = False
-
-    def complaints(self) -> Iterator[str]:
-        if self.rates not in INIT_RATES:
-            yield f"init.rates={self.rates}: choices are {', '.join(INIT_RATES)}"
-
-
-@dataclass
-class TargetConfig:
-    """What is learnt from the teachers: the terms of the loss and their weights.
-
-    Attributes:
-        parity: c: the gradient of every term on the student is multiplied by what makes it, on the backbone and before
-            the first step, c times as long as that of the task's loss; null: weights are as they stand.
-        views: of every training image that a teacher answers once for all students, and its bank keeps as ``bank``
-            (float16, float32): a number, ``all`` (one an epoch), or ``live``: it answers in every step.
-        terms: by name. A term has the ``type`` of a registered target, its ``weight``, what it ``compares``
-            (``embedding`` or ``logits``), the role of the teacher that it comes ``from`` (``auto``: the recognizer
-            where logits are compared and the task's own teacher has none, else the task's own), and the arguments of
-            its type.
-    """
-
-    name: str = MISSING
-    alpha: float = 0.0
-    beta: float = 0.0
-    tau: float = MISSING
-    parity: float | None = None
-    views: int | str = MISSING
-    bank: str = MISSING
-    terms: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def active(self) -> dict[str, dict[str, Any]]:
-        """The terms that count, i.e. whose weight is not zero."""
-        return {name: term for name, term in self.terms.items() if term["weight"] != 0}
-
-    def complaints(self) -> Iterator[str]:
-        if not (self.views in ("all", "live") or (isinstance(self.views, int) and self.views >= 1)):
-            yield f"target.views={self.views}: choices are live, all, or a number of views, at least 1"
-        if self.bank not in BANK_TYPES:
-            yield f"target.bank={self.bank}: choices are {', '.join(BANK_TYPES)}"
-        for name, term in self.terms.items():
-            if missing := {"type", "weight", "compares"} - term.keys():
-                yield f"target.terms.{name} has no {min(missing)}"
-                return
-            if not isinstance(term["weight"], int | float) or not 0 <= term["weight"] < math.inf:
-                yield f"target.terms.{name}.weight={term['weight']} must be a number that is not negative"
-            if term.get("reduction", "mean") not in REDUCTIONS:
-                yield f"target.terms.{name}.reduction={term['reduction']}: choices are {', '.join(REDUCTIONS)}"
-            if term["type"] == "hidden" and term.get("map", "ridge") not in MAPS:
-                yield f"target.terms.{name}.map={term['map']}: choices are {', '.join(MAPS)}"
-        if self.parity is not None and not 0 < self.parity < math.inf:
-            yield f"target.parity={self.parity} must be a number above 0, or null: weights as they stand"
-        if self.name == "none" and self.active():
-            yield "target=none has no weights. Use target=soft for alpha, target=hidden for beta"
-        if self.name != "none" and not self.active():
-            yield f"target={self.name} with every weight 0 learns nothing from the teacher. Use target=none"
-        if not 0 < self.tau < math.inf:
-            yield "target.tau must be a number above 0"
-
-
-@dataclass
-class TeacherConfig:
-    """The recognizer's architecture and seed, and a file to take it from instead of pretraining it.
-
-    ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from.
-    """
-
-    model: dict[str, Any] = field(default_factory=dict)
-    seed: int = MISSING
-    weights: str | None = None
-    backbone: str | None = None
-
-    def complaints(self) -> Iterator[str]:
-        if self.weights and self.backbone:
-            yield "teacher.weights names a finished teacher, teacher.backbone one to be trained: give one"
-        if not 0 <= self.seed < SEEDS:
-            yield f"teacher.seed={self.seed} must lie in 0 … {SEEDS - 1}"
-
-
-@dataclass
-class ImageConfig:
-    """Pixels: images are kept at ``resize``, trained on random crops of ``crop``."""
-
-    resize: int = MISSING
-    crop: int = MISSING
-
-    def complaints(self, trains: bool = True) -> Iterator[str]:
-        if self.resize < 1:
-            yield f"image.resize={self.resize} must be at least 1"
-        elif trains and not 1 <= self.crop <= self.resize:
-            yield f"image.crop={self.crop} must lie between 1 and image.resize={self.resize}"
-        if self.resize > MOST_PIXELS:
-            yield f"image.resize={self.resize} must be at most {MOST_PIXELS}: no recognizer takes larger faces"
-
-
-@dataclass
-class ScheduleConfig:
-    """Nesterov SGD, ``epochs`` epochs at each learning rate of the task.
-
-    ``reading`` of "0.1 from random weights, 0.01 from an initialization": a run from random weights takes the
-    ``random`` learning rates of its task one after the other (``both_rates``), or the first alone (``one_rate``).
-    """
-
-    epochs: int = MISSING
-    reading: str = "both_rates"
-    momentum: float = MISSING
-    weight_decay: float = MISSING
-
-    def complaints(self) -> Iterator[str]:
-        if not 1 <= self.epochs <= MOST_EPOCHS:
-            yield f"schedule.epochs={self.epochs} must lie in 1 … {MOST_EPOCHS}"
-        if self.reading not in READINGS:
-            yield f"schedule.reading={self.reading}: choices are {', '.join(READINGS)}"
-        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
-            yield "schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative"
-
-
-@dataclass
-class TrainerConfig:
-    """Where and how a run is executed; in its identity are precision, threads, compile and ``batchnorm_shares``.
-
-    ``score_every``: epochs between scores on the test split while a run trains; 0: only at its end.
-    """
-
-    accelerator: str = MISSING
-    precision: str = MISSING
-    threads: int = MISSING
-    compile: bool = MISSING
-    num_workers: int = MISSING
-    score_every: int = 1
-    devices: int = MISSING
-    num_nodes: int = MISSING
-    sync_batchnorm: bool = MISSING
-    progress: bool = MISSING
-
-    @property
-    def world_size(self) -> int:
-        """How many processes train a run together."""
-        return self.devices * self.num_nodes
-
-    @property
-    def batchnorm_shares(self) -> int:
-        """Into how many shares BatchNorm divides a batch, each with statistics of its own."""
-        return 1 if self.sync_batchnorm else self.world_size
-
-    def complaints(self) -> Iterator[str]:
-        if self.precision not in PRECISIONS:
-            yield f"trainer.precision={self.precision}: choices are {', '.join(PRECISIONS)}"
-        if self.accelerator not in ACCELERATORS:
-            yield f"trainer.accelerator={self.accelerator}: choices are {', '.join(ACCELERATORS)}"
-        if self.devices < 1 or self.num_nodes < 1:
-            yield "trainer.devices and trainer.num_nodes must be at least 1"
-        if not 1 <= self.threads <= MOST_THREADS or not 0 <= self.num_workers <= MOST_THREADS:
-            yield f"trainer.threads must lie in 1 … {MOST_THREADS}, and trainer.num_workers in 0 … {MOST_THREADS}"
-        if self.score_every < 0:
-            yield f"trainer.score_every={self.score_every} must be a number of epochs, or 0: only at the end"
-
-
-@dataclass
-class LoggerConfig:
-    """Weights & Biases."""
-
-    wandb: bool = MISSING
-    mode: str = MISSING
-    project: str = MISSING
-    entity: str | None = None
-
-    def complaints(self) -> Iterator[str]:
-        if self.mode not in LOGGER_MODES:
-            yield f"logger.mode={self.mode}: choices are {', '.join(LOGGER_MODES)}"
 
 
 @dataclass

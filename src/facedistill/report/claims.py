@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
+from facedistill.config.groups import READINGS
 from facedistill.report import rule
 from facedistill.report.comparisons import CLAIMS, Claim, Comparison, Statement
 from facedistill.report.rule import LEAST_SEEDS, WRONG, Answer, Judgement, Look
 from facedistill.report.statistics import Effect, average
 from facedistill.report.study import FilledTable, Study
-from facedistill.report.tables import READINGS
 from facedistill.report.validity import why_void
 
 

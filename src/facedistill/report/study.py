@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Self
 
+from facedistill.config.groups import READINGS
 from facedistill.config.schema import Cell
 from facedistill.report import statistics
 from facedistill.report.statistics import Effect, Result, mean_and_spread
-from facedistill.report.tables import READINGS, Row, Table, one_setting, tables
+from facedistill.report.tables import Row, Table, one_setting, tables
 from facedistill.report.variants import words_of_difference
 from facedistill.runs.folders import COMPLETE, find_runs
 from facedistill.runs.record import Record

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 
+from facedistill.config.groups import READINGS
 from facedistill.config.schema import Cell
 from facedistill.runs.record import Record
 from facedistill.system.files import hash_of
 
 RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
-READINGS = ("both_rates", "one_rate")  # of the learning rates of a run from random weights
 READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs %"}
 

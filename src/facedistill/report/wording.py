@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from facedistill.config.groups import READINGS
 from facedistill.report import rule
 from facedistill.report.claims import Assessment, Finding, Part, expected_wrong
 from facedistill.report.rule import POWER, WRONG, Answer
 from facedistill.report.statistics import Effect
-from facedistill.report.tables import METRICS, READINGS
+from facedistill.report.tables import METRICS
 
 SYMBOLS = {
     Answer.REPRODUCED: "✓",
