@@ -20,20 +20,23 @@ swept = $(if $(1),$(RUN) facedistill.train -m 'experiments=[$(call listed,$(1))]
 	{ failed=$$?; test $$failed = 2 || exit $$failed; };)
 # Of some tables those that are in TABLES.
 tables = $(addprefix table,$(filter $(1),$(TABLES)))
+# The folder of a data set in ROOT.
+in_root = $(or $(wildcard $(ROOT)/$(1)),$(error ROOT=$(ROOT) has no folder $(1): ROOT=… names the folder that has $(2)))
 
 ifeq ($(DATA),embedded)
 REPRODUCED = $(call swept,$(if $(FULL),core) $(or $(call tables,1 2 3 4 5),core) $(if $(FULL),sensitivity)) $(RUN) facedistill.report;
 else ifeq ($(DATA),real)
-LFW = $(1)=lfw $(1:data@%=%).root=$(or $(ROOT),$(error ROOT=… names the folder that has lfw and mtfl))/lfw
+LFW = $(1)=lfw $(1:data@%=%).root=$(call in_root,lfw,lfw and mtfl)
 REPRODUCED = $(call swept,real_lfw,$(call LFW,data) runs_dir=runs/real) \
-	$(call swept,real_mtfl,data=mtfl data.root=$(ROOT)/mtfl $(call LFW,data@recognition) runs_dir=runs/real) \
+	$(call swept,real_mtfl,data=mtfl data.root=$(call in_root,mtfl,lfw and mtfl) $(call LFW,data@recognition) runs_dir=runs/real) \
 	$(RUN) facedistill.report runs_dir=runs/real out=reports/real data=lfw alignment=mtfl; \
 	$(RUN) facedistill.report runs_dir=runs/real out=reports/real-pairs data=lfw alignment=mtfl judged_by=pairs;
 else ifeq ($(DATA),paper)
-CASIA = casia_webface $(1).root=$(or $(ROOT),$(error ROOT=… names the folder that has casia_webface, ms_celeb_1m and celeba))/casia_webface
+OF_PAPER = casia_webface$(comma) ms_celeb_1m and celeba
+CASIA = casia_webface $(1).root=$(call in_root,casia_webface,$(OF_PAPER))
 REPRODUCED = $(call swept,$(call tables,1 2 4 5),scale=paper data=$(call CASIA,data)) \
-	$(call swept,$(call tables,2),scale=paper data=ms_celeb_1m data.root=$(ROOT)/ms_celeb_1m) \
-	$(call swept,$(call tables,3),scale=paper data=celeba data.root=$(ROOT)/celeba data@recognition=$(call CASIA,recognition)) \
+	$(call swept,$(call tables,2),scale=paper data=ms_celeb_1m data.root=$(call in_root,ms_celeb_1m,$(OF_PAPER))) \
+	$(call swept,$(call tables,3),scale=paper data=celeba data.root=$(call in_root,celeba,$(OF_PAPER)) data@recognition=$(call CASIA,recognition)) \
 	$(RUN) facedistill.report data=casia_webface,ms_celeb_1m alignment=celeba;
 else
 REPRODUCED = $(error DATA=$(DATA): choices are embedded, real, paper)
@@ -53,6 +56,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 reproduce: setup ## the study on rendered faces: answers in 20 minutes (FULL=1: every table; DATA=real or paper, ROOT=FOLDER)
+	@$(if $(filter-out 1 2 3 4 5,$(TABLES)),$(error TABLES=$(TABLES): choices are 1 2 3 4 5, as in TABLES='1 3'))
+	@$(if $(shell test 0$(SEEDS) -ge 1 2>/dev/null && echo yes),,$(error SEEDS=$(SEEDS) must be how many seeds, at least 1))
 	@failed=0; $(REPRODUCED) exit $$failed
 
 demo: setup ## under 3 minutes after set-up: a teacher, a student per target, a picture

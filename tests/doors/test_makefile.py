@@ -50,16 +50,23 @@ def test_what_people_may_ask_for() -> None:
     assert sweep[1:] == ["seed=0,1,2", "hydra.launcher.n_jobs=1", "schedule.epochs=1", "logger=csv"]
 
 
-def test_real_faces_are_lfw_and_mtfl_in_one_folder_of_runs() -> None:
-    (people, landmarks), reports = typed("DATA=real", "ROOT=/faces")
+def folder_of(top: Path, *names: str) -> Path:
+    for name in names:
+        (top / name).mkdir()
+    return top
+
+
+def test_real_faces_are_lfw_and_mtfl_in_one_folder_of_runs(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, "lfw", "mtfl")
+    (people, landmarks), reports = typed("DATA=real", f"ROOT={root}")
     assert [tables_of(people), tables_of(landmarks)] == ["[real_lfw]", "[real_mtfl]"]
     lfw, mtfl = (
         compose_config([word for word in [*sweep[1:], task] if not word.startswith(("hydra.", "seed="))])
         for sweep, task in ((people, "task=verify"), (landmarks, "task=align"))
     )
-    assert (lfw.data["name"], lfw.data["root"]) == ("lfw", "/faces/lfw")
-    assert (mtfl.data["name"], mtfl.data["root"]) == ("mtfl", "/faces/mtfl")
-    assert (mtfl.recognition["name"], mtfl.recognition["root"]) == ("lfw", "/faces/lfw")
+    assert (lfw.data["name"], lfw.data["root"]) == ("lfw", f"{root}/lfw")
+    assert (mtfl.data["name"], mtfl.data["root"]) == ("mtfl", f"{root}/mtfl")
+    assert (mtfl.recognition["name"], mtfl.recognition["root"]) == ("lfw", f"{root}/lfw")
     assert lfw.runs_dir == mtfl.runs_dir == "runs/real"
     shared = ["runs_dir=runs/real", "data=lfw", "alignment=mtfl"]
     assert reports == [
@@ -68,8 +75,9 @@ def test_real_faces_are_lfw_and_mtfl_in_one_folder_of_runs() -> None:
     ]
 
 
-def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> None:
-    sweeps, reports = typed("DATA=paper", "ROOT=/faces")
+def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper(tmp_path: Path) -> None:
+    top = folder_of(tmp_path, "casia_webface", "ms_celeb_1m", "celeba")
+    sweeps, reports = typed("DATA=paper", f"ROOT={top}")
     assert reports == [["data=casia_webface,ms_celeb_1m", "alignment=celeba"]]
     seen = {}
     for sweep in sweeps:
@@ -77,7 +85,7 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> Non
         config = compose_config(words)
         assert config.model == compose_config(["scale=paper"]).model
         root = config.data["root"]
-        assert root == f"/faces/{config.data['name']}"
+        assert root == f"{top}/{config.data['name']}"
         seen[config.data["name"]] = tables_of(sweep), config.identities_data["name"]
     assert seen == {
         "casia_webface": ("[table1,table2,table4,table5]", "casia_webface"),
@@ -87,16 +95,19 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper() -> Non
     (three,) = [sweep for sweep in sweeps if tables_of(sweep) == "[table3]"]
     aligned = compose_config([*(word for word in three[1:] if not word.startswith("hydra.")), "task=align"])
     assert aligned.recognition["name"] == "casia_webface"
-    assert aligned.recognition["root"] == "/faces/casia_webface"
-    assert len(typed("DATA=paper", "ROOT=/faces", "TABLES=3")[0]) == 1
+    assert aligned.recognition["root"] == f"{top}/casia_webface"
+    assert len(typed("DATA=paper", f"ROOT={top}", "TABLES=3")[0]) == 1
 
 
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("DATA=paper", "ROOT=… names the folder"),
+        ("DATA=paper", "ROOT=… names the folder that has casia_webface, ms_celeb_1m and celeba"),
         ("DATA=real", "ROOT=… names the folder that has lfw and mtfl"),
         ("DATA=mine", "choices are embedded, real, paper"),
+        ("TABLES=7", "choices are 1 2 3 4 5"),
+        ("SEEDS=0", "SEEDS=0 must be how many seeds, at least 1"),
+        ("SEEDS=some", "SEEDS=some must be how many seeds, at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(word: str, told: str) -> None:
