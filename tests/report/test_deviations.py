@@ -46,8 +46,25 @@ def test_every_deviation_of_the_embedded_study_is_said() -> None:
     } <= found.keys()
     assert {"Weights of the targets", "Learning rates of FitNet's second stage", "The teacher answers"} <= found.keys()
     assert {"Triplets of a batch", "Embeddings K in verification", "Pairs of strangers"} <= found.keys()
+    assert {"Batches of verification", "Pretrain starts"} <= found.keys()
     assert found["Networks"].ours == "students resnet_small, teacher resnet_small"
     assert not {"Split", "Recognizer", "Seeds", "Teacher", "τ", "λ"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (4, "task=verify rate=8 init=distill target=soft", True),
+        (3, "task=align rate=8 init=distill target=soft", True),
+        (4, "task=verify rate=8 init=distill target=hidden", False),
+        (5, "task=verify task.softmax=true rate=8 init=distill target=soft", False),
+    ],
+)
+def test_whose_soft_prediction_it_is_matters_where_there_is_no_softmax_loss(
+    number: int, words: str, said: bool
+) -> None:
+    found = {one.what for one in found_in({number: words.split()})}
+    assert ("Soft prediction without a softmax loss" in found) is said
 
 
 @pytest.mark.parametrize("number", CELLS)

@@ -51,25 +51,34 @@ USUAL = [table for table in tables(["synthetic"]) if table.reading == "both_rate
 def test_a_line_has_the_number_of_the_paper_ours_and_runs() -> None:
     records = [record(f"rate=8 target=soft seed={seed}", top1) for seed, top1 in [(0, 60.0), (1, 64.0)]]
     head, ruler, soft, alone = lines(table_of(SOFT, ALONE), records)
-    assert head == ["A-DATASET", "paper: top-1 %", "ours: top-1 %", "runs"]
+    assert head == ["A-DATASET", "paper: top-1 %", "ours: top-1 %", "weight of the target", "runs"]
     assert len(ruler) == len(head)
-    assert soft == ["soft", "61.27", "62.00 ± 2.83", "2"]
-    assert alone == ["alone", "—", "—", "0"]
+    assert soft == ["soft", "61.27", "62.00 ± 2.83", "—", "2"]
+    assert alone == ["alone", "—", "—", "—", "0"]
+
+
+def test_the_weight_of_a_target_is_the_mean_of_what_its_runs_had() -> None:
+    records = [
+        replace(record(f"rate=8 target=soft seed={seed}", 60.0), target_weights={"soft": weight, "another": 1.0})
+        for seed, weight in ((0, 3.0), (1, 4.0))
+    ]
+    _, _, soft, alone = lines(TABLE, [*records, record("rate=8 target=none", 60.0)])
+    assert [soft[3], alone[3]] == ["1, 3.5", "—"]
 
 
 def test_one_run_has_no_spread() -> None:
     records = [record("rate=8 target=soft", 60.0), record("rate=8 target=none", 12.5)]
     _, _, soft, alone = lines(table_of(SOFT, ALONE), records)
-    assert soft == ["soft", "61.27", "60.00", "1"]
-    assert alone == ["alone", "—", "12.50", "1"]
+    assert soft == ["soft", "61.27", "60.00", "—", "1"]
+    assert alone == ["alone", "—", "12.50", "—", "1"]
 
 
 def test_pairs_have_columns_of_their_own_where_the_paper_has_them() -> None:
     row = Row("soft", 8, "scratch", "soft", paper={"top1": 66.12, "pairs": 95.12})
     records = [record("rate=8 target=soft", 70.0, 96.0), record("rate=8 target=soft seed=1", 70.0)]
     head, _, found = lines(table_of(row), records)
-    assert head[1:-1] == ["paper: top-1 %", "paper: pairs %", "ours: top-1 %", "ours: pairs %"]
-    assert found == ["soft", "66.12", "95.12", "70.00 ± 0.00", "96.00", "2"]
+    assert head[1:-2] == ["paper: top-1 %", "paper: pairs %", "ours: top-1 %", "ours: pairs %"]
+    assert found == ["soft", "66.12", "95.12", "70.00 ± 0.00", "96.00", "—", "2"]
 
 
 @pytest.mark.parametrize(
@@ -287,8 +296,8 @@ def test_the_metric_of_a_table_is_its_column() -> None:
     run = run_of("task=align rate=8 init=pretrain target=none")
     found = record_of(run, metrics={"nrmse": 3.5, "failure_10": 1.0})
     head, _, *rows = lines(USUAL[2], [found])
-    assert head == ["CelebA", "paper: NRMSE %", "ours: NRMSE %", "runs"]
-    assert ["/8 Pretrain, none", "3.36", "3.50", "1"] in rows
+    assert head == ["CelebA", "paper: NRMSE %", "ours: NRMSE %", "weight of the target", "runs"]
+    assert ["/8 Pretrain, none", "3.36", "3.50", "—", "1"] in rows
 
 
 def test_controls_are_rows_without_a_number_of_the_paper() -> None:

@@ -149,6 +149,17 @@ def _fitnet(record: Record) -> str | None:
     return "those of random weights" if (init.name, init.rates) == ("fitnet", "random") else None
 
 
+def _recognizer_answers(record: Record) -> str | None:
+    config = record.config
+    soft = any(term["compares"] == "logits" for term in config.target.active().values())
+    return "the recognizer's, W_T^cls" if soft and config.task.own_teacher and not config.task.classifies else None
+
+
+def _identities_of_batches(record: Record) -> str | None:
+    count = record.config.task.images_per_identity
+    return f"identities with {count} images each" if count else None
+
+
 def _from_elsewhere(record: Record) -> str | None:
     teacher = record.config.teacher
     return "a finished network from a file" if teacher.weights else "pretrained elsewhere" if teacher.backbone else None
@@ -218,8 +229,18 @@ _RULES = [
         "target.tau=3",
     ),
     _Rule("The teacher answers", "in every step", _banked, "target.views=live"),
+    _Rule("Soft prediction without a softmax loss", "not stated whose", _recognizer_answers, ""),
+    _Rule(
+        "Pretrain starts",
+        "from a task-specific initialization",
+        lambda record: (
+            "from the same student, trained on the task's loss alone" if record.config.init.name == "pretrain" else None
+        ),
+        "",
+    ),
     _Rule("Learning rates of FitNet's second stage", "0.01", _fitnet, "init.rates=initialized"),
     _Rule("λ", "0.4", _option("margin", lambda value: None if value == 0.4 else str(value)), "task.options.margin=0.4"),
+    _Rule("Batches of verification", SILENT, _identities_of_batches, "task.images_per_identity=…"),
     _Rule(
         "Triplets of a batch",
         SILENT,

@@ -65,8 +65,9 @@ def markdown(filled: FilledTable) -> str:
     for row in table.rows:
         entries = [filled.entry(row, metric) for metric in table.printed]
         papers = ["—" if entry.paper is None else f"{entry.paper:.2f}" for entry in entries]
-        lines.append((row.label, *papers, *(entry.text for entry in entries), str(len(filled.records_of(row)))))
-    return _table((table.stands_for, *heads, "runs"), lines)
+        last = filled.weights(row) or "—", str(len(filled.records_of(row)))
+        lines.append((row.label, *papers, *(entry.text for entry in entries), *last))
+    return _table((table.stands_for, *heads, "weight of the target", "runs"), lines)
 
 
 def _sensitivity(study: Study) -> list[str]:

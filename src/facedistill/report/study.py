@@ -91,6 +91,14 @@ class FilledTable:
     def entry(self, row: Row, metric: str) -> Entry:
         return _entry(row, metric, self.records_of(row))
 
+    def weights(self, row: Row) -> str:
+        """What the gradient of each term of the row's target was multiplied by, mean over runs; empty: it has none."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for record in self.records_of(row):
+            for term, weight in record.target_weights.items():
+                found[term].append(weight)
+        return ", ".join(f"{mean(weights):.3g}" for _, weights in sorted(found.items()))
+
     def results(self, row: Row) -> dict[int, Result]:
         """What the runs of a row score in the table's metric, by seed."""
         return self._results(self.records_of(row))
