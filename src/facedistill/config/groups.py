@@ -1,7 +1,7 @@
 """The groups of a configuration, one dataclass each, with the rules about its own keys in ``complaints``."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ MAPS = ("ridge", "random")
 LOGGER_MODES = ("auto", "online", "offline")
 READINGS = ("both_rates", "one_rate")
 INIT_RATES = ("random", "initialized", "whole")
+COLOURS = ("rgb", "bgr")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
@@ -167,18 +168,68 @@ class TargetConfig:
 
 
 @dataclass
+class ContractConfig:
+    """What a recognizer from elsewhere takes: the defaults are the student's own pixels.
+
+    Attributes:
+        size: side of its images in pixels; null: that of the student's.
+        colour: the order of its channels, ``rgb`` or ``bgr``.
+        mean, std: per channel in that order, of pixels 0 … 255, which become (x − mean) / std; null: by its model.
+    """
+
+    name: str = "student"
+    size: int | None = None
+    colour: str = "rgb"
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What differs from the student's own pixels; empty: nothing, it is no choice."""
+        usual = asdict(ContractConfig())
+        return {key: value for key, value in asdict(self).items() if key != "name" and value != usual[key]}
+
+    def complaints(self, key: str, model: Mapping[str, Any]) -> Iterator[str]:
+        """``key``: its own in the configuration; ``model``: the network of the same teacher."""
+        if self.size is not None and not 1 <= self.size <= MOST_PIXELS:
+            yield f"{key}.size={self.size} must lie in 1 … {MOST_PIXELS}, or be null: the student's own pixels"
+        if self.colour not in COLOURS:
+            yield f"{key}.colour={self.colour}: choices are {', '.join(COLOURS)}"
+        if (self.mean is None) != (self.std is None):
+            yield f"{key}.mean and {key}.std belong together: give both, or neither"
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is None:
+                continue
+            if len(values) != 3 or not all(map(math.isfinite, values)) or (name == "std" and min(values) <= 0):
+                above = ", above 0" if name == "std" else ""
+                yield f"{key}.{name}={values} must be three numbers{above}, one a channel"
+            other = model.get(name)
+            if other is not None and list(other) != values:
+                own = f"{key.removesuffix('contract')}model.{name}"
+                yield f"{own}={list(other)} and {key}.{name}={values} are not the same: leave out {own}"
+
+
+@dataclass
 class TeacherConfig:
     """The recognizer's architecture and seed, and a file to take it from instead of pretraining it.
 
-    ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from.
+    ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from;
+    ``contract``: what the finished network takes.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
     seed: int = MISSING
     weights: str | None = None
     backbone: str | None = None
+    contract: ContractConfig = field(default_factory=ContractConfig)
 
     def complaints(self) -> Iterator[str]:
+        yield from self.contract.complaints("teacher.contract", self.model)
+        if self.contract.numbers and not self.weights:
+            yield (
+                f"contract={self.contract.name} is what a finished recognizer takes: name its file, "
+                "teacher.weights=FILE. One that is trained here sees what its students see: contract=student"
+            )
         if self.weights and self.backbone:
             yield "teacher.weights names a finished teacher, teacher.backbone one to be trained: give one"
         if not 0 <= self.seed < SEEDS:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config.choices import data_with, initializations_of
 from facedistill.config.groups import (
     SEEDS,
+    ContractConfig,
     ImageConfig,
     InitConfig,
     LoggerConfig,
@@ -39,7 +41,7 @@ class Config:
     """One cell of the sweep.
 
     ``teachers``: more of them by role, each with a file of ``weights`` and, where it is not a run of ours, its
-    ``model``, as in ``conf/model``.
+    ``model``, as in ``conf/model``, and its ``contract``, as in ``conf/contract``.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -112,6 +114,16 @@ class Config:
         if role == "auto":
             role = RECOGNIZER if node["compares"] == "logits" and not self.task.classifies else TEACHER
         return TEACHER if role == RECOGNIZER and not self.task.own_teacher else role
+
+    def contract_of(self, role: str) -> ContractConfig:
+        """What the teacher of a role takes, where it comes from a file.
+
+        Raises ``OmegaConfBaseException`` where ``teachers`` holds something else.
+        """
+        if role not in self.teachers:
+            return self.teacher.contract
+        typed = OmegaConf.merge(OmegaConf.structured(ContractConfig), self.teachers[role].get("contract", {}))
+        return cast(ContractConfig, OmegaConf.to_object(typed))
 
     @property
     def epoch_rates(self) -> list[float]:
@@ -200,8 +212,15 @@ class Config:
         for role, node in self.teachers.items():
             if role in roles[:3]:
                 yield f"teachers.{role}: {', '.join(roles[:3])} are the chain's own; choose another name"
-            if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model"}:
-                yield f"teachers.{role} takes weights=FILE and, where it is not a run of ours, model"
+            if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model", "contract"}:
+                yield f"teachers.{role} takes weights=FILE and, where it is not a run of ours, model and contract"
+                return
+            try:
+                contract = self.contract_of(role)
+            except OmegaConfBaseException as error:
+                yield f"teachers.{role}.contract: {str(error).splitlines()[0]}; see conf/contract"
+                return
+            yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
         if self.task.classifies and self.identities_data != self.data:
             yield (
                 f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "

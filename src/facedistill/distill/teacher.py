@@ -27,11 +27,13 @@ class TeacherInput(NamedTuple):
     Attributes:
         size: side in pixels; None: any.
         mean, std: by which the teacher itself normalizes them, per channel; None: by BatchNorm on the raw pixels.
+        colour: the order of channels, ``rgb`` or ``bgr``, that the teacher itself makes of them first.
     """
 
     size: int | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
+    colour: str = "rgb"
 
 
 class TeacherOutput(NamedTuple):

@@ -24,6 +24,7 @@ INCLUDED = {
     *("schedule.momentum", "schedule.weight_decay"),
     *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
+    *("teacher.contract.size", "teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
     *("target.terms.*", "target.parity", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
@@ -33,7 +34,7 @@ EXCLUDED = {
     # defaults of other keys, which are in it
     *("task.rate", "batch_sizes.*", "learning_rates.*", "target.alpha", "target.beta", "target.tau"),
     # presentation
-    *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name"),
+    *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name", "teacher.contract.name"),
     # what follows from the task, and what is allowed
     *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
     *("task.distils", "task.needs_teacher", "init.tasks"),
