@@ -39,9 +39,10 @@ class TaskConfig:
     Attributes:
         type: the registered LightningModule.
         metric: the score that stands for a run, one of its evaluation's.
-        needs: what its data must give, ``identities`` or ``landmarks``.
+        needs: what its data must give, ``identities``, ``landmarks``, or ``faces`` alone, which all data give.
         classifies: its loss has H(P, y), so its network has an output layer of identities.
         distils: it may have a target.
+        imitates: it has no loss of its own, so it must have one.
         needs_teacher: even with target=none.
         own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
         is_teacher: it pretrains the recognizer.
@@ -61,6 +62,7 @@ class TaskConfig:
     needs: str = MISSING
     classifies: bool = MISSING
     distils: bool = MISSING
+    imitates: bool = False
     needs_teacher: bool = False
     own_teacher: bool = False
     is_teacher: bool = False

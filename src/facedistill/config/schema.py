@@ -182,6 +182,8 @@ class Config:
         if not task.distils and target.active():
             why = "a teacher has no teacher" if task.is_teacher else "its loss is the teacher's middle layer"
             yield f"target={target.name} can't be learnt by task={task.name}: {why}. Use target=none"
+        if task.imitates and not target.active():
+            yield f"task={task.name} learns from its target alone, and target={target.name} is none. Use target=cosine"
         if task.is_teacher and self.rate != 1:
             yield (
                 f"rate={self.rate} can't be a teacher: it is the network that is compressed, at rate=1. "

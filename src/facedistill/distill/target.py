@@ -48,6 +48,15 @@ def check_reduction(reduction: str) -> None:
         raise ConfigError(f"reduction={reduction}: choices are mean, sum")
 
 
+def check_widths(student_width: int, teacher_width: int) -> None:
+    """Raise ``ConfigError`` where K_S can't be compared with K_T value by value."""
+    if student_width != teacher_width:
+        raise ConfigError(
+            f"the student's embedding has {student_width} values, the teacher's {teacher_width}: "
+            f"model.features={teacher_width} ends the student in one as wide, and target=hidden maps one to the other"
+        )
+
+
 def reduced(squares: Tensor, reduction: str) -> Tensor:
     """Squares [B, D] → their ``sum`` (‖·‖²) or ``mean`` over D, [B]."""
     return squares.sum(1) if reduction == "sum" else squares.mean(1)

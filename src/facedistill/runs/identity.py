@@ -37,7 +37,7 @@ EXCLUDED = {
     *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name", "teacher.contract.name"),
     # what follows from the task, and what is allowed
     *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
-    *("task.distils", "task.needs_teacher", "init.tasks"),
+    *("task.distils", "task.imitates", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
     *("trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),
     *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),

@@ -88,7 +88,7 @@ class Align(TaskModule):
     options_type = AlignOptions
 
     @classmethod
-    def build_evaluation(cls, config: Config, num_identities: int) -> AlignEvaluation:
+    def build_evaluation(cls, config: Config, network: Network) -> AlignEvaluation:
         return AlignEvaluation(config, cls.options(config).normalizer)
 
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:

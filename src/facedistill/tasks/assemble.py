@@ -31,7 +31,7 @@ def build_module(
 def build_evaluation(config: Config, network: Network) -> Evaluation:
     """What the configuration's task measures of a network."""
     task: type[ScheduledModule] = find_type("task", {"type": config.task.type})
-    return task.build_evaluation(config, network.num_identities)
+    return task.build_evaluation(config, network)
 
 
 def build_targets(config: Config, network: Network, teachers: Mapping[str, Teacher]) -> dict[str, Target]:

@@ -54,7 +54,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         self.network = network
         self.teachers = dict(teachers or {})
         self.targets = nn.ModuleDict(dict(targets or {}))
-        self.evaluation = self.build_evaluation(config, network.num_identities)
+        self.evaluation = self.build_evaluation(config, network)
 
     @property
     def terms(self) -> Mapping[str, Target]:
@@ -72,7 +72,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def build_evaluation(cls, config: Config, num_identities: int) -> Evaluation:
+    def build_evaluation(cls, config: Config, network: Network) -> Evaluation:
         """What the task measures of a network; no module of it is needed."""
 
     def compiled(self, forward: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
@@ -158,16 +158,15 @@ class TaskModule(ScheduledModule):
         self._forward: Callable[[Tensor], NetworkOutput] = self.compiled(self.network.forward)
 
     @abc.abstractmethod
-    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
-        """Φ: the loss that needs no teacher, a scalar. The batch comes without its images."""
+    def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor | None:
+        """Φ: the loss that needs no teacher, a scalar; None: there is none. The batch comes without its images."""
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it; gradients have parity."""
         losses = self._losses(self._answers(batch, batch_index, self._forward))
-        loss = losses["task"]
-        for name, target in self.terms.items():
-            loss = loss + target.weight * losses[name]
-        return {"loss": loss, **{name: value.detach() for name, value in losses.items()}}
+        weights = {name: term.weight for name, term in self.terms.items()}
+        first, *others = (weights.get(name, 1.0) * value for name, value in losses.items())
+        return {"loss": sum(others, first), **{name: value.detach() for name, value in losses.items()}}
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -191,7 +190,7 @@ class TaskModule(ScheduledModule):
             for name, target in self.terms.items():
                 role = self.config.role_of(name)
                 target.start(embedding, torch.cat([answer.teachers[role].embedding for answer in answers]))
-        if self.config.target.parity is None:
+        if self.config.target.parity is None or self.config.task.imitates:
             return
         weights = list(self.network.backbone.parameters())
         lengths: dict[str, list[float]] = {"task": [], **{name: [] for name in self.terms}}
@@ -202,9 +201,10 @@ class TaskModule(ScheduledModule):
             self.terms[name].parity.fill_(value)
 
     def _losses(self, answers: Answers) -> dict[str, Tensor]:
-        """Φ as ``task``, and every term of the target by its name, not weighted; gradients have parity."""
+        """Φ, where there is one, as ``task``, and every term by its name, not weighted; gradients have parity."""
         student, teachers, batch = answers
-        losses = {"task": self.task_loss(student, batch)}
+        own = self.task_loss(student, batch)
+        losses = {} if own is None else {"task": own}
         for name, term in self.terms.items():
             losses[name] = term(with_gradient(student, term.parity), teachers[self.config.role_of(name)])
         return losses

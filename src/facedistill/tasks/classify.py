@@ -53,8 +53,8 @@ class Classify(TaskModule):
     """Φ = H(P, y) (eq. 1 and 2)."""
 
     @classmethod
-    def build_evaluation(cls, config: Config, num_identities: int) -> ClassifyEvaluation:
-        return ClassifyEvaluation(config, num_identities)
+    def build_evaluation(cls, config: Config, network: Network) -> ClassifyEvaluation:
+        return ClassifyEvaluation(config, network.num_identities)
 
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
         return identity_loss(student, batch)

@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 from facedistill.config.schema import Config
 from facedistill.data.loading.views import FaceBatch
 from facedistill.evaluation.evaluation import Evaluation, Scores
-from facedistill.models.network import NetworkOutput
+from facedistill.models.network import Network, NetworkOutput
 from facedistill.tasks.base import ScheduledModule
 from facedistill.tasks.gather import mean_over_ranks
 
@@ -52,7 +52,7 @@ class Hint(ScheduledModule):
         self.regressor = nn.Conv2d(student.shape[1], teacher.shape[1], 1)
 
     @classmethod
-    def build_evaluation(cls, config: Config, num_identities: int) -> HintEvaluation:
+    def build_evaluation(cls, config: Config, network: Network) -> HintEvaluation:
         return HintEvaluation(config)
 
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:

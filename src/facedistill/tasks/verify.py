@@ -105,7 +105,7 @@ class Verify(TaskModule):
         }[options.mining]
 
     @classmethod
-    def build_evaluation(cls, config: Config, num_identities: int) -> VerifyEvaluation:
+    def build_evaluation(cls, config: Config, network: Network) -> VerifyEvaluation:
         return VerifyEvaluation(config, cls.options(config).normalize)
 
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor:
