@@ -223,6 +223,13 @@ class Config:
                 yield f"teachers.{role}.contract: {str(error).splitlines()[0]}; see conf/contract"
                 return
             yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
+        size = self.teacher.contract.size
+        if size is not None and (self.target.views == "live" or self.task.intermediate):
+            why = "target.views=live asks" if self.target.views == "live" else "init=fitnet starts by asking"
+            yield (
+                f"{why} the teacher about the student's own pixels, but contract={self.teacher.contract.name} has it "
+                f"see faces of {size} pixels"
+            )
         if self.task.classifies and self.identities_data != self.data:
             yield (
                 f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "

@@ -27,6 +27,7 @@ from facedistill.system.terminal import say
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
+SIDES = (0, 1)  # the views of a teacher with a size of its own, see ``FaceData.seen_at``
 _KINDS = {"float16": "<f2", "float32": "<f4"}
 
 
@@ -42,8 +43,8 @@ class Bank:
     samples: NDArray[np.int64]
     views: Mapping[int, Mapped]
 
-    def __call__(self, keys: Keys) -> NDArray[Any]:
-        """K_T [B, width] of (index, view) pairs."""
+    def __call__(self, keys: Keys, mirrored: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+        """K_T [B, width] of (index, view) pairs; that they are mirrored is no other question."""
         indices, views = np.array(keys).T
         rows = np.searchsorted(self.samples, indices)
         first = self.views[views[0]]
@@ -54,10 +55,25 @@ class Bank:
 
 
 @dataclass(frozen=True)
+class OwnViewBank:
+    """K_T by sample, of a teacher that sees each face whole, at its own size, and mirrored where the student's is.
+
+    ``bank`` has the faces as ``FaceData.seen_at`` numbers their views.
+    """
+
+    bank: Bank
+
+    def __call__(self, keys: Keys, mirrored: NDArray[np.bool_]) -> NDArray[Any]:
+        """K_T [B, width] of the samples of (index, view) pairs."""
+        return self.bank([(index, int(flipped)) for (index, _), flipped in zip(keys, mirrored, strict=True)])
+
+
+@dataclass(frozen=True)
 class BankMaker:
     """Opens the bank of a teacher, and fills it where it is not there.
 
-    ``about``: everything that decides what the bank holds; ``kind``: float16 or float32.
+    ``about``: everything that decides what the bank holds; ``kind``: float16 or float32; ``samples``: int64 [N],
+    ascending, those that it holds.
     """
 
     teacher: Teacher
@@ -66,6 +82,7 @@ class BankMaker:
     cache_dir: Path
     kind: str
     about: Mapping[str, Any]
+    samples: NDArray[np.int64]
 
     @cached_property
     def folder(self) -> Path:
@@ -74,7 +91,7 @@ class BankMaker:
 
     @property
     def _contents(self) -> dict[str, Any]:
-        samples = hash_of(self.data.faces.train.tolist())
+        samples = hash_of(self.samples.tolist())
         return {**self.about, "version": VERSION, "kind": self.kind, "width": self.teacher.width, "samples": samples}
 
     def is_there(self, views: Sequence[int]) -> bool:
@@ -102,7 +119,7 @@ class BankMaker:
                 if view not in made:
                     with suppress(BusyError):
                         made[view] = self._view(view, wait)
-        bank = Bank(self.data.faces.train, made)
+        bank = Bank(self.samples, made)
         self._check(bank)
         return bank
 
@@ -115,7 +132,7 @@ class BankMaker:
         return [view for view in views if not self._path(view).with_suffix(".npz").exists()]
 
     def _announce(self, views: int) -> None:
-        count = len(self.data.faces.train)
+        count = len(self.samples)
         size = views * count * self.teacher.width * np.dtype(_KINDS[self.kind]).itemsize
         say(
             f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
@@ -123,7 +140,7 @@ class BankMaker:
         )
 
     def _view(self, view: int, wait: bool) -> Mapped:
-        samples = self.data.faces.train
+        samples = self.samples
         item = Item((self.teacher.width,), _KINDS[self.kind], "embedding", f"embeddings of {self.teacher.width} values")
 
         def answers(start: int) -> Batches:

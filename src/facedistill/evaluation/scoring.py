@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from facedistill.config.schema import Config
 from facedistill.data.faces import Pairs
@@ -67,7 +68,7 @@ def probe(evaluation: Evaluation, measure: Measure, data: FaceData, device: torc
 
 @torch.no_grad()
 def embeddings(
-    backbone: Backbone, batches: Iterable[FaceBatch], device: torch.device, flip: str = "none"
+    backbone: Callable[[Tensor], Tensor], batches: Iterable[FaceBatch], device: torch.device, flip: str = "none"
 ) -> NDArray[np.float32]:
     """L2-normalized K of every sample, float32 [N, width], in order; ``flip`` adds the mirror (width × 2 if concat).
 
@@ -87,10 +88,20 @@ def embeddings(
     return torch.cat(parts).numpy()
 
 
-def pair_similarity(embedding: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
-    """Cosine of every pair [P] from L2-normalized embeddings [M, D]."""
-    similarity: NDArray[np.float64] = (embedding[pairs.left].astype(np.float64) * embedding[pairs.right]).sum(1)
+def pair_similarity(
+    embedding: NDArray[np.float32], pairs: Pairs, gallery: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """Cosine of every pair [P] from L2-normalized embeddings [M, D]; with a ``gallery`` the left one is from there."""
+    left = embedding if gallery is None else gallery
+    similarity: NDArray[np.float64] = (left[pairs.left].astype(np.float64) * embedding[pairs.right]).sum(1)
     return similarity
+
+
+class Gallery(NamedTuple):
+    """A teacher that a student imitates, and the images of the pairs as that teacher sees them, in order."""
+
+    embed: Callable[[Tensor], Tensor]
+    batches: Iterable[FaceBatch]
 
 
 class FinalScores(NamedTuple):
@@ -104,9 +115,18 @@ class FinalScores(NamedTuple):
 
 
 def final_scores(
-    config: Config, evaluation: Evaluation, measure: Measure, backbone: Backbone, data: FaceData, device: torch.device
+    config: Config,
+    evaluation: Evaluation,
+    measure: Measure,
+    backbone: Backbone,
+    data: FaceData,
+    device: torch.device,
+    gallery: Gallery | None = None,
 ) -> FinalScores:
     """The scores over the test split, over its named parts, and, where the source has pairs, those of verification.
+
+    With a ``gallery``, also those of its teacher (``…_teacher``), and of probes of the student's in that gallery
+    (``…_gallery``): whether faces that the teacher has enrolled are still found.
 
     Pairs with a person who was trained on are left out; where that leaves not both kinds of pairs, there are none of
     these scores. ``evaluation`` is left with the whole test split.
@@ -117,16 +137,25 @@ def final_scores(
         scores = scores_of(evaluation, measure, data.test_loader(indices), device)
         parts |= {f"{metric}_{name}": value for metric, value in scores.items()}
     whole = scores_of(evaluation, measure, data.val_dataloader(), device)
-    metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
+    metrics: Metrics = {**whole, "test_samples": float(len(faces.test)), **parts}
     pairs = faces.pairs
-    if pairs is None or config.task.needs != "identities":
+    if pairs is None or config.task.needs == "landmarks":
         return FinalScores(metrics)
     new = ~pairs.trained_on
     if len(np.unique(pairs.same[new])) < 2:
         return FinalScores(metrics)
-    similarity = pair_similarity(embeddings(backbone, pair_batches(pairs, config), device), pairs)[new]
-    same = pairs.same[new]
-    return FinalScores({**metrics, **verification_metrics(similarity, same, pairs.fold[new])}, similarity, same)
+    own = embeddings(backbone, pair_batches(pairs, config), device)
+    similarity, same, fold = pair_similarity(own, pairs)[new], pairs.same[new], pairs.fold[new]
+    metrics |= verification_metrics(similarity, same, fold)
+    if gallery is not None:
+        enrolled = embeddings(gallery.embed, gallery.batches, device)
+        for name, found in {
+            "teacher": pair_similarity(enrolled, pairs),
+            "gallery": pair_similarity(own, pairs, enrolled),
+        }.items():
+            scores = verification_metrics(found[new], same, fold)
+            metrics |= {f"{metric}_{name}": value for metric, value in scores.items()}
+    return FinalScores(metrics, similarity, same)
 
 
 def protocol_scores(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:

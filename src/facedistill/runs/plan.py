@@ -61,7 +61,8 @@ def _plan(
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
         if config.teacher.weights and choices.get("task") == _RECOGNIZER["task"]:
-            parents[role] = WeightsFile(Path(config.teacher.weights), config.teacher.model, _composed(ancestor))
+            in_place_of = None if config.task.imitates else _composed(ancestor)  # its data may name nobody
+            parents[role] = WeightsFile(Path(config.teacher.weights), config.teacher.model, in_place_of)
         else:
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):

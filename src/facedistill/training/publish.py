@@ -26,6 +26,7 @@ from facedistill.system.decoration import decoration
 from facedistill.system.files import sha256
 from facedistill.tasks.base import ScheduledModule
 from facedistill.training.callbacks.history import Epoch
+from facedistill.training.teachers import gallery_of
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
 
@@ -45,7 +46,8 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "run": run.identity,
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
     }
-    final = final_scores(config, evaluation, module.measure, network.backbone, data, device)
+    gallery = gallery_of(run, module.teachers, data, device) if config.task.imitates else None
+    final = final_scores(config, evaluation, module.measure, network.backbone, data, device, gallery)
     per_sample = evaluation.per_sample()
     identity = data.faces.clusters[data.faces.test][: len(per_sample)]
     SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)

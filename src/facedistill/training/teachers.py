@@ -1,17 +1,21 @@
 """The teachers of a run, by role, each once it has shown that it does what its file says."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from facedistill.config.groups import ContractConfig
+from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
-from facedistill.data.loading.view_schedule import banked_views
-from facedistill.distill.bank import BankMaker
+from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
+from facedistill.data.loading.views import BankReader
+from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
-from facedistill.evaluation.scoring import Probe, device_for, probe
+from facedistill.evaluation.scoring import Gallery, Probe, device_for, probe
 from facedistill.runs.identity import numbers_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
@@ -26,13 +30,14 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     Raises:
         WeightsError: one does not do what it did when it was published, or has a classifier of other identities.
     """
-    config, views = run.config, banked_views(run.config)
+    config = run.config
     device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
     logits_from = {
         config.role_of(name) for name, term in config.target.active().items() if term["compares"] == "logits"
     }
     teachers: dict[str, Teacher] = {}
-    banks = {}
+    banks: dict[str, BankReader] = {}
+    test_banks: dict[str, BankReader] = {}
     for role, parent in run.parents.items():
         if role == "init":
             continue
@@ -40,14 +45,41 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         teacher = load_teacher(parent, identities)
         if role in logits_from:
             _check_identities(teacher, identities, parent.weights)
-        maker = BankMaker(teacher, data, device, cache, config.target.bank, bank_contents(run, parent, device))
+        seen = seen_by_teacher(run, role, data)
+        contents = bank_contents(run, role, device)
+        maker = BankMaker(teacher, seen, device, cache, config.target.bank, contents, data.faces.train)
+        views = banked_views(config) if seen is data else SIDES
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
             check_score(teacher, parent, data, device)
         if views is not None:
-            banks[role] = maker.open(views)
+            bank = maker.open(views)
+            banks[role] = bank if seen is data else OwnViewBank(bank)
+        if config.task.imitates:
+            test_banks[role] = replace(maker, samples=data.faces.test).open([EVAL_VIEW])
         teachers[role] = teacher
-    data.use_banks(banks)
+    data.use_banks(banks, test_banks)
     return teachers
+
+
+def seen_by_teacher(run: Run, role: str, data: FaceData) -> FaceData:
+    """The faces as the teacher of a role sees them: at the size of its contract, or as its students do."""
+    size = _contract(run, role).size
+    return data if size is None else data.seen_at(size)
+
+
+def gallery_of(run: Run, teachers: Mapping[str, Teacher], data: FaceData, device: torch.device) -> Gallery | None:
+    """The teacher that a run imitates, with the pairs of its data as that teacher sees them; None: there are none."""
+    seen = seen_by_teacher(run, TEACHER, data)
+    if seen.faces.pairs is None:
+        return None
+    teacher = teachers[TEACHER]
+    teacher.to(device)
+    return Gallery(lambda images: teacher(images).embedding, seen.pair_dataloader())
+
+
+def _contract(run: Run, role: str) -> ContractConfig:
+    """What the teacher of a role takes; a run of ours takes what its students do."""
+    return run.config.contract_of(role) if isinstance(run.parents[role], WeightsFile) else ContractConfig()
 
 
 def load_teacher(parent: Run | WeightsFile, identities: int) -> Teacher:
@@ -106,15 +138,17 @@ def check_probe(teacher: NetworkTeacher, found: Probe, path: Path) -> None:
         )
 
 
-def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device) -> dict[str, Any]:
-    """Everything that decides what the bank of a run's teacher holds."""
-    config = run.config
+def bank_contents(run: Run, role: str, device: torch.device) -> dict[str, Any]:
+    """Everything that decides what the bank of a teacher of a run holds."""
+    config, teacher = run.config, run.parents[role]
+    contract = _contract(run, role)
     return {
         "teacher": sha256(teacher.weights),
         "model": numbers_of(teacher.model) if isinstance(teacher, WeightsFile) else {},
         "data": dict(run.data),
-        "image": asdict(config.image),
-        "seed": config.seed,
+        # at its own size it sees each face whole, whatever its students draw
+        **({"image": asdict(config.image), "seed": config.seed} if contract.size is None else {}),
+        **({"contract": contract.numbers} if contract.numbers else {}),
         "device": device.type,
         "threads": config.trainer.threads,
     }

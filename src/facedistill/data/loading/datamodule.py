@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.judgement import check
-from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.augment import Augmentation, Upright
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
@@ -40,13 +41,13 @@ def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
 class FaceData(pl.LightningDataModule):
     """Augmented training batches, and centre crops for testing, of one source."""
 
-    def __init__(self, config: Config, faces: FaceSet) -> None:
+    def __init__(self, config: Config, faces: FaceSet, augmentation: Augmentation | Upright | None = None) -> None:
         super().__init__()
         self.faces = faces
         self._config = config
         self._workers = config.trainer.num_workers
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
-        self._augmentation = Augmentation(config.image.crop, config.seed)
+        self._augmentation = augmentation or Augmentation(config.image.crop, config.seed)
         self._views = Views(self._used, self._augmentation)
 
     @classmethod
@@ -60,9 +61,14 @@ class FaceData(pl.LightningDataModule):
         check(config, faces.samples)
         return cls(config, faces)
 
-    def use_banks(self, banks: Mapping[str, BankReader]) -> None:
-        """Add to training batches the embeddings of the teachers with these roles."""
-        self._views = Views(self._used, self._augmentation, banks)
+    def use_banks(self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader]) -> None:
+        """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
+        self._views = Views(self._used, self._augmentation, banks, test_banks)
+
+    def seen_at(self, size: int) -> "FaceData":
+        """The same faces as a recognizer sees them at its own size: whole in view 0, mirrored in view 1."""
+        config = replace(self._config, image=ImageConfig(size, size))
+        return FaceData(config, read_faces(config, config.data), Upright())
 
     def faces_of(self, data: dict[str, Any]) -> FaceSet:
         """The faces of a ``conf/data`` node at this size; those of its own are not looked for again."""
@@ -90,6 +96,11 @@ class FaceData(pl.LightningDataModule):
     def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
         """Centre crops of the samples with these indices, in order."""
         return self.loader(EvalBatches(indices, EVAL_BATCH))
+
+    def pair_dataloader(self) -> DataLoader[FaceBatch]:
+        """Centre crops of the images of the source's pairs, in order."""
+        assert self.faces.pairs is not None
+        return pair_batches(self.faces.pairs, self._config)
 
     def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
         """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads."""

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facedistill.data.faces import FaceSet
-from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation
+from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation, Upright
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 
-BankReader = Callable[[Keys], NDArray[Any]]
+BankReader = Callable[[Keys, NDArray[np.bool_]], NDArray[Any]]  # of samples in a view, and which are mirrored there
 
 
 class FaceBatch(NamedTuple):
@@ -28,7 +28,7 @@ class FaceBatch(NamedTuple):
             right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
-            only, and never for centre crops.
+            only, and for centre crops only of a teacher that is imitated.
     """
 
     images: torch.Tensor
@@ -62,19 +62,24 @@ class Views(Dataset[FaceBatch]):
 
     Args:
         banks: functions that return K_T [B, width] of such keys, by the role of the teacher.
+        test_banks: the same for centre crops.
     """
 
     def __init__(
-        self, faces: FaceSet, augmentation: Augmentation, banks: Mapping[str, BankReader] = MappingProxyType({})
+        self,
+        faces: FaceSet,
+        augmentation: Augmentation | Upright,
+        banks: Mapping[str, BankReader] = MappingProxyType({}),
+        test_banks: Mapping[str, BankReader] = MappingProxyType({}),
     ) -> None:
-        self._faces, self._augmentation, self._banks = faces, augmentation, banks
+        self._faces, self._augmentation, self._banks, self._test_banks = faces, augmentation, banks, test_banks
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]
         views = [self.view(index, view) for index, view in keys]
         images = np.stack([image for image, _ in views])
         crop_boxes = self._faces.crop_boxes
-        banks = {} if keys[0][1] == EVAL_VIEW else self._banks
+        banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
             # memory stays in the order height × width × channels, torch's channels_last
             torch.from_numpy(images).permute(0, 3, 1, 2),

@@ -1,0 +1,151 @@
+"""Imitation: no label, no loss of its own, a teacher that sees its own view of the same face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facedistill.config.schema import Config
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.distill.teacher import NetworkTeacher
+from facedistill.errors import ConfigError
+from facedistill.evaluate import evaluate_run
+from facedistill.evaluation.scoring import embeddings
+from facedistill.metrics.pairs import verification_metrics
+from facedistill.runs.ensure import ensure
+from facedistill.runs.plan import plan
+from facedistill.runs.run import Run
+from facedistill.runs.sample_scores import SampleScores
+from facedistill.training import fit
+from facedistill.training.teachers import load_teachers
+from tiny import RUN
+
+Compose = Callable[..., Config]
+EMBED = [*RUN, "task=embed", "rate=4", "target=cosine", "model.features=128"]
+
+
+def trained(folder: Path, *words: str) -> Run:
+    run = plan([*words, f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"])
+    ensure(run, fit.train_run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("embed")
+
+
+@pytest.fixture(scope="module")
+def student(folder: Path) -> Run:
+    return trained(folder, *EMBED)
+
+
+@pytest.fixture(scope="module")
+def recognizer(folder: Path) -> Run:
+    """Of faces of 32 pixels; its students will see 20."""
+    return trained(folder, *RUN, "task=teacher", "image.resize=32", "image.crop=32")
+
+
+def from_file(recognizer: Run, *words: str) -> list[str]:
+    return [*EMBED, f"teacher.weights={recognizer.weights}", "teacher.contract.size=32", *words]
+
+
+def test_without_a_target_there_is_nothing_to_learn(compose: Compose) -> None:
+    with pytest.raises(ConfigError, match="task=embed learns from its target alone, and target=none is none"):
+        compose("task=embed", "target=none")
+
+
+def test_its_loss_is_that_of_its_target(student: Run) -> None:
+    row = student.record.history[0]
+    assert row["train/loss"] == pytest.approx(row["train/cosine"], rel=1e-6)
+    assert "train/task" not in row
+    assert 0 < row["train/cosine"] < 1.2
+    assert student.record.target_weights == {"cosine": 1.0}, "there is no task whose gradient it could equal"
+    assert student.parents["teacher"].name.startswith("teacher-r1")
+
+
+def test_its_scores_are_those_of_student_and_teacher_asked_beside_each_other(student: Run) -> None:
+    data = FaceData.of(student.config)
+    teacher = load_teachers(student, data)["teacher"]
+    published = NetworkTeacher.load(student.weights, student.config.network, 4)
+    own, taught = [], []
+    for batch in data.val_dataloader():
+        own.append(published(batch.images).embedding)
+        taught.append(teacher(batch.images).embedding)
+        torch.testing.assert_close(batch.teacher_embeddings["teacher"].float(), taught[-1], rtol=1e-2, atol=1e-2)
+    cosines = F.cosine_similarity(torch.cat(own).double(), torch.cat(taught).double(), dim=1)
+    assert student.record.metrics["cosine"] == pytest.approx(100 * float(cosines.mean()), abs=0.01)
+    kept = SampleScores.read(student.directory)
+    assert kept is not None
+    np.testing.assert_allclose(kept.score, 100 * cosines.numpy(), atol=0.05)
+
+
+def test_pairs_are_scored_for_the_student_the_teacher_and_one_in_the_gallery_of_the_other(student: Run) -> None:
+    data = FaceData.of(student.config)
+    pairs = data.faces.pairs
+    assert pairs is not None
+    teacher = load_teachers(student, data)["teacher"]
+    published = NetworkTeacher.load(student.weights, student.config.network, 4)
+    cpu = torch.device("cpu")
+    found = {
+        name: embeddings(lambda images, of=of: of(images).embedding, data.pair_dataloader(), cpu)  # type: ignore[misc]
+        for name, of in (("student", published), ("teacher", teacher))
+    }
+    metrics = student.record.metrics
+    for suffix, left, right in (("", "student", "student"), ("_teacher", "teacher", "teacher"), ("_gallery", "teacher", "student")):
+        cosine = np.einsum("pd,pd->p", found[left][pairs.left], found[right][pairs.right], dtype=np.float64)
+        expected = verification_metrics(cosine, pairs.same, pairs.fold)
+        for name in ("pairs", "pairs_auc"):
+            assert metrics[name + suffix] == pytest.approx(expected[name], abs=1e-6), (name, suffix)
+
+
+def test_evaluate_gives_the_recorded_numbers(student: Run) -> None:
+    assert evaluate_run(student.directory, []) == pytest.approx(student.record.metrics, abs=0.02)
+
+
+def test_a_teacher_with_a_size_of_its_own_sees_the_whole_face_and_its_mirror_image(
+    recognizer: Run, folder: Path
+) -> None:
+    run = plan([*from_file(recognizer), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"])
+    data = FaceData.of(run.config)
+    teacher = load_teachers(run, data)["teacher"]
+    whole = data.seen_at(32).faces.images
+    seen = {True: 0, False: 0}
+    for batch in data.train_dataloader():
+        assert batch.images.shape[2:] == (20, 20)
+        faces = torch.from_numpy(np.stack([whole[int(index)] for index in batch.indices])).permute(0, 3, 1, 2)
+        shown = torch.where(batch.mirrored[:, None, None, None], faces.flip(3), faces)
+        expected = teacher(shown).embedding
+        torch.testing.assert_close(batch.teacher_embeddings["teacher"].float(), expected, rtol=1e-2, atol=1e-2)
+        for mirrored in batch.mirrored.tolist():
+            seen[mirrored] += 1
+    assert min(seen.values()) > 5
+    for batch in data.val_dataloader():
+        faces = torch.from_numpy(np.stack([whole[int(index)] for index in batch.indices])).permute(0, 3, 1, 2)
+        torch.testing.assert_close(
+            batch.teacher_embeddings["teacher"].float(), teacher(faces).embedding, rtol=1e-2, atol=1e-2
+        )
+
+
+def test_all_seeds_and_crops_share_what_it_said(recognizer: Run, folder: Path) -> None:
+    before = len(list((folder / "cache").glob("bank-*")))
+    for words in ([], ["seed=1"], ["image.crop=16", "schedule.epochs=2"]):
+        trained(folder, *from_file(recognizer, *words))
+    assert len(list((folder / "cache").glob("bank-*"))) - before <= 2, "one of the training and one of the test split"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("target.views=live", "target.views=live asks the teacher about the student's own pixels"),
+        ("model.features=64", r"has 64 values, the teacher's 128: model\.features=128"),
+    ],
+)
+def test_what_it_can_not_do_is_refused(recognizer: Run, folder: Path, word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        trained(folder, *from_file(recognizer, word))
