@@ -34,7 +34,7 @@ def drawn(view: NDArray[np.uint8]) -> Drawn:
 def many(count: int, seed: int = 0, views: int = 1) -> list[Drawn]:
     augmentation = Augmentation(CROP, seed)
     return [
-        drawn(augmentation(MAP, NO_LANDMARKS, index, view)[0])
+        drawn(augmentation(MAP, NO_LANDMARKS, index, view).image)
         for index in range(count // views)
         for view in range(views)
     ]
@@ -68,17 +68,33 @@ def test_what_is_drawn_is_independent_across_axes_and_neighbours() -> None:
         assert chi2_contingency(counts[counts.any(1)][:, counts.any(0)]).pvalue > 1e-4
 
 
+def test_a_view_says_whether_it_is_mirrored() -> None:
+    augmentation = Augmentation(CROP, 0)
+    for index in range(100):
+        for view in (0, EVAL_VIEW, mirror_of(0)):  # the centre crop, after a view that was flipped or not
+            image, _, mirrored = augmentation(MAP, NO_LANDMARKS, index, view)
+            assert mirrored is drawn(image).flipped
+
+
+def test_the_draws_of_the_paper_are_those_of_the_runs_that_exist() -> None:
+    """Where their numbers come from: other draws raise RESULTS_VERSION."""
+    augmentation = Augmentation(CROP, 5)
+    keys = [(0, 0), (1, 0), (0, 1), (12345, 67), (2**31, 299)]
+    expected = [(0, 4, False), (7, 0, False), (5, 5, True), (2, 5, True), (4, 8, False)]
+    assert [drawn(augmentation(MAP, NO_LANDMARKS, *key).image) for key in keys] == expected
+
+
 def test_a_view_depends_on_seed_index_and_view_alone() -> None:
     draw = np.random.default_rng(0)
     keys = [(int(i), int(v)) for i, v in zip(draw.integers(0, 10**6, 200), draw.integers(0, 300, 200), strict=True)]
     one, other = Augmentation(CROP, 5), Augmentation(CROP, 5)
-    first = {key: one(MAP, NO_LANDMARKS, *key)[0] for key in keys}
+    first = {key: one(MAP, NO_LANDMARKS, *key).image for key in keys}
     np.random.seed(1)  # noqa: NPY002 - the global generators must not matter
     for key in reversed(keys):
         if key[0] % 2:
             other(MAP, NO_LANDMARKS, key[0], EVAL_VIEW)
-        np.testing.assert_array_equal(other(MAP, NO_LANDMARKS, *key)[0], first[key])
-        np.testing.assert_array_equal(one(MAP, NO_LANDMARKS, *key)[0], first[key])
+        np.testing.assert_array_equal(other(MAP, NO_LANDMARKS, *key).image, first[key])
+        np.testing.assert_array_equal(one(MAP, NO_LANDMARKS, *key).image, first[key])
 
 
 def test_seeds_indices_and_views_give_different_draws() -> None:
@@ -88,7 +104,7 @@ def test_seeds_indices_and_views_give_different_draws() -> None:
     base = many(600)
     chance = 1 / (PLACES * PLACES * 2)
     augmentation = Augmentation(CROP, 0)
-    swapped = [drawn(augmentation(MAP, NO_LANDMARKS, 0, index)[0]) for index in range(600)]
+    swapped = [drawn(augmentation(MAP, NO_LANDMARKS, 0, index).image) for index in range(600)]
     for other in (many(600, seed=1), base[1:] + base[:1], swapped):
         assert equal(base, other) < 10 * chance
 
@@ -101,21 +117,23 @@ def test_the_evaluation_view_is_the_centre_never_flipped(size: int) -> None:
     for seed in range(3):
         augmentation = Augmentation(CROP, seed)
         for index in range(20):
-            np.testing.assert_array_equal(augmentation(image, NO_LANDMARKS, index, EVAL_VIEW)[0], expected)
+            np.testing.assert_array_equal(augmentation(image, NO_LANDMARKS, index, EVAL_VIEW).image, expected)
 
 
-def test_the_image_itself_is_not_changed() -> None:
-    image = MAP.copy()
+def test_the_image_and_its_landmarks_are_not_changed() -> None:
+    image, points = MAP.copy(), POINTS.copy()
+    image.flags.writeable = points.flags.writeable = False
     augmentation = Augmentation(CROP, 0)
     for index in range(20):
-        view = augmentation(image, NO_LANDMARKS, index, 0)[0].copy()
-        view[:] = 0
+        for view in (0, EVAL_VIEW, mirror_of(0)):
+            augmentation(image, points, index, view).landmarks[:] = 0
     np.testing.assert_array_equal(image, MAP)
+    np.testing.assert_array_equal(points, [[9, 9], [14, 8], [12, 12], [10, 15], [15, 14]])
 
 
 def test_a_crop_of_full_size_is_the_image_or_its_mirror_image() -> None:
     augmentation = Augmentation(SIZE, 0)
-    seen = {augmentation(MAP, NO_LANDMARKS, index, 0)[0].tobytes() for index in range(40)}
+    seen = {augmentation(MAP, NO_LANDMARKS, index, 0).image.tobytes() for index in range(40)}
     assert seen == {MAP.tobytes(), MAP[:, ::-1].tobytes()}
 
 
@@ -123,12 +141,13 @@ def test_a_mirrored_view_is_the_mirror_image_of_the_view() -> None:
     augmentation, face = Augmentation(CROP, 0), np.float32([[3, 4], [12, 5], [8, 8], [5, 12], [11, 13]])
     for view in range(20):
         assert mirror_of(mirror_of(view)) == view
-        image, points = augmentation(MAP, face, 7, view)
-        other, others = augmentation(MAP, face, 7, mirror_of(view))
+        image, points, mirrored = augmentation(MAP, face, 7, view)
+        other, others, opposite = augmentation(MAP, face, 7, mirror_of(view))
         np.testing.assert_array_equal(other, image[:, ::-1])
+        assert opposite is not mirrored
         np.testing.assert_allclose(others[:, 0], CROP - 1 - points[[1, 0, 2, 4, 3], 0], atol=1e-4)
         np.testing.assert_array_equal(others[:, 1], points[[1, 0, 2, 4, 3], 1])
-        np.testing.assert_array_equal(augmentation(MAP, NO_LANDMARKS, 7, mirror_of(view))[0], other)
+        np.testing.assert_array_equal(augmentation(MAP, NO_LANDMARKS, 7, mirror_of(view)).image, other)
 
 
 def dots(points: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -145,9 +164,10 @@ POINTS = np.array([[9, 9], [14, 8], [12, 12], [10, 15], [15, 14]], np.float32)
 def test_landmarks_move_with_the_pixels_and_a_mirror_swaps_left_and_right() -> None:
     augmentation, image, mirrored = Augmentation(CROP, 0), dots(POINTS), 0
     for index in range(200):
-        view, points = augmentation(image, POINTS, index, 0)
+        view, points, said = augmentation(image, POINTS, index, 0)
         greys = [int(view[int(y), int(x), 0]) for x, y in points]
         flipped = greys[0] == 50 + 40 * 1
+        assert said is flipped
         mirrored += flipped
         assert greys == [50 + 40 * number for number in ((1, 0, 2, 4, 3) if flipped else range(5))]
         assert points[0, 0] < points[1, 0]  # the left eye is left in the image, mirrored or not
@@ -158,14 +178,15 @@ def test_landmarks_move_with_the_pixels_and_a_mirror_swaps_left_and_right() -> N
 def test_landmarks_do_not_change_the_pixels() -> None:
     augmentation, image = Augmentation(CROP, 4), dots(POINTS)
     for index, view in [*((index, 3) for index in range(50)), (7, EVAL_VIEW)]:
-        with_points, _ = augmentation(image, POINTS, index, view)
-        without, none = augmentation(image, NO_LANDMARKS, index, view)
+        with_points, _, mirrored = augmentation(image, POINTS, index, view)
+        without, none, said = augmentation(image, NO_LANDMARKS, index, view)
         np.testing.assert_array_equal(with_points, without)
+        assert said is mirrored
         assert none.shape == (0, 2)
 
 
 def test_the_centre_crop_shifts_landmarks_by_its_margin() -> None:
-    _, points = Augmentation(CROP, 0)(MAP, POINTS, 3, EVAL_VIEW)
+    points = Augmentation(CROP, 0)(MAP, POINTS, 3, EVAL_VIEW).landmarks
     np.testing.assert_array_equal(points, POINTS - (SIZE - CROP) // 2)
 
 
@@ -173,6 +194,6 @@ def test_a_landmark_may_leave_the_crop() -> None:
     outside = POINTS.copy()
     outside[0], outside[4] = (0, 0), (SIZE - 1, SIZE - 1)
     for index in range(50):
-        _, points = Augmentation(CROP, 0)(MAP, outside, index, 0)
+        points = Augmentation(CROP, 0)(MAP, outside, index, 0).landmarks
         assert points.shape == (5, 2)
         assert np.ptp(points, axis=0).tolist() == [SIZE - 1, SIZE - 1]

@@ -38,5 +38,5 @@ def test_two_views_cover_an_augmentation_that_only_flips(compose: Compose) -> No
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     augmentation = Augmentation(4, seed=0)
     for index in range(20):
-        seen = {augmentation(image, NO_LANDMARKS, index, view)[0].tobytes() for view in views}
+        seen = {augmentation(image, NO_LANDMARKS, index, view).image.tobytes() for view in views}
         assert seen == {image.tobytes(), image[:, ::-1].tobytes()}

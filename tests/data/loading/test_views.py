@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from facedistill.data.faces import FaceSet
 from facedistill.data.loading.augment import Augmentation
 from facedistill.data.loading.samplers import Keys, TrainBatches
-from facedistill.data.loading.view_schedule import EVAL_VIEW
+from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.data.loading.views import FaceBatch, Views
 
 CROP = 16
@@ -37,6 +37,19 @@ def test_types_and_shapes_of_a_batch(faces: FaceSet) -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.labels.dtype, batch.labels.tolist()) == (torch.int64, [1, 0, 1])
     assert (batch.indices.dtype, batch.indices.tolist()) == (torch.int64, [9, 2, 9])
+    assert (batch.mirrored.dtype, batch.mirrored.shape) == (torch.bool, (3,))
+
+
+def test_a_batch_says_which_of_its_images_are_mirrored(faces: FaceSet) -> None:
+    views, keys = views_of(faces), [(index, 4) for index in range(32)]
+    mirrored = views[keys].mirrored
+    assert 4 < mirrored.sum() < 28
+    for index, said in enumerate(mirrored.tolist()):
+        assert views.view(index, 4).mirrored is said
+    opposite = views[[(index, mirror_of(view)) for index, view in keys]].mirrored
+    assert torch.equal(opposite, ~mirrored)
+    assert not views[[(index, EVAL_VIEW) for index in range(32)]].mirrored.any()
+    assert torch.equal(views[keys].to(torch.device("cpu")).without_images().mirrored, mirrored)
 
 
 def test_the_evaluation_view_is_the_centre_crop_of_its_image(faces: FaceSet) -> None:

@@ -372,7 +372,7 @@ def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Pat
     faces, crop, mirrored = read(tmp_path / "mtfl"), SIZE - 8, 0
     assert faces.landmarks is not None
     for index, (image, landmarks) in enumerate(zip(faces.images, faces.landmarks, strict=True)):
-        view, points = Augmentation(crop, 0)(image, landmarks, index, 0)
+        view, points, said = Augmentation(crop, 0)(image, landmarks, index, 0)
         left_eye, right_eye, nose, left_mouth, right_mouth = points
         for (x, y), flipped in product(product(range(SIZE - crop + 1), repeat=2), (False, True)):
             cut = image[y : y + crop, x : x + crop]
@@ -380,6 +380,7 @@ def test_a_mirrored_real_face_has_its_landmarks_on_the_same_pixels(tmp_path: Pat
                 break
         else:
             pytest.fail("the view is no crop of the image")
+        assert said is flipped
         if flipped:  # the eye that is left now was right, and is as far from the other edge
             mirrored += 1
             back = np.stack([right_eye, left_eye, nose, right_mouth, left_mouth])

@@ -2,6 +2,7 @@
 
 import os
 import random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,14 @@ from facedistill.data.faces import MIRRORED
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 
 NO_LANDMARKS = np.empty((0, 2), np.float32)
-_ORIGIN, _RIGHT = (0.0, 0.0), (1.0, 0.0)  # their order after the transform tells whether the image was mirrored
+
+
+class View(NamedTuple):
+    """A view of a face: uint8 [crop, crop, 3], its landmarks [5 or 0, 2] in pixels of it, whether it is mirrored."""
+
+    image: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    mirrored: bool
 
 
 class Augmentation:
@@ -27,7 +35,8 @@ class Augmentation:
         self._seed = seed
         self._bits = np.random.Philox(0)
         self._draw, self._python_draw = np.random.Generator(self._bits), random.Random()
-        self._random = A.Compose([A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5)])
+        self._flip = A.HorizontalFlip(p=0.5)
+        self._random = A.Compose([A.RandomCrop(crop, crop), self._flip])
         self._centre = A.Compose([A.CenterCrop(crop, crop)])
         points = A.KeypointParams("xy", remove_invisible=False)
         self._random_with_points = A.Compose(self._random.transforms, keypoint_params=points)
@@ -35,23 +44,23 @@ class Augmentation:
         for transform in (self._random, self._random_with_points):
             transform.set_random_state(self._draw, self._python_draw)
 
-    def __call__(
-        self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image uint8 [S, S, 3] and landmarks [5, 2] (or [0, 2]) in its pixels → the same two for the crop."""
+    def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
+        """Image uint8 [S, S, 3] and landmarks [5, 2] (or [0, 2]) in its pixels → what the view shows of them."""
         if view < EVAL_VIEW:
-            return mirrored(*self(image, landmarks, index, mirror_of(view)))
+            return mirror_image(self(image, landmarks, index, mirror_of(view)))
         centred = view == EVAL_VIEW
         if not centred:
             self._reseed(self._seed, index << 32 | view)
-        if not len(landmarks):
-            return (self._centre if centred else self._random)(image=image)["image"], landmarks
-        transform = self._centre_with_points if centred else self._random_with_points
-        result = transform(image=image, keypoints=np.vstack([landmarks, _ORIGIN, _RIGHT]))
-        *points, origin, right = result["keypoints"].astype(np.float32)
-        if right[0] < origin[0]:
-            points = [points[i] for i in MIRRORED]
-        return result["image"], np.stack(points)
+        if len(landmarks):
+            transform = self._centre_with_points if centred else self._random_with_points
+            result = transform(image=image, keypoints=landmarks)
+            landmarks = result["keypoints"].astype(np.float32)
+        else:
+            result = (self._centre if centred else self._random)(image=image)
+        flipped = not centred and bool(self._flip.params)  # albumentations empties them where it does not apply it
+        if flipped and len(landmarks):
+            landmarks = landmarks[list(MIRRORED)]
+        return View(result["image"], landmarks, flipped)
 
     def _reseed(self, *key: int) -> None:
         """Restart the two generators that the transforms share from a key: cheaper than making new ones."""
@@ -62,9 +71,19 @@ class Augmentation:
         self._python_draw.seed(int(self._draw.integers(2**63)))
 
 
-def mirrored(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The mirror image of [H, W, 3], and of its landmarks [5, 2] (or [0, 2])."""
+class Upright:
+    """What a recognizer sees at its own size: the whole face in view 0, its mirror image in view 1."""
+
+    def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
+        """Image and landmarks as ``Augmentation`` takes them."""
+        whole = View(image, landmarks, False)
+        return mirror_image(whole) if view == 1 else whole
+
+
+def mirror_image(view: View) -> View:
+    """The mirror image of a view, and of its landmarks."""
+    image, landmarks, mirrored = view
     if len(landmarks):
         landmarks = landmarks[list(MIRRORED)]
         landmarks[:, 0] = image.shape[1] - 1 - landmarks[:, 0]
-    return image[:, ::-1], landmarks
+    return View(image[:, ::-1], landmarks, not mirrored)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facedistill.data.faces import FaceSet
-from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation, Upright
+from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation, Upright, View
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 
@@ -27,6 +27,7 @@ class FaceBatch(NamedTuple):
         landmarks: float32 [B, 5, 2], (x, y) from (−1, −1), the top left corner of the crop, to (1, 1), the bottom
             right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
+        mirrored: bool [B], whether an image shows its face mirrored; never for centre crops.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
             only, and for centre crops only of a teacher that is imitated.
     """
@@ -36,6 +37,7 @@ class FaceBatch(NamedTuple):
     indices: torch.Tensor
     landmarks: torch.Tensor
     crop_boxes: torch.Tensor
+    mirrored: torch.Tensor
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> "FaceBatch":
@@ -77,7 +79,8 @@ class Views(Dataset[FaceBatch]):
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]
         views = [self.view(index, view) for index, view in keys]
-        images = np.stack([image for image, _ in views])
+        images = np.stack([view.image for view in views])
+        mirrored = np.array([view.mirrored for view in views])
         crop_boxes = self._faces.crop_boxes
         banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
@@ -85,12 +88,13 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(images).permute(0, 3, 1, 2),
             torch.from_numpy(self._faces.labels[indices]),
             torch.tensor(indices),
-            torch.from_numpy(np.stack([to_units(points, images.shape[1]) for _, points in views])),
+            torch.from_numpy(np.stack([to_units(view.landmarks, images.shape[1]) for view in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
-            {role: torch.from_numpy(bank(keys)) for role, bank in banks.items()},
+            torch.from_numpy(mirrored),
+            {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
         )
 
-    def view(self, index: int, view: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """One view of one image, uint8 [crop, crop, 3], and its landmarks [5 or 0, 2] in pixels of the crop."""
+    def view(self, index: int, view: int) -> View:
+        """One view of one image, and its landmarks."""
         landmarks = NO_LANDMARKS if self._faces.landmarks is None else self._faces.landmarks[index]
         return self._augmentation(self._faces.images[index], landmarks, index, view)
