@@ -191,6 +191,11 @@ class ContractConfig:
         usual = asdict(ContractConfig())
         return {key: value for key, value in asdict(self).items() if key != "name" and value != usual[key]}
 
+    def of_model(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """A network, with the mean and std of this contract where it has some."""
+        own = {} if self.mean is None else {"mean": self.mean, "std": self.std}
+        return {**model, **own}
+
     def complaints(self, key: str, model: Mapping[str, Any]) -> Iterator[str]:
         """``key``: its own in the configuration; ``model``: the network of the same teacher."""
         if self.size is not None and not 1 <= self.size <= MOST_PIXELS:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from facedistill.config.groups import ContractConfig
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
 from facedistill.models.load import load_network
@@ -90,21 +91,33 @@ class NetworkTeacher(Teacher):
     statistics would drift), optimized, and written into every checkpoint.
     """
 
-    def __init__(self, network: Network, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: Network, about: Mapping[str, Any] | None = None, contract: ContractConfig | None = None
+    ) -> None:
+        """``contract``: of a file; its mean and std are the network's own."""
+        contract = contract or ContractConfig()
         self.network = network.eval().requires_grad_(False)
         self.about = about or {}
         self.width, self.num_identities = network.backbone.width, network.num_identities
         norm = network.backbone.input
         mean, std = (norm.mean, norm.std) if isinstance(norm, Standardize) else (None, None)
         self.input = TeacherInput(
-            self.about.get("image", {}).get("crop"),
+            contract.size or self.about.get("image", {}).get("crop"),
             None if mean is None else mean.flatten().tolist(),
             None if std is None else std.flatten().tolist(),
+            contract.colour,
         )
+        self._taken = self.input._replace(size=contract.size)  # a network of ours takes any size
 
     @classmethod
     def load(
-        cls, path: Path, model: Mapping[str, Any], rate: int = 1, key: str = "model", identities: int | None = None
+        cls,
+        path: Path,
+        model: Mapping[str, Any],
+        rate: int = 1,
+        key: str = "model",
+        identities: int | None = None,
+        contract: ContractConfig | None = None,
     ) -> NetworkTeacher:
         """The teacher in a file of weights, with whatever output layers it has there.
 
@@ -114,6 +127,7 @@ class NetworkTeacher(Teacher):
             model: the architecture, a ``conf/model`` node; where it is empty, what a file of ours says of itself.
             key: the key of ``model`` in a configuration, for messages.
             identities: see ``in_our_names``.
+            contract: of the file; ``model`` has its mean and std.
 
         Raises:
             WeightsError: the file is unreadable or of another architecture, or it does not do what it did when it was
@@ -123,7 +137,7 @@ class NetworkTeacher(Teacher):
         for note in loaded.notes:
             say(f"{path}: {note}")
         try:
-            teacher = cls(loaded.network, loaded.about)
+            teacher = cls(loaded.network, loaded.about, contract)
             if loaded.reference is not None:
                 teacher.check(loaded.reference, path)
         except FacedistillError:
@@ -134,7 +148,7 @@ class NetworkTeacher(Teacher):
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
-        return self.from_embedding(self.network.backbone(images))
+        return self.from_embedding(self.network.backbone(as_taken(images, self._taken)))
 
     def from_embedding(self, embedding: Tensor) -> TeacherOutput:
         return TeacherOutput(embedding, self._classify if self.num_identities else None)
@@ -147,7 +161,7 @@ class NetworkTeacher(Teacher):
 
     @torch.no_grad()
     def middle(self, images: Tensor) -> Tensor:
-        return self.network.backbone.middle(images)
+        return self.network.backbone.middle(as_taken(images, self._taken))
 
     def to(self, device: torch.device) -> None:
         self.network.to(device)
@@ -159,6 +173,17 @@ class NetworkTeacher(Teacher):
                 f"{path} says something else of the images that it was published with: its weights, or the "
                 "normalization or architecture that this run gives it, have changed since"
             )
+
+
+def as_taken(images: Tensor, taken: TeacherInput) -> Tensor:
+    """RGB images [B, 3, S, S] in a teacher's order of channels. Raises ``WeightsError`` where it takes another size."""
+    height, width = images.shape[2:]
+    if taken.size is not None and (height, width) != (taken.size, taken.size):
+        raise WeightsError(
+            f"the teacher takes images of {taken.size} × {taken.size} pixels, not of {width} × {height}: "
+            f"image.resize={taken.size} image.crop={taken.size}"
+        )
+    return images.flip(1) if taken.colour == "bgr" else images
 
 
 def differs(embedding: Tensor, expected: Tensor) -> bool:

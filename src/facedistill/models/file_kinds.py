@@ -25,15 +25,18 @@ _SIGNATURES = (
     (257, b"ustar", _ARCHIVE),
 )
 _ONNX = (
-    "is an ONNX file; facedistill reads .safetensors and files of weights by torch: export the state_dict of the "
-    f"network that it was made of, {_SAVE}"
+    "is an ONNX file: it teaches as it is, teacher.weights=FILE, and can't be trained. Here weights of torch are read: "
+    f"export the state_dict of the network that it was made of, {_SAVE}"
 )
 
 
-def check_kind(path: Path) -> None:
-    """Raise ``WeightsError`` where a file is missing or of a kind that holds no weights for torch, and say which.
+def check_kind(path: Path, takes_onnx: bool = False) -> bool:
+    """Whether it is an ONNX file, or one of weights for torch.
 
-    A zip archive, which is what torch writes, is also refused if it announces more than it has.
+    A zip archive, which is what torch writes, is refused if it announces more than it has.
+
+    Raises:
+        WeightsError: it is missing or of another kind, and which; or it is an ONNX file where none is taken.
     """
     if not path.exists():
         raise WeightsError(f"{path} does not exist: name the file of weights")
@@ -44,10 +47,14 @@ def check_kind(path: Path) -> None:
             head = file.read(_HEAD)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}") from error
-    if what := _what_it_is(head, path.suffix.lower()):
+    what = _what_it_is(head, path.suffix.lower())
+    if what == _ONNX and takes_onnx:
+        return True
+    if what:
         raise WeightsError(f"{path} {what}")
     if is_zip(head):
         _check_archive(path)
+    return False
 
 
 def _what_it_is(head: bytes, suffix: str) -> str | None:
@@ -75,8 +82,12 @@ def _check_archive(path: Path) -> None:
         raise WeightsError(f"{path} is truncated or no file of weights: {error}") from error
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") for name in names):
-        unpack = f"torch.save(torch.jit.load('{path}').state_dict(), 'weights.pt')"
-        raise WeightsError(f"{path} is a TorchScript archive, i.e. a program: save its weights alone, {unpack}")
+        loaded = f"torch.jit.load('{path}')"
+        raise WeightsError(
+            f"{path} is a TorchScript archive, i.e. a program: save its weights alone, "
+            f"torch.save({loaded}.state_dict(), 'weights.pt'); or, to teach as it is, export it to ONNX, "
+            f"torch.onnx.export({loaded}.eval(), torch.zeros(1, 3, 112, 112), 'teacher.onnx', dynamo=False)"
+        )
     if not any(name.endswith("/data.pkl") for name in names):
         held = ", ".join(names[:3]) or "nothing"
         raise WeightsError(f"{path} is a zip archive that torch.save did not write (it holds {held})")

@@ -11,12 +11,15 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from facedistill.config.build import check_buildable, find_type
+from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.faces import Samples
 from facedistill.data.judgement import check
 from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
+from facedistill.models.file_kinds import check_kind
+from facedistill.models.onnx_trial import check_runs
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import hash_of
 from facedistill.system.text import shown
@@ -61,14 +64,20 @@ def _plan(
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
         if config.teacher.weights and choices.get("task") == _RECOGNIZER["task"]:
+            file, own = Path(config.teacher.weights), config.teacher
             in_place_of = None if config.task.imitates else _composed(ancestor)  # its data may name nobody
-            parents[role] = WeightsFile(Path(config.teacher.weights), config.teacher.model, in_place_of)
+            parents[role] = WeightsFile(file, own.model, in_place_of, contract=own.contract)
         else:
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
         node = config.teachers[role]
-        parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=f"teachers.{role}.model")
+        key, contract = f"teachers.{role}.model", config.contract_of(role)
+        parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=key, contract=contract)
+    for parent in parents.values():
+        if isinstance(parent, WeightsFile):
+            _check_contract(parent, config)
     if config.task.is_teacher and config.teacher.backbone:
+        check_kind(Path(config.teacher.backbone))  # an ONNX file can't be trained
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
     for name, term in config.target.active().items():
         teacher = parents[config.role_of(name)]
@@ -77,11 +86,46 @@ def _plan(
     return planned.setdefault(words, Run(config, words, data[key], parents))
 
 
+def _check_contract(teacher: WeightsFile, config: Config) -> None:
+    """Refuse a recognizer that nobody can ask, because it is not known what it takes, or it takes something else."""
+    file, key, contract = teacher.weights, teacher.contract_key, teacher.contract
+    if not teacher.is_onnx:
+        if contract.mean is not None and not teacher.model:
+            raise ConfigError(
+                f"{file} normalizes as its network says: leave out {key}, or name the network, {teacher.key}"
+            )
+        return
+    if contract.mean is None:
+        word = "contract" if key == "teacher.contract" else f"+contract@{key}"
+        choices = ", ".join(f"{word}={name}" for name, node in nodes("contract").items() if node["mean"] is not None)
+        raise ConfigError(
+            f"{file} does not say which order of colours, mean and std it takes, and a wrong guess ruins it without a "
+            f"word. Say by which convention it was trained: {choices}; single keys as {key}.colour=bgr"
+        )
+    if config.task.intermediate:
+        raise ConfigError(f"{file} is an ONNX file, which shows no middle layer to start FitNet from. Use init=full")
+    graph = teacher.graph
+    if contract.size not in (None, graph.size):
+        raise ConfigError(
+            f"{file} takes images of {graph.size} pixels, not of {key}.size={contract.size}: {key}.size={graph.size}"
+        )
+    if contract.size is None and config.image.crop != graph.size:
+        raise ConfigError(
+            f"{file} takes images of {graph.size} pixels, the student's have image.crop={config.image.crop}: "
+            f"{key}.size={graph.size}"
+        )
+    if graph.pixel == "uint8" and (set(contract.mean), set(contract.std or ())) != ({0}, {1}):
+        raise ConfigError(
+            f"{file} takes whole pixels 0 … 255 and normalizes them itself: '{key}.mean=[0,0,0]' '{key}.std=[1,1,1]'"
+        )
+
+
 def _check_logits(term: str, teacher: WeightsFile, has_classifier: bool) -> None:
     if not has_classifier:
+        other = "" if teacher.is_onnx else ", or pretrain a classifier on it: teacher.backbone="
         raise ConfigError(
             f"{teacher.weights} has no classifier, so no logits for target.terms.{term}. Use a target "
-            "that compares embeddings, as target=hidden, or pretrain a classifier on it: teacher.backbone="
+            f"that compares embeddings, as target=hidden{other}"
         )
 
 
@@ -183,12 +227,12 @@ def check_tree(run: Run) -> None:
         check_buildable("target", term, student_width=1, teacher_width=1)
         teacher = run.parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
-            _check_logits(name, teacher, _loadable(teacher, teacher.model) > 0)
+            _check_logits(name, teacher, _loadable(teacher, teacher.network) > 0)
     for parent in run.parents.values():
         if isinstance(parent, Run):
             check_tree(parent)
         else:
-            _loadable(parent, parent.model or (config.network if config.task.is_teacher else {}))
+            _loadable(parent, parent.network or (config.network if config.task.is_teacher else {}))
 
 
 def stands_on_files(run: Run) -> bool:
@@ -198,6 +242,9 @@ def stands_on_files(run: Run) -> bool:
 
 def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> int:
     """The number of identities of its classifier, 0 without one. Raises ``WeightsError`` if ``model`` is another."""
+    if file.is_onnx:
+        check_runs(file.weights)
+        return 0
     if model:
         check_buildable("model", model, rate=1)
     return _identities(file.weights, file.identity, json.dumps(model, sort_keys=True), file.key)

@@ -15,9 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from facedistill.config.groups import ContractConfig
 from facedistill.config.schema import Config
 from facedistill.errors import RunError
 from facedistill.models.file_kinds import check_kind
+from facedistill.models.onnx_file import OnnxGraph, read_onnx
 from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
 from facedistill.system.files import (
@@ -42,6 +44,7 @@ class WeightsFile:
     ``model``: its architecture, a ``conf/model`` node; empty where the file says it, or where it is the run's own.
     ``config``: of the run in whose place it stands, where there is one.
     ``key``: that of ``model`` in a configuration.
+    ``contract``: what it takes.
 
     Raises ``WeightsError`` if there is no such file, or one of another kind.
     """
@@ -50,13 +53,38 @@ class WeightsFile:
     model: Mapping[str, Any] = field(default_factory=dict)
     config: Config | None = None
     key: str = "teacher.model"
+    contract: ContractConfig = field(default_factory=ContractConfig)
 
     def __post_init__(self) -> None:
-        check_kind(self.weights)
+        check_kind(self.weights, takes_onnx=True)
+
+    @cached_property
+    def is_onnx(self) -> bool:
+        return check_kind(self.weights, takes_onnx=True)
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        """Its architecture, normalizing as its contract says; empty where the file says it all."""
+        return {} if self.is_onnx else self.contract.of_model(self.model)
+
+    @property
+    def contract_key(self) -> str:
+        return f"{self.key.removesuffix('model')}contract"
+
+    @cached_property
+    def graph(self) -> OnnxGraph:
+        """Of an ONNX file. Raises as ``read_onnx``."""
+        return read_onnx(self.weights)
+
+    @cached_property
+    def particulars(self) -> list[Any]:
+        """What decides its answers beside its bytes and its architecture; empty for most."""
+        numbers = [self.contract.numbers] if self.contract.numbers else []
+        return [*numbers, *(sha256(file) for file in (self.graph.files if self.is_onnx else ()))]
 
     @cached_property
     def identity(self) -> str:
-        return hash_of([sha256(self.weights), numbers_of(self.model)])
+        return hash_of([sha256(self.weights), numbers_of(self.network), *self.particulars])
 
     @cached_property
     def tensor_names(self) -> frozenset[str]:
@@ -72,6 +100,8 @@ class WeightsFile:
     @property
     def may_classify(self) -> bool:
         """Whether its tensors' names are like those of a classifier, or only torch can tell."""
+        if self.is_onnx:
+            return False
         names = self.tensor_names
         own = 1 if self.model.get("features") else 0  # the last layer of the network is its embedding
         return not names or sum(bool(_OUTPUT_LAYER.search(name)) for name in names) > own

@@ -8,6 +8,7 @@ from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facedistill.config.groups import ContractConfig
 from facedistill.data.files.formats.base64_tsv import verify_index
 from facedistill.data.files.store import verify_store
 from facedistill.data.sources.packed import MANIFEST, Packed
@@ -121,9 +122,10 @@ def _faults_of_ancestors(record: Record, runs: Sequence[RunFolder]) -> list[str]
         return ["its ancestors are not those of its recipe"]
     here = {other.name: {other.record.identity} for other in runs if other.record is not None}
     config = record.config
-    models = [{}, config.teacher.model, *(teacher.get("model", {}) for teacher in config.teachers.values())]
+    networks = [({}, ContractConfig()), (config.teacher.model, config.teacher.contract)]
+    networks += [(teacher.get("model", {}), config.contract_of(role)) for role, teacher in config.teachers.items()]
     for file in filter(is_file, record.parents.values()):
-        here[file] = {WeightsFile(Path(file), model).identity for model in models}
+        here[file] = {WeightsFile(Path(file), model, contract=contract).identity for model, contract in networks}
     return [
         f"its {role}, {name}, is not the one that it was trained with"
         for role, name in record.parents.items()

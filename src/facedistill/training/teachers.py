@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from facedistill.config.groups import ContractConfig
 from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
 from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
+from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Gallery, Probe, device_for, probe
@@ -42,11 +42,11 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         if role == "init":
             continue
         identities = len(data.faces_of(config.identities_data).identities)
-        teacher = load_teacher(parent, identities)
+        teacher = load_teacher(parent, identities, config.trainer.threads)
         if role in logits_from:
             _check_identities(teacher, identities, parent.weights)
-        seen = seen_by_teacher(run, role, data)
-        contents = bank_contents(run, role, device)
+        seen = seen_by_teacher(parent, data)
+        contents = bank_contents(run, parent, device, own_size=seen is not data)
         maker = BankMaker(teacher, seen, device, cache, config.target.bank, contents, data.faces.train)
         views = banked_views(config) if seen is data else SIDES
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
@@ -61,15 +61,15 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     return teachers
 
 
-def seen_by_teacher(run: Run, role: str, data: FaceData) -> FaceData:
-    """The faces as the teacher of a role sees them: at the size of its contract, or as its students do."""
-    size = _contract(run, role).size
+def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
+    """The faces as a teacher sees them: at the size of its contract, or as its students do."""
+    size = parent.contract.size if isinstance(parent, WeightsFile) else None
     return data if size is None else data.seen_at(size)
 
 
 def gallery_of(run: Run, teachers: Mapping[str, Teacher], data: FaceData, device: torch.device) -> Gallery | None:
     """The teacher that a run imitates, with the pairs of its data as that teacher sees them; None: there are none."""
-    seen = seen_by_teacher(run, TEACHER, data)
+    seen = seen_by_teacher(run.parents[TEACHER], data)
     if seen.faces.pairs is None:
         return None
     teacher = teachers[TEACHER]
@@ -77,19 +77,16 @@ def gallery_of(run: Run, teachers: Mapping[str, Teacher], data: FaceData, device
     return Gallery(lambda images: teacher(images).embedding, seen.pair_dataloader())
 
 
-def _contract(run: Run, role: str) -> ContractConfig:
-    """What the teacher of a role takes; a run of ours takes what its students do."""
-    return run.config.contract_of(role) if isinstance(run.parents[role], WeightsFile) else ContractConfig()
-
-
-def load_teacher(parent: Run | WeightsFile, identities: int) -> Teacher:
+def load_teacher(parent: Run | WeightsFile, identities: int, threads: int) -> Teacher:
     """The network that a run published, or that is in a file; another kind of teacher is chosen here.
 
-    ``identities``: how many the data has.
+    ``identities``: how many the data has; ``threads``: of what does not run in torch.
     """
     if isinstance(parent, Run):
         return NetworkTeacher.load(parent.weights, parent.config.network, parent.config.rate)
-    return NetworkTeacher.load(parent.weights, parent.model, 1, parent.key, identities)
+    if parent.is_onnx:
+        return OnnxTeacher(parent.weights, parent.contract, threads)
+    return NetworkTeacher.load(parent.weights, parent.network, 1, parent.key, identities, parent.contract)
 
 
 def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
@@ -138,17 +135,20 @@ def check_probe(teacher: NetworkTeacher, found: Probe, path: Path) -> None:
         )
 
 
-def bank_contents(run: Run, role: str, device: torch.device) -> dict[str, Any]:
-    """Everything that decides what the bank of a teacher of a run holds."""
-    config, teacher = run.config, run.parents[role]
-    contract = _contract(run, role)
+def bank_contents(
+    run: Run, teacher: Run | WeightsFile, device: torch.device, own_size: bool = False
+) -> dict[str, Any]:
+    """Everything that decides what the bank of a run's teacher holds.
+
+    ``own_size``: it sees each face whole, whatever its students draw; its particulars say at which size.
+    """
+    config = run.config
     return {
         "teacher": sha256(teacher.weights),
-        "model": numbers_of(teacher.model) if isinstance(teacher, WeightsFile) else {},
+        "model": numbers_of(teacher.network) if isinstance(teacher, WeightsFile) else {},
+        **({"particulars": found} if (found := getattr(teacher, "particulars", [])) else {}),
         "data": dict(run.data),
-        # at its own size it sees each face whole, whatever its students draw
-        **({"image": asdict(config.image), "seed": config.seed} if contract.size is None else {}),
-        **({"contract": contract.numbers} if contract.numbers else {}),
+        **({} if own_size else {"image": asdict(config.image), "seed": config.seed}),
         "device": device.type,
         "threads": config.trainer.threads,
     }
