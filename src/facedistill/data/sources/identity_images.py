@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facedistill.data.files.aligned import AlignedImages
 from facedistill.data.files.alignment import Alignment
-from facedistill.data.files.annotations import Annotation, Annotations, read_annotations
-from facedistill.data.files.faults import located
-from facedistill.data.files.landmarks import OUR_ORDER, check_face
 from facedistill.data.files.layouts.find import find_layout
 from facedistill.data.files.layouts.folders import SPLITS
 from facedistill.data.files.layouts.layout import TRAIN, Layout
@@ -20,7 +18,6 @@ from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError
-from facedistill.system.files import sha256
 
 
 @dataclass
@@ -68,8 +65,7 @@ class IdentityImages(PhotoSource):
             "source": "identity_images",
             "form": self._layout.kind,
             **self._layout.contents(self.min_images),
-            "alignment": self._alignment.identity,
-            **({self._alignment.needs: sha256(self._annotations_path)} if self._alignment.needs else {}),
+            **self._aligned.identity,
         }
 
     def inventory(self, cache_dir: Path) -> Inventory:
@@ -81,12 +77,7 @@ class IdentityImages(PhotoSource):
         count = len(np.unique(labels))
         counts = {"identities_below_min_images": len(self._layout.identities) - count}
         counts |= {name: number for name, number in self._layout.counts.items() if number}
-        notes = [*self._layout.notes]
-        if self._alignment.needs:
-            if self._annotations.elsewhere:
-                counts["lines_for_other_images"] = self._annotations.elsewhere
-            if self._annotations.order != OUR_ORDER:
-                notes.append(f"the landmarks of {self._annotations_path.name} are {self._annotations.order}")
+        counts |= self._aligned.counts
         if count < 2:
             expected = "one folder per identity is expected, or a list of labels, data.root=LIST"
             cure = "lower data.min_images" if len(self._layout.identities) > 1 else expected
@@ -102,11 +93,11 @@ class IdentityImages(PhotoSource):
             identities=self._layout.identities,
             labels=labels,
             is_test=is_test,
-            stamp=[self._layout.stamp(self._numbers), self._square_stamp],
+            stamp=[self._layout.stamp(self._numbers), self._aligned.stamp],
             split="80/20 split" if self._layout.parts is None else "split by folders",
             subsets=subsets,
             counts=counts,
-            notes=notes,
+            notes=[*self._layout.notes, *self._aligned.notes],
         )
 
     def _split(self) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
@@ -121,35 +112,22 @@ class IdentityImages(PhotoSource):
         return self._layout.open(int(self._numbers[number]))
 
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        return self._square(int(self._numbers[number]), image, size), {}
-
-    def _square(self, number: int, image: Image.Image, size: int) -> NDArray[np.uint8]:
-        """The square of an image, which is numbered as in the layout."""
-        location = self._layout.location(number)
-        if not self._alignment.needs:
-            with located(location):
-                return self._alignment.apply(image, size, None)[0]
-        annotation = self._annotation(number)
-        with located(f"{annotation.location}: {location}"):
-            if self._alignment.needs == "landmarks":
-                check_face(annotation.values, image)
-            return self._alignment.apply(image, size, annotation.values)[0]
-
-    @property
-    def _square_stamp(self) -> list[Any]:
-        """What decides the pixels of a square besides the image."""
-        if not self._alignment.needs:
-            return [self._alignment.identity, ""]
-        order = self._annotations.order
-        return [self._alignment.identity, sha256(self._annotations_path), *([order] if order != OUR_ORDER else [])]
+        return self._aligned.square(int(self._numbers[number]), image, size), {}
 
     @cached_property
     def _layout(self) -> Layout:
         return find_layout(self.root, self.faults, self.split, self.nested)
 
+    @cached_property
+    def _aligned(self) -> AlignedImages:
+        layout = self._layout
+        return AlignedImages(layout, self._alignment, self._annotations_path, self.on_error)
+
     @property
-    def _annotations_path(self) -> Path:
-        """The file of annotations that the alignment needs."""
+    def _annotations_path(self) -> Path | None:
+        """The file of annotations, where the alignment needs one."""
+        if not self._alignment.needs:
+            return None
         top = Path(self.root).expanduser()
         path = (top if top.is_dir() else data_folder(str(top.parent))) / str(self._annotations_name)
         if not path.is_file():
@@ -160,32 +138,11 @@ class IdentityImages(PhotoSource):
     def _has_annotation(self, number: int) -> bool:
         """False, and a fault, where the list has none, or a bad one."""
         try:
-            self._annotation(number)
+            self._aligned.annotation(number)
         except DataError as error:
             self.faults.add(error)
             return False
         return True
-
-    def _annotation(self, number: int) -> Annotation:
-        name = self._layout.name(number)
-        annotation = self._annotations.of.get(name)
-        if annotation is None:
-            location = self._layout.location(number)
-            raise DataError(f"{self._annotations_path} has no line for {location}, named {name}")
-        if isinstance(annotation, str):
-            raise DataError(annotation)
-        return annotation
-
-    @cached_property
-    def _annotations(self) -> Annotations:
-        kind = self._alignment.needs
-        assert kind is not None
-        return read_annotations(self._annotations_path, kind, self._by_name, self._layout.path, self.on_error)
-
-    @cached_property
-    def _by_name(self) -> dict[str, int]:
-        """The number of every image of the layout by its name in files of annotations."""
-        return {self._layout.name(number): number for number in range(len(self._layout.labels))}
 
 
 def check_min_images(min_images: int) -> None:

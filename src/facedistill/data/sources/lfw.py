@@ -49,10 +49,10 @@ class Lfw(IdentityImages):
 
     def identity(self) -> dict[str, Any]:
         numbers = self._pair_images
-        if self._alignment.needs and self._annotations:  # a list that can't be read is no fault of a pair
+        if self._alignment.needs and self._aligned.annotations:  # a list that can't be read is no fault of a pair
             with self._needs_all_images():
                 for number in numbers:
-                    self._annotation(number)
+                    self._aligned.annotation(number)
         digests = [sha256(path) for path in self._pairs_paths]
         return super().identity() | {
             "source": "lfw",
@@ -111,10 +111,10 @@ class Lfw(IdentityImages):
         numbers, layout = self._pair_images, self._layout
 
         def decode(index: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-            return self._square(numbers[index], layout.open(numbers[index]), size), {}
+            return self._aligned.square(numbers[index], layout.open(numbers[index]), size), {}
 
         with self._needs_all_images():
-            key = hash_of([size, layout.stamp(np.array(numbers)), self._square_stamp])
+            key = hash_of([size, layout.stamp(np.array(numbers)), self._aligned.stamp])
             path = cache_dir / f"{self.name}-pairs-{key}"
             stored = store_photos(path, len(numbers), size, decode, None, f"reading the pairs of {layout.path}")
         known = set(map(person, trained_on))
@@ -141,8 +141,8 @@ class Lfw(IdentityImages):
             """By its own name, or the only image of this number of this person."""
             *_, folder, file = ["", *path.replace("\\", "/").split("/")]
             name = folder or file.rpartition("_")[0]  # CALFW and CPLFW have no folders
-            if f"{name}/{file}" in self._by_name:
-                return self._by_name[f"{name}/{file}"]
+            if f"{name}/{file}" in layout.by_name:
+                return layout.by_name[f"{name}/{file}"]
             found = shots.get(_shot(name, file), [])
             if not found:
                 raise DataError(f"{layout.path / name / file} does not exist: get it; {_WITHOUT}")

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -68,6 +69,11 @@ class Layout(abc.ABC):
     @abc.abstractmethod
     def stamp(self, numbers: NDArray[np.int64]) -> Any:
         """Changes whenever these images change, or their paths or dates: decoded pixels are then out of date."""
+
+    @cached_property
+    def by_name(self) -> dict[str, int]:
+        """The number of every image by its name in files of annotations."""
+        return {self.name(number): number for number in range(len(self.labels))}
 
     def enough(self, min_images: int) -> NDArray[np.int64]:
         """The images of identities with at least ``min_images`` of them, int64 [M], ascending."""
