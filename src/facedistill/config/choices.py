@@ -1,5 +1,6 @@
 """The choices of every configuration group: the yaml files of this project and of packages that extend it."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -39,9 +40,15 @@ def files_of(group: str) -> dict[str, Path]:
     return {file.stem: file for folder in config_dirs() for file in sorted((folder / group).glob("*.yaml"))}
 
 
+def serves(data: Mapping[str, Any], needs: str) -> bool:
+    """Whether a node of conf/data gives what a task needs; what has identities or landmarks has ``faces``, too."""
+    gives = data.get("gives", ())
+    return needs in gives or (needs == "faces" and len(gives) > 0)
+
+
 def data_with(what: str) -> list[str]:
-    """The data sources that give ``identities`` or ``landmarks``."""
-    return [name for name, node in nodes("data").items() if what in node.get("gives", ())]
+    """The data sources that give ``identities``, ``landmarks`` or ``faces``."""
+    return [name for name, node in nodes("data").items() if serves(node, what)]
 
 
 def initializations_of(task: str) -> list[str]:

@@ -39,7 +39,7 @@ class TaskConfig:
     Attributes:
         type: the registered LightningModule.
         metric: the score that stands for a run, one of its evaluation's.
-        needs: what its data must give, ``identities``, ``landmarks``, or ``faces`` alone, which all data give.
+        needs: what its data must give, ``identities``, ``landmarks``, or ``faces``, which all data have.
         classifies: its loss has H(P, y), so its network has an output layer of identities.
         distils: it may have a target.
         imitates: it has no loss of its own, so it must have one.

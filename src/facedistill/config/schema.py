@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config.choices import data_with, initializations_of
+from facedistill.config.choices import data_with, initializations_of, serves
 from facedistill.config.groups import (
     SEEDS,
     ContractConfig,
@@ -164,7 +164,7 @@ class Config:
 
     def _complaints_of_data(self) -> Iterator[str]:
         needs = self.task.needs
-        if needs not in self.data["gives"]:
+        if not serves(self.data, needs):
             choices = ", ".join(f"data={name}" for name in data_with(needs))
             yield (
                 f"task={self.task.name} needs {needs}, which data={self.data['name']} does not give. Choices: "
@@ -235,7 +235,7 @@ class Config:
                 f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "
                 "other identities than data"
             )
-        if "type" in self.recognition and "identities" not in self.recognition["gives"]:
+        if "type" in self.recognition and not serves(self.recognition, "identities"):
             choices = ", ".join(f"data@recognition={name}" for name in data_with("identities"))
             yield f"data@recognition={self.recognition['name']} has no identities. Choices: {choices}"
 

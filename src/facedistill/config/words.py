@@ -19,6 +19,7 @@ from facedistill.config.choices import CONFIG_DIR, files_of, nodes
 from facedistill.errors import ConfigError
 
 PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
+_SEVERAL = ("root", "landmarks")  # that may be lists: [A,B]
 GROUPS = tuple(sorted(folder.name for folder in CONFIG_DIR.iterdir() if folder.is_dir() and folder.name != "hydra"))
 _OPEN = ("data.", "recognition.", "model.", "teacher.model.", "target.terms.", "task.options.", "hydra.")
 _PLAIN = re.compile(r"""(?! )[\w./@%+: ?-]*(?<! )|'.*'|".*"|.*\$\{.*""", re.ASCII | re.DOTALL)
@@ -32,10 +33,16 @@ _TAKES = {int: "a whole number", float: "a number", bool: "true or false"}
 def quoted(word: str, sweep: bool = False) -> str:
     """A word of the command line; a path that Hydra's grammar would refuse, as `data.root=Müller (1)`, in quotes.
 
-    ``sweep``: commas are between several values.
+    In brackets with a comma, they are several. ``sweep``: commas are between several values.
     """
     key, _, value = word.partition("=")
-    if key.split(".")[-1] not in PATHS or _PLAIN.fullmatch(value.replace(",", "") if sweep else value):
+    last = key.split(".")[-1]
+    if last in _SEVERAL and (several := re.fullmatch(r"\[([^\[\]]+,[^\[\]]+)\]", value)):
+        if value[1] in "'\"":
+            return word
+        parts = (part.strip() for part in several[1].split(","))
+        return f"{key}=[{','.join(part if _PLAIN.fullmatch(part) else _in_quotes(part) for part in parts)}]"
+    if last not in PATHS or _PLAIN.fullmatch(value.replace(",", "") if sweep else value):
         return word
     return f"{key}={_in_quotes(value)}"
 

@@ -20,17 +20,19 @@ from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
 from facedistill.data import doctor
 from facedistill.data.faces import Samples
+from facedistill.data.judgement import complaints_of_any_task
 from facedistill.data.sources.packed import Packed, check_pixels, pack_folder, write_pack
 from facedistill.data.sources.photo_source import PhotoSource
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import VerificationSet, protocol_source
-from facedistill.errors import ConfigError, FacedistillError
+from facedistill.errors import ConfigError, DataError, FacedistillError
 from facedistill.runs.plan import check_data, plan
 from facedistill.system.files import disk_of, write_aside
 from facedistill.system.text import command_line, shown
 
 _CLASSIFY = ["rate=4", "init=full", "target=soft"]
 _ALIGN = ["task=align", "rate=8", "init=scratch", "target=none"]
+_OF_DATA = ("data=", "data.", "image.resize=", "cache_dir=")
 _CHOICES = {"check": ("all",), "pack": ("true", "false")}
 
 
@@ -67,7 +69,9 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     print(*map(shown, doctor.described(survey, config.data.get("published", {}))), sep="\n")
     if survey.thumbnails:
         _save(sheet, doctor.sheet_rows(survey), size)
-        how = f"{size} px" + (f", alignment {config.data['alignment']}" if "alignment" in config.data else "")
+        alignment = config.data.get("alignment", [])
+        named = ", ".join(alignment) if isinstance(alignment, list) else alignment
+        how = f"{size} px" + (f", alignment {named}" if named else "")
         print(f"  {shown(sheet)} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
     faults = survey.broken_count + survey.unusable_names
     leaves_out = isinstance(source, PhotoSource) and source.on_error == "raise" and faults > 0
@@ -83,24 +87,33 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         print("\nIt can't be trained on as it is: mend what is named above, or get it again. Or leave it out:")
         print(f"  facedistill data {command_line(skipping)}")
         return 1
-    print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
+    if run_words:
+        print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
+    else:
+        print("\nIt can be trained on: its faces have no labels, and a recognizer can be imitated on them")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
-        of_run = (word for word in run_words if not word.startswith(("data=", "data.", "image.resize=", "cache_dir=")))
-        packed = ["data=packed", f"data.root={folder}", f"image.resize={size}", *of_run]
-        print(f"\nIts packed form is {shown(folder)}. Copied to another machine:")
-        print(f"  facedistill train {command_line(packed)}")
+        print(f"\nIts packed form is {shown(folder)}")
+        if run_words:
+            of_run = (word for word in run_words if not word.startswith(_OF_DATA))
+            packed = ["data=packed", f"data.root={folder}", f"image.resize={size}", *of_run]
+            print(f"Copied to another machine:\n  facedistill train {command_line(packed)}")
     return 0
 
 
 def _trainable_words(words: list[str], config: Config, samples: Samples) -> list[str]:
     """The words of a run that these samples are fit for, itself and what it stands on: it has been planned.
 
-    Raises ``FacedistillError`` where there is none, with what speaks against the first.
+    There are none where the samples have no labels and the words name no run: who is imitated is not known here.
+    Raises ``FacedistillError`` where the samples are fit for no run, with what speaks against the first.
     """
     crop = [] if config.image.crop <= config.image.resize else [f"image.crop={max(1, config.image.resize * 7 // 8)}"]
     names_a_run = any(word.startswith(("task=", "init=", "target=")) for word in words)
+    if not (names_a_run or samples.has_identities or samples.has_landmarks):
+        for complaint in complaints_of_any_task(samples):
+            raise DataError(complaint)
+        return []
     possible = [_CLASSIFY] * samples.has_identities + [_ALIGN] * samples.has_landmarks
     errors = []
     for ending in [[]] if names_a_run else possible or [_CLASSIFY]:

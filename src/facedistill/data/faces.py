@@ -77,7 +77,7 @@ class FaceSet:
         images: uint8 [N, size, size, 3], RGB, mapped from one file.
         labels: int64 [N], identity of each image, 0 … C − 1; zeros where the source has no identities.
         is_test: bool [N], the 20 % that is never trained on.
-        identities: the C names; empty where the source has landmarks only.
+        identities: the C names; empty where the source has none.
         pairs: the source's verification protocol, if it has one.
         landmarks: float32 [N, 5, 2], (x, y) of ``LANDMARKS`` in pixels of the stored image, the centre of the first
             pixel at 0; None where the source has none.

@@ -20,12 +20,12 @@ def check(config: Config, samples: Samples) -> None:
 def complaints(config: Config, samples: Samples) -> Iterator[str]:
     """What names, labels and the split forbid, one by one."""
     task = config.task
-    has = {"identities": samples.has_identities, "landmarks": samples.has_landmarks}
+    has = {"identities": samples.has_identities, "landmarks": samples.has_landmarks, "faces": True}
     if not has[task.needs]:
         yield f"task={task.name} needs {task.needs}, and there are none here"
         return
     yield from complaints_of_any_task(replace(samples, has_identities=task.needs == "identities"))
-    if task.needs == "landmarks":
+    if task.needs != "identities":
         return
     labels, train = samples.labels, np.flatnonzero(~samples.is_test)
     if task.classifies and not np.isin(labels[samples.is_test], labels[train]).any():

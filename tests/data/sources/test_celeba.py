@@ -587,7 +587,7 @@ def test_a_root_that_is_missing_an_archive_or_without_images(root: Path, tmp_pat
     ("key", "value", "said"),
     [
         ("on_error", "ignore", "choices are raise, skip"),
-        ("alignment", "eyes", "choices are none, centre, similarity, box"),
+        ("alignment", "eyes", "choices are none, centre, similarity, celeba, box"),
         ("split", "test", "choices are random, official"),
         ("margin", -0.5, "a number from 0 to"),
         ("margin", float("nan"), "a number from 0 to"),

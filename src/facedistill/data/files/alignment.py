@@ -21,10 +21,13 @@ ARCFACE_TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 ARCFACE_SIZE = 112
+# the means of the landmarks in CelebA's aligned images, as its list has them
+CELEBA_TEMPLATE = np.array([[69.0, 111], [108, 111], [88, 136], [72, 152], [105, 152]])
+CELEBA_SIZE = (178, 218)
 # Pixels of the image per stored pixel and axis. An image with at least twice as many is first reduced by averaging
 # blocks, or a photograph of 100 megapixels would take seconds.
 _ENOUGH = 4
-ALIGNMENTS = ("none", "centre", "similarity", "box")
+ALIGNMENTS = ("none", "centre", "similarity", "celeba", "box")
 MOST_MARGIN = 4
 MIN_BOX = 8  # pixels
 
@@ -34,7 +37,9 @@ class Alignment:
     """How an image becomes a square; part of the identity of a run.
 
     ``none``: the whole image, padded with black. ``centre``: its centre square. ``similarity``: landmarks moved to
-    ArcFace's template. ``box``: the square around a box, 1 + ``margin`` times as long as the box's longer side.
+    ArcFace's template. ``celeba``: the same of an image that CelebA aligned, of whatever size, where the landmarks of
+    all faces are about ``CELEBA_TEMPLATE``. ``box``: the square around a box, 1 + ``margin`` times as long as the box's
+    longer side.
 
     Raises ``DataError`` if there is no such alignment, or the margin is not a number from 0 to 4.
     """
@@ -58,6 +63,11 @@ class Alignment:
         """The annotation that every image must have: ``landmarks``, ``boxes`` or None."""
         return {"similarity": "landmarks", "box": "boxes"}.get(self.name)
 
+    @property
+    def to_template(self) -> bool:
+        """Whether the landmarks of every face come to the same places, so that there are none left to learn."""
+        return self.name in ("similarity", "celeba")
+
     def apply(
         self, image: Image.Image, size: int, annotation: NDArray[np.floating] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
@@ -71,13 +81,16 @@ class Alignment:
         Returns:
             uint8 [size, size, 3], and its crop box (left, top, side) in the photograph; None where it was rotated.
 
-        Raises ``DataError`` if the landmarks are not those of a face, or the box is not one of a face in this image.
+        Raises ``DataError`` if the landmarks are not those of a face, the box is not one of a face in this image, or
+        the image has not the shape of those that CelebA aligned.
         """
         if self.name == "centre":
             width, height = full_size(image)
             side = min(width, height)
             pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
             return pixels, np.array([(width - side) / 2, (height - side) / 2, side])
+        if self.name == "celeba":
+            return align(image, celeba_landmarks(*full_size(image)), size), None
         if self.name == "none":
             crop_box = enclosing_square(*full_size(image))
         else:
@@ -86,6 +99,18 @@ class Alignment:
                 return align(image, annotation, size), None
             crop_box = square_around(annotation.tolist(), self.margin, image)
         return cut_square(image, *crop_box, size), np.array(crop_box)
+
+
+def celeba_landmarks(width: int, height: int) -> NDArray[np.float64]:
+    """Where the landmarks of a face that CelebA aligned are, [5, 2], in an image of this size.
+
+    Raises ``DataError`` unless it has the shape of those.
+    """
+    scale = width / CELEBA_SIZE[0]
+    if abs(height - scale * CELEBA_SIZE[1]) > 1:
+        expected = "×".join(map(str, CELEBA_SIZE))
+        raise DataError(f"{width}×{height} pixels, but an image that CelebA aligned has {expected}, or is scaled")
+    return (CELEBA_TEMPLATE + 0.5) * scale - 0.5
 
 
 def enclosing_square(width: int, height: int) -> tuple[float, float, float]:

@@ -2,8 +2,8 @@
 
 Forms of other people are read too. A header; columns separated by blanks, commas, semicolons or tabs; an index before
 the name; the identity after it; other numbers around landmarks, such as InsightFace's boxes and a detector's score.
-Paths may be absolute, begin with other folders, have backslashes, or another suffix than the image. Landmarks may be in
-any of ``ORDERS``.
+Paths may be absolute, begin with other folders, have backslashes, or another suffix than the image; a name without a
+folder is that of the only image that is called so. Landmarks may be in any of ``ORDERS``.
 """
 
 import re
@@ -156,6 +156,8 @@ class _Images:
         if written in self._known:
             return written
         path = re.split(r"[\t,;]", written)[-1].strip(' "').replace("\\", "/")
+        if "/" not in path:
+            return self._by_stem.get(_stem(path)) or self._by_file.get(_stem(path))
         while path:
             if name := self._by_stem.get(_stem(path)):
                 return name
@@ -169,6 +171,15 @@ class _Images:
             stem = _stem(name)
             for path in {stem, "/".join(stem.split("/")[-2:])}:
                 names[path] = None if path in names else name
+        return names
+
+    @cached_property
+    def _by_file(self) -> dict[str, str | None]:
+        """Images by their names without folders: None for those that several have."""
+        names: dict[str, str | None] = {}
+        for name in self._known:
+            file = _stem(name).rpartition("/")[2]
+            names[file] = None if file in names else name
         return names
 
 

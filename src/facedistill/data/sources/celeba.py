@@ -48,8 +48,8 @@ class CelebA(PhotoSource):
     Attributes:
         images: relative to ``root``; None for the published names, also in Img of ``root``. Images in a folder
             img_celeba, and all images if ``alignment`` is box, are in the wild, with the landmarks for those.
-        alignment, margin: see ``Alignment``; the box is that of list_bbox_celeba. With ``similarity`` faces have no
-            landmarks, as they are all in the same positions.
+        alignment, margin: see ``Alignment``; the box is that of list_bbox_celeba. With ``similarity`` and
+            ``celeba`` faces have no landmarks, as they are all in the same positions.
         split: ``random`` by name, or ``official``, whose val and test are subsets of the test split. The official split
             is by person: nobody is on both sides, so it can't test classification.
         min_images: identities with fewer images are left out (and counted).
@@ -97,7 +97,7 @@ class CelebA(PhotoSource):
             labels=np.array([labels.get(photo.identity, 0) for photo in photos]),
             is_test=parts != "train",
             stamp=[str(self._folder), dates, self.identity()],
-            has_landmarks="landmarks" in self._lists and self.alignment != "similarity",
+            has_landmarks="landmarks" in self._lists and not self._alignment.to_template,
             split=f"{self.split} split",
             subsets={part: parts == part for part in official},
             counts={

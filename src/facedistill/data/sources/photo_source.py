@@ -29,9 +29,9 @@ class Inventory:
 
     Attributes:
         kind: the kind of files, for people.
-        path: the folder or the file.
+        path: the folder or the file, or several, for people.
         available: number of images and of identities, including identities that have too few images to be used.
-        identities: names, in the order of their labels; empty where the source has landmarks only.
+        identities: names, in the order of their labels; empty where the source has none.
         labels: int64 [N], of identities.
         is_test: bool [N].
         stamp: JSON-able; changes whenever the pixels may.
@@ -43,7 +43,7 @@ class Inventory:
     """
 
     kind: str
-    path: Path
+    path: Path | str
     available: tuple[int, int]
     identities: list[str]
     labels: NDArray[np.int64]

@@ -3,9 +3,9 @@
 import abc
 import hashlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
-from facedistill.config.build import build
+from facedistill.config.build import build, find_type
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.errors import DataError
 
@@ -16,6 +16,7 @@ class Source(abc.ABC):
     """A data source. A new one is a subclass in its own module and a yaml in conf/data."""
 
     name: str
+    merges: ClassVar[bool] = False  # whether data.root may name several folders
 
     @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -46,9 +47,16 @@ class Source(abc.ABC):
 
 
 def build_source(data: dict[str, Any]) -> Source:
-    """The source that a ``conf/data`` node names."""
-    named = {"root": str(data["root"])} if "root" in data else {}  # a folder 2020 is a number to Hydra
-    return cast(Source, build("source", {**data, **named}))
+    """The source that a ``conf/data`` node names. Raises ``DataError`` if it takes one folder and several are named."""
+    named = data.get("root")
+    if isinstance(named, list):
+        if not find_type("source", data).merges:
+            raise DataError(
+                f"data={data['name']} takes one folder, data.root=FOLDER. Several: data=photos, faces alone"
+            )
+        return cast(Source, build("source", {**data, "root": list(map(str, named))}))
+    roots = {"root": str(named)} if "root" in data else {}  # a folder 2020 is a number to Hydra
+    return cast(Source, build("source", {**data, **roots}))
 
 
 def is_test_sample(name: str) -> bool:

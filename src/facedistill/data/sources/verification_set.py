@@ -29,7 +29,13 @@ def find_bin(root: str, name: str) -> Path | None:
 def protocol_source(data: dict[str, Any]) -> Source:
     """The source of a ``conf/data`` node, or ``<name>.bin`` if ``root`` holds that and no folder of images."""
     root, images = data.get("root"), data.get("images")
-    if root and images and find_bin(root, data["name"]) and not (Path(root).expanduser() / images).is_dir():
+    if (
+        isinstance(root, str)
+        and root
+        and images
+        and find_bin(root, data["name"])
+        and not (Path(root).expanduser() / images).is_dir()
+    ):
         return VerificationSet(data["name"], root)
     return build_source(data)
 

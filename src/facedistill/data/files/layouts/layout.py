@@ -129,6 +129,9 @@ class FilesLayout(Layout):
     def location(self, number: int) -> str:
         return self._files[number].path
 
+    def file(self, number: int) -> ImageFile:
+        return self._files[number]
+
     def open(self, number: int) -> Image.Image:
         return open_photo(Path(self._files[number].path))
 
