@@ -27,16 +27,19 @@ from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config, with_words
-from facedistill.config.schema import Config
+from facedistill.config.schema import TEACHER, Config
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.record import Record
-from facedistill.runs.run import WEIGHTS
+from facedistill.runs.run import WEIGHTS, WeightsFile
 from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
+    import torch
+
+    from facedistill.data.loading.datamodule import FaceData
     from facedistill.distill.teacher import NetworkTeacher
-    from facedistill.evaluation.scoring import Metrics
+    from facedistill.evaluation.scoring import Gallery, Metrics
 
 FLIPS = ("none", "concat", "sum")
 _OWN = ("run", "protocol", "root", "weights", "flip")
@@ -93,7 +96,29 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
         network = network_of(directory, config).network.to(device)
         evaluation, data = build_evaluation(config, network), FaceData.of(config)
         measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
-        return final_scores(config, evaluation, measure, network.backbone, data, device).metrics
+        gallery = imitated(directory, record, config, data, device) if config.task.imitates else None
+        return final_scores(config, evaluation, measure, network.backbone, data, device, gallery).metrics
+
+
+def imitated(directory: Path, record: Record, config: Config, data: FaceData, device: torch.device) -> Gallery | None:
+    """Have the teacher of a run answer beside it, on the test split of ``data`` and on its pairs, if there are any.
+
+    It is the file that the record names, or the run of that name beside this one.
+    """
+    from facedistill.data.loading.datamodule import FaceData
+    from facedistill.distill.bank import AskedNow
+    from facedistill.training.teachers import gallery_of, load_teacher, seen_by_teacher
+
+    own = config.teacher
+    if own.weights:
+        file = WeightsFile(Path(own.weights), own.model, contract=own.contract)
+    else:
+        file = WeightsFile(directory.parent / Path(record.parents[TEACHER]).name / WEIGHTS)
+    teacher = load_teacher(file, 0, config.trainer.threads)
+    teacher.to(device)
+    seen = seen_by_teacher(file, FaceData.of(config, data))  # another: that of the student asks this one
+    data.use_banks({}, {TEACHER: AskedNow(teacher, seen, device)})
+    return gallery_of(teacher, seen, device)
 
 
 @contextmanager
@@ -118,6 +143,9 @@ def scored_config(record: Record) -> Config:
         **{name: getattr(config, name) for name in ("task", "data", "model", "init", "image", "rate", "seed")},
         teacher=replace(here.teacher, model=config.teacher.model),
     )
+    if config.task.imitates:
+        own = config.teacher
+        taken = replace(taken, target=config.target, teacher=replace(own, seed=here.teacher.seed, backbone=None))
     if "${" in str(asdict(taken)):
         raise RunError("it holds an interpolation, ${…}")
     return with_words(taken, [])

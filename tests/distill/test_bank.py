@@ -64,7 +64,7 @@ def maker(
     config: Config, data: FaceData, tmp_path: Path, kind: str = "float16", teacher: NetworkTeacher | None = None
 ) -> BankMaker:
     taught = teacher or counted(config)
-    return BankMaker(taught, data, torch.device("cpu"), tmp_path, kind, {"teacher": "w", "seed": 0})
+    return BankMaker(taught, data, torch.device("cpu"), tmp_path, kind, {"teacher": "w", "seed": 0}, data.faces.train)
 
 
 def keys_of(data: FaceData, view: int) -> list[tuple[int, int]]:
@@ -141,8 +141,8 @@ def test_another_teacher_seed_or_kind_is_another_bank(config: Config, data: Face
     one = maker(config, data, tmp_path)
     others = [
         maker(config, data, tmp_path, "float32"),
-        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "w", "seed": 1}),
-        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "v", "seed": 0}),
+        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "w", "seed": 1}, data.faces.train),
+        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "v", "seed": 0}, data.faces.train),
     ]
     assert len({one.folder, *(other.folder for other in others)}) == 4
 

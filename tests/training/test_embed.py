@@ -97,7 +97,11 @@ def test_pairs_are_scored_for_the_student_the_teacher_and_one_in_the_gallery_of_
         for name, of in (("student", published), ("teacher", teacher))
     }
     metrics = student.record.metrics
-    for suffix, left, right in (("", "student", "student"), ("_teacher", "teacher", "teacher"), ("_gallery", "teacher", "student")):
+    for suffix, left, right in (
+        ("", "student", "student"),
+        ("_teacher", "teacher", "teacher"),
+        ("_gallery", "teacher", "student"),
+    ):
         cosine = np.einsum("pd,pd->p", found[left][pairs.left], found[right][pairs.right], dtype=np.float64)
         expected = verification_metrics(cosine, pairs.same, pairs.fold)
         for name in ("pairs", "pairs_auc"):

@@ -69,6 +69,20 @@ class OwnViewBank:
 
 
 @dataclass(frozen=True)
+class AskedNow:
+    """K_T of centre crops without a bank: the teacher answers whenever they come. ``data``: the faces as it sees them."""
+
+    teacher: Teacher
+    data: FaceData
+    device: torch.device
+
+    def __call__(self, keys: Keys, mirrored: NDArray[np.bool_]) -> NDArray[Any]:
+        """K_T [B, width] of the samples of (index, view) pairs."""
+        (batch,) = self.data.loader([[(index, EVAL_VIEW) for index, _ in keys]])
+        return self.teacher(batch.images.to(self.device)).embedding.float().cpu().numpy()
+
+
+@dataclass(frozen=True)
 class BankMaker:
     """Opens the bank of a teacher, and fills it where it is not there.
 

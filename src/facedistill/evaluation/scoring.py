@@ -153,8 +153,8 @@ def final_scores(
             "teacher": pair_similarity(enrolled, pairs),
             "gallery": pair_similarity(own, pairs, enrolled),
         }.items():
-            scores = verification_metrics(found[new], same, fold)
-            metrics |= {f"{metric}_{name}": value for metric, value in scores.items()}
+            verified = verification_metrics(found[new], same, fold)
+            metrics |= {f"{metric}_{name}": value for metric, value in verified.items()}
     return FinalScores(metrics, similarity, same)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from facedistill import __version__
+from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.teacher import REFERENCE_IMAGES, reference_of
 from facedistill.evaluation.pictures import curves, roc_curve, save_pictures
@@ -26,7 +27,7 @@ from facedistill.system.decoration import decoration
 from facedistill.system.files import sha256
 from facedistill.tasks.base import ScheduledModule
 from facedistill.training.callbacks.history import Epoch
-from facedistill.training.teachers import gallery_of
+from facedistill.training.teachers import gallery_of, seen_by_teacher
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
 
@@ -46,7 +47,9 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "run": run.identity,
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
     }
-    gallery = gallery_of(run, module.teachers, data, device) if config.task.imitates else None
+    gallery = None
+    if config.task.imitates:
+        gallery = gallery_of(module.teachers[TEACHER], seen_by_teacher(run.parents[TEACHER], data), device)
     final = final_scores(config, evaluation, module.measure, network.backbone, data, device, gallery)
     per_sample = evaluation.per_sample()
     identity = data.faces.clusters[data.faces.test][: len(per_sample)]

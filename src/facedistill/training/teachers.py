@@ -1,13 +1,11 @@
 """The teachers of a run, by role, each once it has shown that it does what its file says."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
@@ -67,12 +65,10 @@ def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
     return data if size is None else data.seen_at(size)
 
 
-def gallery_of(run: Run, teachers: Mapping[str, Teacher], data: FaceData, device: torch.device) -> Gallery | None:
-    """The teacher that a run imitates, with the pairs of its data as that teacher sees them; None: there are none."""
-    seen = seen_by_teacher(run.parents[TEACHER], data)
+def gallery_of(teacher: Teacher, seen: FaceData, device: torch.device) -> Gallery | None:
+    """A teacher that is imitated, with the pairs of the data as it sees them; None: there are none."""
     if seen.faces.pairs is None:
         return None
-    teacher = teachers[TEACHER]
     teacher.to(device)
     return Gallery(lambda images: teacher(images).embedding, seen.pair_dataloader())
 
@@ -135,9 +131,7 @@ def check_probe(teacher: NetworkTeacher, found: Probe, path: Path) -> None:
         )
 
 
-def bank_contents(
-    run: Run, teacher: Run | WeightsFile, device: torch.device, own_size: bool = False
-) -> dict[str, Any]:
+def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device, own_size: bool = False) -> dict[str, Any]:
     """Everything that decides what the bank of a run's teacher holds.
 
     ``own_size``: it sees each face whole, whatever its students draw; its particulars say at which size.

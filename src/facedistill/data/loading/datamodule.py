@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,9 @@ class FaceData(pl.LightningDataModule):
         check(config, faces.samples)
         return cls(config, faces)
 
-    def use_banks(self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader]) -> None:
+    def use_banks(
+        self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader] = MappingProxyType({})
+    ) -> None:
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
         self._views = Views(self._used, self._augmentation, banks, test_banks)
 
