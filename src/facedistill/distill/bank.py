@@ -70,7 +70,7 @@ class OwnViewBank:
 
 @dataclass(frozen=True)
 class AskedNow:
-    """K_T of centre crops without a bank: the teacher answers whenever they come. ``data``: the faces as it sees them."""
+    """K_T of centre crops, without a bank: the teacher answers as they come. ``data``: the faces as it sees them."""
 
     teacher: Teacher
     data: FaceData
