@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from facedistill.config.choices import data_with, nodes
 from facedistill.config.compose import compose_config
 from facedistill.errors import ConfigError, DataError, FacedistillError
 from facedistill.runs.plan import check_tree, plan
@@ -38,6 +39,8 @@ REFUSED = [
     ("task.learning_rates.random=[]", ["task.learning_rates.random"]),
     ("task.learning_rates.initialized=[0.1,0]", ["task.learning_rates.initialized"]),
     ("seed=-1", ["seed"]),
+    ("data=photos data.root=x", ["needs identities, which data=photos does not give", "data=lfw"]),
+    ("task.needs=faces data=agedb_30 data.root=x", ["needs faces", "data=photos", "data=mtfl", "data=lfw"]),
     ("task=align data=identity_folders data.root=x", ["needs landmarks", "identity_folders", "data=synthetic", "mtfl"]),
     ("data=mtfl data.root=x", ["needs identities", "data=mtfl", "data=lfw", "data=synthetic", "data@recognition"]),
     ("task=align data@recognition=mtfl recognition.root=x", ["mtfl has no identities", "data@recognition=synthetic"]),
@@ -265,3 +268,13 @@ def test_paths_in_quotes_and_interpolations_stay_as_they_are() -> None:
     assert compose_config(["runs_dir=here", "cache_dir=${runs_dir}/cache"]).cache_dir == "here/cache"
     with pytest.raises(ConfigError):
         compose_config(["data=identity_folders", "data.root=x", "rate=(1"])
+
+
+def test_faces_are_given_by_whatever_has_identities_or_landmarks() -> None:
+    given = {name: node["gives"] for name, node in nodes("data").items()}
+    assert given["photos"] == ["faces"]
+    assert data_with("faces") == [name for name, gives in given.items() if gives]
+    assert {"lfw", "mtfl", "synthetic", "packed"} <= set(data_with("faces"))
+    assert {"agedb_30", "same"}.isdisjoint(data_with("faces"))
+    for name in set(data_with("faces")) - {"synthetic", "synthetic_large"}:
+        assert compose_config(["task.needs=faces", f"data={name}", "data.root=x"]).data["name"] == name

@@ -203,3 +203,21 @@ def test_a_path_may_have_any_name_also_in_words_that_were_quoted_before(path: st
         config = compose_config(["data=identity_folders", words])
         assert config.data["root"] == path
         assert with_words(config, [words]).data["root"] == path
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        ("[a,b]", ["a", "b"]),
+        ("[/a/b, my faces (2),it's,Müller]", ["/a/b", "my faces (2)", "it's", "Müller"]),
+        ("['a,b',c]", ["a,b", "c"]),
+        ('["a b",c]', ["a b", "c"]),
+        ("[x]", "[x]"),
+        ("[a,b", "[a,b"),
+    ],
+)
+def test_several_paths_in_brackets(value: str, paths: list[str] | str) -> None:
+    word = f"data.root={value}"
+    for words in (word, quoted(word), quoted(word, sweep=True)):
+        assert compose_config(["data=photos", "data.alignment=none", "task.needs=faces", words]).data["root"] == paths
+    assert compose_config([f"cache_dir={value}"]).cache_dir == value

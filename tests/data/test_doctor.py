@@ -301,6 +301,57 @@ def test_packed_faces_and_their_checksums(capsys: pytest.CaptureFixture[str]) ->
     assert f"image {PEOPLE * SHOTS - 1}" in said
 
 
+def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "faces", FACES)
+    (root / "copy.png").write_bytes(FACES[0].content)
+    (root / "album").mkdir()
+    (root / "album" / "broken.jpg").write_bytes(b"<html>")
+    words = ["data=photos", f"data.root={root}", "data.alignment=none"]
+    status, said = run(capsys, *words)
+    assert status == 1
+    assert f"data=photos: photographs in {root}\n" in said
+    assert f" images {PEOPLE * SHOTS + 2}\n" in said
+    assert " copies of other images 1\n" in said
+    assert " broken 1 every image was decoded\n" in said
+    assert "identities" not in said
+    assert main(printed_command(said)) == 0
+    said = capsys.readouterr().out
+    assert "It can be trained on: its faces have no labels, and a recognizer can be imitated on them\n" in said
+    assert "facedistill train" not in said
+    sheet = np.asarray(Image.open("contact_sheet.png"))
+    assert sheet.shape == (-(-PEOPLE * SHOTS // doctor.COLUMNS) * 34, doctor.COLUMNS * 34, 3)
+    status, said = run(capsys, *words, "data.on_error=skip", "task=classify")
+    assert status == 1
+    assert "It can't be trained on: task=classify needs identities, which data=photos does not give" in said
+    status, said = run(capsys, *words, "data.on_error=skip", "pack=true")
+    assert status == 0
+    packed = Path(re.findall(r"Its packed form is (\S+)\n$", said)[0])
+    status, said = run(capsys, "data=packed", f"data.root={packed}")
+    assert status == 0
+    assert "a recognizer can be imitated on them" in said
+    assert f" images {PEOPLE * SHOTS}\n" in said
+
+
+def test_photos_of_two_folders_on_one_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = write_folders(tmp_path / "one", FACES[:20]), write_folders(tmp_path / "two (b)", FACES[10:])
+    status, said = run(capsys, "data=photos", f"data.root=[{one},{two}]", "data.alignment=[none,centre]")
+    assert status == 0
+    assert f"data=photos: photographs in {one}, {two}\n" in said
+    assert " copies of other images 10\n" in said
+    assert "as a network sees them: 32 px, alignment none, centre\n" in said
+
+
+@pytest.mark.parametrize("names", [[], ["a.jpg"]])
+def test_photos_that_can_not_be_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    root = write_folders(tmp_path / "faces", [FACES[0]._replace(file=name) for name in names])
+    root.mkdir(exist_ok=True)
+    status, said = run(capsys, "data=photos", f"data.root={root}", "data.alignment=centre")
+    assert status == (1 if names else 2)
+    assert ("one side of the 80/20 split" if names else f"data.root={root}: no image is in it") in said
+
+
 def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps(([face.content for face in FACES], [True, False] * 12)))
     status, said = run(capsys, "data=cfp_fp", f"data.root={tmp_path}")

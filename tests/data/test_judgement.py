@@ -25,6 +25,7 @@ def samples(trained: list[int], tested: list[int], identities: bool = True, land
 CLASSIFY = ["task=classify"]
 VERIFY = ["task=verify", "task.batch_size=4", "task.images_per_identity=2"]
 ALIGN = ["task=align", "init=scratch"]
+FACES = ["task=classify", "task.needs=faces"]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,12 @@ ALIGN = ["task=align", "init=scratch"]
         (ALIGN, samples([0, 1], [2], landmarks=True), None),
         (ALIGN, samples([0, 1], [2]), "task=align needs landmarks"),
         (ALIGN, samples([0, 0], [], identities=False, landmarks=True), "all of its 2 usable images"),
+        (FACES, samples([0, 0], [0], identities=False), None),
+        (FACES, samples([0, 0], [0]), None),
+        (FACES, samples([0, 1], [2, 3]), None),
+        (FACES, samples([0, 0], [0], identities=False, landmarks=True), None),
+        (FACES, samples([0, 0], [], identities=False), "all of its 2 usable images fall on one side"),
+        (CLASSIFY, samples([0, 0], [0], identities=False), "task=classify needs identities"),
     ],
 )
 def test_what_labels_and_split_forbid(words: list[str], given: Samples, said: str | None) -> None:

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -117,13 +118,20 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return root
 
     @cache
+    def photos() -> Path:
+        root = shutil.copytree(lfw(), top / "photos")
+        for number, path in enumerate((root / "images").rglob("*.jpg")):  # of equal ones only one counts
+            Image.new("RGB", (32, 32), (10 * number, 0, 0)).save(path)
+        return root
+
+    @cache
     def pairs() -> Path:
         file = io.BytesIO()
         Image.new("RGB", (112, 112)).save(file, "png")
         (top / "cfp_fp.bin").write_bytes(pickle.dumps(([file.getvalue()] * 40, [True, False] * 10), protocol=2))
         return top / "cfp_fp.bin"
 
-    makers = {"packed": packed, "mtfl": mtfl, "lfw": lfw, "cfp_fp": pairs}
+    makers = {"packed": packed, "mtfl": mtfl, "lfw": lfw, "photos": photos, "cfp_fp": pairs}
     return lambda name: makers.get(name, folders)()
 
 

@@ -7,7 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.files.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE, align, cut_square, likeness, similarity
+from facedistill.data.files.alignment import (
+    ARCFACE_SIZE,
+    ARCFACE_TEMPLATE,
+    CELEBA_TEMPLATE,
+    Alignment,
+    align,
+    cut_square,
+    likeness,
+    similarity,
+)
 from facedistill.errors import DataError
 
 FACE = np.array([[61.0, 70.0], [99.0, 75.0], [78.0, 96.0], [60.0, 113.0], [93.0, 117.0]])
@@ -150,3 +159,22 @@ def test_every_edge_that_floats_can_give_is_cut() -> None:
     draw = np.random.default_rng(0)
     for left, top, side in draw.uniform([-50, -50, 0.5], [70, 70, 150], (300, 3)).astype(np.float32).tolist():
         assert cut_square(image, left, top, side, 24).shape == (24, 24, 3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2])
+def test_faces_that_celeba_aligned_come_to_the_template(scale: float) -> None:
+    """Blobs where its landmarks are on average: to where the best similarity takes them, by another solver."""
+    points = (CELEBA_TEMPLATE + 0.5) * scale - 0.5
+    image = blobs(points, round(218 * scale), 3 * scale).crop((0, 0, round(178 * scale), round(218 * scale)))
+    aligned, crop_box = Alignment("celeba").apply(image, 112, None)
+    assert crop_box is None
+    m = linear_system(points, ARCFACE_TEMPLATE)
+    expected = points @ m[:, :2].T + m[:, 2]
+    assert np.abs(expected - ARCFACE_TEMPLATE).max() < 4  # the two templates are alike, but for the tip of the nose
+    assert np.abs(found_at(aligned, expected, 6) - expected).max() < 0.15
+
+
+@pytest.mark.parametrize("shape", [(178, 178), (218, 178), (89, 111), (112, 112)])
+def test_images_of_another_shape_are_none_that_celeba_aligned(shape: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=f"{shape[0]}×{shape[1]} pixels, but .* 178×218, or is scaled"):
+        Alignment("celeba").apply(Image.new("RGB", shape), 112, None)

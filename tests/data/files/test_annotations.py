@@ -103,6 +103,23 @@ def test_forms_of_lists(tmp_path: Path, form: str) -> None:
     assert found.elsewhere == 0
 
 
+def test_a_name_without_a_folder_is_that_of_the_only_image_called_so(tmp_path: Path) -> None:
+    """A folder that is not there is no folder left out: its image is another one."""
+    known = ["45/1.jpg", "45/2.jpg", "99/2.jpg", "99/deep/3.jpg", "2.png", "4.jpg"]
+    names = ["1.jpg", "2.jpg", "3.png", "nowhere/1.jpg", "x\\3.jpg", "4.jpg", "5.jpg"]
+    lines = [" ".join([name, *numbers(FACES[KNOWN[i]])]) for i, name in enumerate(names)]
+    (tmp_path / "list").write_text("\n".join(lines))
+    found = read_annotations(tmp_path / "list", "landmarks", known, Path("/images"), "raise")
+    assert points_of(found) == {
+        name: FACES[KNOWN[i]].tolist()
+        for name, i in (("45/1.jpg", 0), ("2.png", 1), ("99/deep/3.jpg", 2), ("4.jpg", 5))
+    }
+    assert found.elsewhere == 3
+    known.remove("2.png")
+    found = read_annotations(tmp_path / "list", "landmarks", known, Path("/images"), "raise")
+    assert set(found.of) == {"45/1.jpg", "99/deep/3.jpg", "4.jpg"}  # 2.jpg may be either
+
+
 def test_the_order_is_that_of_the_whole_list(tmp_path: Path) -> None:
     """Also where some rows alone would look like faces in the usual order."""
     assert read(tmp_path / "list", FORMS["plain"]).order == STANDARD

@@ -16,7 +16,7 @@ from PIL import Image
 
 from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
-from facedistill.data.files.alignment import ARCFACE_TEMPLATE
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE, CELEBA_TEMPLATE, align
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.sources.celeba import CelebA
 from facedistill.data.sources.source import build_source
@@ -404,6 +404,21 @@ def test_one_person_that_is_left_after_skipping_is_too_few(root: Path) -> None:
     for name in NAMES[:2]:
         (root / "img_align_celeba" / f"{name}.jpg").write_bytes(b"")
     refused(root, "1 identity", "needs two", on_error="skip")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_images_that_celeba_aligned_come_to_the_template_without_a_list(root: Path, listed: bool) -> None:
+    if not listed:
+        (root / f"{ALIGNED}.txt").unlink()
+    for number, name in enumerate(NAMES):
+        noise = np.random.default_rng(number).integers(0, 256, (109, 89, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / "img_align_celeba" / f"{name}.jpg", quality=95)
+    faces = read(root, alignment="celeba")
+    half = (CELEBA_TEMPLATE + 0.5) / 2 - 0.5
+    images = [Image.open(root / "img_align_celeba" / f"{name}.jpg") for name in sorted(NAMES)]
+    np.testing.assert_array_equal(faces.images, [align(image, half, SIZE) for image in images])
+    assert faces.landmarks is None
+    assert not source(root, alignment="celeba").samples(root).has_landmarks
 
 
 def is_missing(root: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 
 from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
@@ -333,3 +336,30 @@ def test_real_faces_of_two_sets(real_faces: Path, tmp_path: Path) -> None:
     copies = inventory.counts["copies_of_other_images"]
     assert 0 < copies < 20
     assert len(inventory.labels) == 10_871 + 5_000 - copies
+
+
+def test_a_recognizer_knows_celebas_faces_by_their_alignment(real_faces: Path, tmp_path: Path) -> None:
+    """The numbers of docs/own-faces.md: EdgeFace-XS on two images each of 150 people."""
+    weights = load_file(real_faces / "teachers" / "edgeface_xs.safetensors")
+    network = timm.create_model("edgenext_x_small", num_classes=512)
+    network.load_state_dict(weights)
+    of: dict[str, list[str]] = {}
+    for line in (real_faces / "celeba5k" / "identity_CelebA.txt").read_text().splitlines():
+        of.setdefault(line.split()[1], []).append(line.split()[0])
+    pairs = [names[:2] for names in of.values() if len(names) > 1][:150]
+    (tmp_path / "faces").mkdir()
+    for number, pair in enumerate(pairs):
+        for shot, name in enumerate(pair):
+            shutil.copy(real_faces / "celeba5k" / "images" / name, tmp_path / "faces" / f"{number:03d}{shot}.jpg")
+    accepted = {}
+    for alignment in ("celeba", "centre"):
+        images = np.array(read(tmp_path / "faces", alignment, size=112).images)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        with torch.no_grad():
+            found = torch.cat([network.eval()((part - 127.5) / 128) for part in pixels.split(50)]).numpy()
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        similarity, person = found @ found.T, np.arange(300) // 2
+        threshold = np.quantile(similarity[person[:, None] != person], 0.99)
+        accepted[alignment] = 100 * (similarity[0::2, 1::2].diagonal() > threshold).mean()
+    assert accepted["celeba"] > 88, accepted
+    assert accepted["centre"] < 60, accepted
