@@ -221,8 +221,8 @@ def test_whether_a_file_may_have_a_classifier_is_told_by_its_names(
 
 
 def test_what_is_no_file_of_weights_is_refused_when_it_is_planned(tmp_path: Path) -> None:
-    (tmp_path / "w.onnx").write_bytes(b"x")
-    with pytest.raises(WeightsError, match="is an ONNX file"):
-        WeightsFile(tmp_path / "w.onnx")
+    (tmp_path / "w.gguf").write_bytes(b"GGUF")
+    with pytest.raises(WeightsError, match="is a GGUF file"):
+        WeightsFile(tmp_path / "w.gguf")
     (tmp_path / "w.pt").write_bytes(b"x")
     assert WeightsFile(tmp_path / "w.pt").may_classify  # only torch can tell

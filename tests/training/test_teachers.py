@@ -213,7 +213,7 @@ class MeanColour(Teacher):
 def test_whatever_keeps_the_protocol_teaches(
     recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: str
 ) -> None:
-    monkeypatch.setattr(teachers_module, "load_teacher", lambda parent, identities: MeanColour())
+    monkeypatch.setattr(teachers_module, "load_teacher", lambda parent, identities, threads: MeanColour())
     words = ["target=hidden", f"target.views={views}", f"teacher.weights={recognizer}", f"cache_dir={tmp_path}/cache"]
     run = trained(tmp_path / "runs", *words)
     assert 0 < run.record.history[-1]["train/hidden"] < 10

@@ -6,6 +6,7 @@ one embedding.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facedistill.errors import WeightsError
+from facedistill.system.files import open_regular
 from facedistill.system.text import shown
 
 INSTALL = "pip install 'facedistill[onnx]'"
@@ -58,9 +60,10 @@ def read_onnx(path: Path) -> OnnxGraph:
             or the package ``onnx`` is not installed.
     """
     try:
-        state = path.stat()
+        with open_regular(path) as file:
+            state = os.fstat(file.fileno())
     except OSError as error:
-        raise WeightsError(f"{path} can't be read: {error.strerror}") from error
+        raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
     return _read(path, state.st_mtime_ns, state.st_size)
 
 
@@ -87,6 +90,8 @@ def _read(path: Path, changed: int, size: int) -> OnnxGraph:
         return _judged(path, model, onnx)
     except _Fault as fault:
         raise WeightsError(f"{path} {fault}") from None
+    except Exception as error:  # names that are no text, numbers of no type: whatever a stranger's graph may hold
+        raise WeightsError(f"{path} is damaged: {shown(error)[:100]}") from error
 
 
 class _Fault(Exception):

@@ -32,7 +32,10 @@ def check_runs(path: Path) -> OnnxGraph:
     graph = read_onnx(path)
     if find_spec("onnxruntime") is None:
         raise WeightsError(f"{path} is an ONNX file: to run it, {INSTALL}")
-    changed = [file.stat().st_mtime_ns for file in (path, *graph.files)]
+    try:
+        changed = [file.stat().st_mtime_ns for file in (path, *graph.files)]
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.filename} {error.strerror}") from error
     if fault := _fault(path, graph, tuple(changed)):
         raise WeightsError(f"{path} {fault}")
     return graph
