@@ -109,7 +109,10 @@ def test_pairs_are_scored_for_the_student_the_teacher_and_one_in_the_gallery_of_
 
 
 def test_evaluate_gives_the_recorded_numbers(student: Run) -> None:
-    assert evaluate_run(student.directory, []) == pytest.approx(student.record.metrics, rel=1e-3, abs=0.02)
+    found, recorded = evaluate_run(student.directory, []), student.record.metrics
+    assert found.keys() == recorded.keys()
+    for name, value in found.items():  # a bank rounds the teacher to float16
+        assert value == (recorded[name] and pytest.approx(recorded[name], rel=1e-3, abs=0.02)), name
 
 
 def test_a_teacher_with_a_size_of_its_own_sees_the_whole_face_and_its_mirror_image(
