@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import subprocess
 import sys
 
@@ -209,6 +210,55 @@ SCHEDULE = ["task.learning_rates.random=[0.5,0.25]", "task.learning_rates.initia
 )
 def test_the_learning_rate_of_every_epoch_is_that_of_how_the_run_starts(words: str, rates: list[float]) -> None:
     assert compose_config([*SCHEDULE, *words.split()]).epoch_rates == rates
+
+
+ADAMW = ["schedule.optimizer=adamw", "schedule.shape=cosine", "schedule.warmup=0.05"]
+
+
+def test_a_cosine_has_one_learning_rate_and_as_many_epochs_as_at_one() -> None:
+    cosine = [*SCHEDULE, "schedule.shape=cosine"]
+    assert compose_config([*cosine, "schedule.reading=one_rate"]).epoch_rates == [0.5, 0.5]
+    assert compose_config([*cosine, "init=full", "target=soft"]).epoch_rates == [0.125, 0.125]
+    assert compose_config([*cosine, "task.learning_rates.random=[0.3]"]).epoch_rates == [0.3, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "then"),
+    [
+        ("schedule.shape=cosine", "takes 0.1, 0.01 in turn", "schedule.reading=one_rate"),
+        ("schedule.shape=cosine task=align init=distill", "0.01, 0.01, 0.01", "task.learning_rates.initialized=[0.01]"),
+        ("schedule.shape=cosine init=scratch_whole", "in turn", "init.rates=random schedule.reading=one_rate"),
+        (" ".join(ADAMW), "0.1 is too much", "learning_rates.classification.random=[0.001]"),
+        (f"{' '.join(ADAMW)} task=verify", "0.1 is too much", "learning_rates.verification.random=[0.001]"),
+        (
+            "schedule.optimizer=adamw task=align init=distill learning_rates.alignment.initialized=[0.05]",
+            "0.05 is too much",
+            "learning_rates.alignment.initialized=[0.001]",
+        ),
+    ],
+)
+def test_learning_rates_that_an_optimizer_or_a_shape_does_not_take(words: str, said: str, then: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)) as refusal:
+        compose_config(words.split())
+    assert str(refusal.value).endswith(then)
+    compose_config([*words.split(), *then.split()])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("schedule.optimizer=adam", "choices are sgd, adamw"),
+        ("schedule.shape=linear", "choices are steps, cosine"),
+        ("schedule.warmup=0.1", "belongs to schedule.shape=cosine"),
+        ("schedule.warmup=1", "must lie in 0 … 1"),
+        ("schedule.warmup=-0.1", "must lie in 0 … 1"),
+        ("schedule.warmup=nan", "must lie in 0 … 1"),
+    ],
+)
+def test_a_schedule_that_does_not_exist(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(word.partition("=")[0])) as refusal:
+        compose_config([word])
+    assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize(

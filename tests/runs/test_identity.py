@@ -126,11 +126,24 @@ def test_moving_a_class_changes_no_identity(planned: Planner, monkeypatch: pytes
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.name=resnet34"),
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.features=64"),
         (["task=verify", "task.softmax=true", "target=soft"], "target.terms.soft.from=recognizer"),
+        (["learning_rates.classification.random=[0.01]"], "schedule.optimizer=adamw"),
+        (["learning_rates.classification.random=[0.01]"], "schedule.shape=cosine"),
+        (["learning_rates.classification.random=[0.01]", "schedule.shape=cosine"], "schedule.warmup=0.1"),
     ],
     ids=str,
 )
 def test_what_changes_the_result_changes_the_identity(planned: Planner, words: list[str], change: str) -> None:
     assert planned(*words).identity != planned(*words, change).identity
+
+
+def test_the_recipe_of_the_paper_has_no_word_of_what_came_later(planned: Planner) -> None:
+    """The runs that exist keep their identities."""
+    recipe = planned(*CELL).recipe
+    assert recipe["optimizer"] == {"momentum": 0.9, "weight_decay": 5e-4}
+    assert recipe.keys() == {
+        *("version", "task", "data", "image", "model", "rate", "teacher_model", "init", "target", "bank"),
+        *("learning_rates", "optimizer", "precision", "threads", "seed", "parents"),
+    }
 
 
 def test_a_field_that_nobody_declares_is_noticed() -> None:

@@ -257,8 +257,13 @@ def test_evaluate_gives_the_recorded_numbers(made: Run) -> None:
     assert done.stdout.count(shown) >= 2
 
 
-def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path) -> None:
-    cell = ["rate=8", "target=soft", "schedule.epochs=8", "seed=3"]
+ADAMW = ["schedule.optimizer=adamw", "schedule.shape=cosine", "schedule.warmup=0.1", "schedule.epochs=16"]
+ADAMW += ["learning_rates.classification.random=[0.001]"]
+
+
+@pytest.mark.parametrize("schedule", [["schedule.epochs=8"], ADAMW], ids=["steps", "cosine"])
+def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path, schedule: list[str]) -> None:
+    cell = ["rate=8", "target=soft", "seed=3", *schedule]
     whole = make(tmp_path / "whole", *cell)
     cut = plan(words(tmp_path / "cut", *cell))
     shutil.copytree(tmp_path / "whole", tmp_path / "cut", ignore=shutil.ignore_patterns(whole.name))
@@ -277,6 +282,10 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path)
     assert cut.record.metrics == whole.record.metrics
     assert cut.record.target_weights == whole.record.target_weights != {"soft": 1.0}
     assert (cut.directory / "metrics.csv").read_text().count("\n") == 17
+    if schedule is ADAMW:  # of 80 steps 8 rise
+        first = 5.0 * np.arange(16)
+        expected = np.where(first < 8, (first + 1) / 8, (1 + np.cos(np.pi * (first - 8) / 72)) / 2) / 1000
+        np.testing.assert_allclose([row["lr"] for row in curve(whole)], expected, rtol=1e-9)
 
 
 def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothing(

@@ -16,6 +16,8 @@ REDUCTIONS = ("mean", "sum")
 MAPS = ("ridge", "random")
 LOGGER_MODES = ("auto", "online", "offline")
 READINGS = ("both_rates", "one_rate")
+OPTIMIZERS = ("sgd", "adamw")
+SHAPES = ("steps", "cosine")
 INIT_RATES = ("random", "initialized", "whole")
 COLOURS = ("rgb", "bgr")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
@@ -261,22 +263,37 @@ class ImageConfig:
 
 @dataclass
 class ScheduleConfig:
-    """Nesterov SGD, ``epochs`` epochs at each learning rate of the task.
+    """The optimizer, and the learning rate of every step.
 
-    ``reading`` of "0.1 from random weights, 0.01 from an initialization": a run from random weights takes the
-    ``random`` learning rates of its task one after the other (``both_rates``), or the first alone (``one_rate``).
+    Attributes:
+        epochs: at each learning rate of the task.
+        reading: of "0.1 from random weights, 0.01 from an initialization": a run from random weights takes the
+            ``random`` learning rates of its task one after the other (``both_rates``), or the first alone
+            (``one_rate``).
+        optimizer: Nesterov SGD, or AdamW, which decays matrices and kernels only.
+        shape: the learning rates as they stand, one after the other (``steps``); or one that falls to 0 along half a
+            ``cosine``, after it rose during ``warmup``, a share of all steps.
+        momentum: of AdamW: β₁.
     """
 
     epochs: int = MISSING
     reading: str = "both_rates"
+    optimizer: str = "sgd"
+    shape: str = "steps"
+    warmup: float = 0.0
     momentum: float = MISSING
     weight_decay: float = MISSING
 
     def complaints(self) -> Iterator[str]:
         if not 1 <= self.epochs <= MOST_EPOCHS:
             yield f"schedule.epochs={self.epochs} must lie in 1 … {MOST_EPOCHS}"
-        if self.reading not in READINGS:
-            yield f"schedule.reading={self.reading}: choices are {', '.join(READINGS)}"
+        for key, choices in {"reading": READINGS, "optimizer": OPTIMIZERS, "shape": SHAPES}.items():
+            if getattr(self, key) not in choices:
+                yield f"schedule.{key}={getattr(self, key)}: choices are {', '.join(choices)}"
+        if not 0 <= self.warmup < 1:
+            yield f"schedule.warmup={self.warmup:g} must lie in 0 … 1, the share of steps in which the rate rises"
+        if self.warmup and self.shape != "cosine":
+            yield f"schedule.warmup={self.warmup:g} belongs to schedule.shape=cosine"
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             yield "schedule.momentum must lie in 0 … 1, schedule.weight_decay must not be negative"
 

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config.choices import data_with, initializations_of, serves
+from facedistill.config.choices import data_with, initializations_of, nodes, serves
 from facedistill.config.groups import (
     SEEDS,
     ContractConfig,
@@ -24,6 +24,7 @@ from facedistill.config.groups import (
 )
 
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
+MOST_ADAMW_RATE = 0.02  # AdamW moves every weight by about the learning rate in a step, whatever its gradient
 
 
 class Cell(NamedTuple):
@@ -127,16 +128,21 @@ class Config:
 
     @property
     def epoch_rates(self) -> list[float]:
-        """The learning rate of every epoch: it depends on whether the run starts from an initialization."""
+        """The learning rate of every epoch, or that from which a cosine falls."""
+        return [rate for rate in self._rates for _ in range(self.schedule.epochs)]
+
+    @property
+    def _start(self) -> str:
+        """Which of the task's learning rates it takes: it depends on whether it starts from an initialization."""
+        from_backbone = self.task.is_teacher and self.teacher.backbone is not None
+        return "initialized" if from_backbone else self.init.rates
+
+    @property
+    def _rates(self) -> list[float]:
+        """Its learning rates, one after the other."""
         given = self.task.learning_rates
         random = given.random[:1] if self.schedule.reading == "one_rate" else given.random
-        from_backbone = self.task.is_teacher and self.teacher.backbone is not None
-        rates = {
-            "random": random,
-            "initialized": given.initialized,
-            "whole": [*random, *given.initialized],
-        }["initialized" if from_backbone else self.init.rates]
-        return [rate for rate in rates for _ in range(self.schedule.epochs)]
+        return {"random": random, "initialized": given.initialized, "whole": [*random, *given.initialized]}[self._start]
 
     def complaints(self, trains: bool = True) -> Iterator[str]:
         """What is impossible, one by one; ``trains``: its task is done, else data are looked at."""
@@ -155,6 +161,7 @@ class Config:
         yield from self.image.complaints(trains)
         for part in (self.teacher, self.schedule, self.trainer, self.logger):
             yield from part.complaints()
+        yield from self._complaints_of_rates()
         ranks, task = self.trainer.world_size, self.task
         if task.batch_size // (task.images_per_identity or 1) // ranks < (1 if task.images_per_identity else 2):
             yield (
@@ -198,6 +205,27 @@ class Config:
         if self.rate not in rates:
             choices = ", ".join(f"rate={rate}" for rate in rates)
             yield f"rate={self.rate} is no compression rate of model={self.network['name']}. Choices: {choices}"
+
+    def _complaints_of_rates(self) -> Iterator[str]:
+        rates, given = self._rates, self.task.learning_rates
+        if self.schedule.optimizer == "adamw" and max(rates) > MOST_ADAMW_RATE:
+            too_large = "initialized" if self._start != "random" and max(rates) in given.initialized else "random"
+            written = nodes("task")[self.task.name]["learning_rates"][too_large]  # perhaps by reference to its group
+            key = written.strip("${}") if isinstance(written, str) else f"task.learning_rates.{too_large}"
+            yield (
+                f"schedule.optimizer=adamw moves every weight by about the learning rate in every step: {max(rates):g} "
+                f"is too much. Add {key}=[0.001]"
+            )
+        if self.schedule.shape == "cosine" and len(rates) > 1:
+            one = {
+                "random": "schedule.reading=one_rate",
+                "initialized": f"task.learning_rates.initialized=[{rates[0]:g}]",
+                "whole": "init.rates=random schedule.reading=one_rate",
+            }[self._start]
+            yield (
+                "schedule.shape=cosine falls from one learning rate, and this run takes "
+                f"{', '.join(f'{rate:g}' for rate in rates)} in turn. For the first alone: {one}"
+            )
 
     def _complaints_of_teachers(self) -> Iterator[str]:
         roles = ("auto", TEACHER, RECOGNIZER, *self.teachers)

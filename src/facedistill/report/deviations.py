@@ -165,6 +165,14 @@ def _from_elsewhere(record: Record) -> str | None:
     return "a finished network from a file" if teacher.weights else "pretrained elsewhere" if teacher.backbone else None
 
 
+def _optimizer(record: Record) -> str | None:
+    schedule = record.config.schedule
+    if (schedule.optimizer, schedule.shape) == ("sgd", "steps"):
+        return None
+    falling = f", along a cosine after {schedule.warmup:.0%} of warm-up" if schedule.shape == "cosine" else ""
+    return {"sgd": "SGD", "adamw": "AdamW"}[schedule.optimizer] + falling
+
+
 _RULES = [
     _Rule(
         "Images",
@@ -196,6 +204,7 @@ _RULES = [
         lambda record: _READINGS[record.config.schedule.reading] if record.config.init.rates == "random" else None,
         "schedule.reading=one_rate or both_rates",
     ),
+    _Rule("Optimizer", "SGD at constant learning rates", _optimizer, "schedule.optimizer=sgd schedule.shape=steps"),
     *(
         _Rule(
             f"Learning rates of {group}",

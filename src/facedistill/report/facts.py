@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from facedistill.config.groups import ScheduleConfig
 from facedistill.report.study import Study, seeds_of
 from facedistill.runs.record import Record
 
@@ -19,7 +20,7 @@ def summary(study: Study) -> dict[str, str]:
         "Runs": f"{len(records)} finished in {study.runs_dir}, {seeds_text(records)}",
         "Faces": _distinct(f"{record.data_name}, {record.config.image.crop} px" for record in records),
         "Networks": _distinct(f"students {one.model['name']}, teacher {one.teacher.model['name']}" for one in configs),
-        "Schedule": _distinct(f"{one.schedule.epochs} epochs at each learning rate" for one in configs),
+        "Schedule": _distinct(map(_schedule, (one.schedule for one in configs))),
         "Versions": _distinct(
             f"facedistill {record.versions.get('facedistill')}, torch {record.versions.get('torch')}, results version "
             f"{record.version}"
@@ -30,6 +31,11 @@ def summary(study: Study) -> dict[str, str]:
         ),
         "Training": f"{sum(record.seconds for record in records) / 3600:.2f} hours in all",
     }
+
+
+def _schedule(schedule: ScheduleConfig) -> str:
+    along = "along a cosine" if schedule.shape == "cosine" else "at each learning rate"
+    return f"{schedule.epochs} epochs {along}{', AdamW' if schedule.optimizer == 'adamw' else ''}"
 
 
 def _distinct(texts: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ PRESENTATION = ("name", "rates", "gives", "published", "compares")
 INCLUDED = {
     *("task.name", "task.type", "task.batch_size", "task.softmax", "task.images_per_identity", "task.options.*"),
     *("task.learning_rates.*", "schedule.epochs", "schedule.reading"),
-    *("schedule.momentum", "schedule.weight_decay"),
+    *("schedule.momentum", "schedule.weight_decay", "schedule.optimizer", "schedule.shape", "schedule.warmup"),
     *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
     *("teacher.contract.size", "teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
@@ -76,7 +76,11 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         # a number where every epoch has a view of its own
         **({"bank": [views if min(views) < 0 else len(views), config.target.bank]} if views else {}),
         "learning_rates": config.epoch_rates,
-        "optimizer": {key: schedule[key] for key in ("momentum", "weight_decay")},
+        "optimizer": {
+            **{key: schedule[key] for key in ("momentum", "weight_decay")},
+            **({"type": config.schedule.optimizer} if config.schedule.optimizer != "sgd" else {}),
+        },
+        **({"cosine": {"warmup": config.schedule.warmup}} if config.schedule.shape == "cosine" else {}),
         "precision": config.trainer.precision,
         "threads": config.trainer.threads,
         **({"compile": True} if config.trainer.compile else {}),

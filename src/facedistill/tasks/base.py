@@ -27,12 +27,13 @@ from facedistill.models.network import Network, NetworkOutput
 from facedistill.system.signals import stop_on_signals
 from facedistill.tasks.batch_norm import WholeBatchNorm
 from facedistill.tasks.gather import gather_batch, gather_tensor, gradient_length
+from facedistill.tasks.optimizer import build_optimizer, cosine
 
 T = TypeVar("T")
 
 
 class ScheduledModule(pl.LightningModule, abc.ABC):
-    """A network, perhaps its teachers by role, the paper's optimizer and schedule, and the evaluation of its task.
+    """A network, perhaps its teachers by role, its optimizer and schedule, and the evaluation of its task.
 
     Attributes:
         options_type: the dataclass of ``task.options``; None: it has none.
@@ -122,17 +123,14 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
             stop_on_signals()
 
     def configure_optimizers(self) -> Any:
-        """Nesterov SGD; every epoch has its learning rate, by how the run starts."""
-        schedule = self.config.schedule
-        rates = self.config.epoch_rates
-        optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=1.0,
-            momentum=schedule.momentum,
-            weight_decay=schedule.weight_decay,
-            nesterov=schedule.momentum > 0,
-            fused=True,
-        )
+        """Every epoch has its learning rate, by how the run starts; along a cosine every step has its own."""
+        schedule, rates = self.config.schedule, self.config.epoch_rates
+        optimizer = build_optimizer(schedule, self.parameters())
+        if schedule.shape == "cosine":
+            data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
+            steps = len(data.train_batches) * len(rates)
+            scheduler = LambdaLR(optimizer, lambda step: rates[0] * cosine(step, steps, schedule.warmup))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         scheduler = LambdaLR(optimizer, lambda epoch: rates[min(epoch, len(rates) - 1)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
