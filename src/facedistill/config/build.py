@@ -43,6 +43,14 @@ def build(kind: str, node: Mapping[str, Any], **arguments: Any) -> Any:
     return factory(**_arguments(factory, node, arguments))
 
 
+def build_on_meta(kind: str, node: Mapping[str, Any], **arguments: Any) -> Any:
+    """As ``build``, without memory for weights: to see whether it can be built, and how large it is."""
+    import torch  # seconds, and a plan of what is complete builds nothing
+
+    with torch.device("meta"):
+        return build(kind, node, **arguments)
+
+
 def check_buildable(kind: str, node: Mapping[str, Any], **arguments: Any) -> None:
     """Raise ``ConfigError`` where there is no such type, or an argument is unknown or missing."""
     _arguments(find_type(kind, node), node, arguments)

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from facedistill.config.build import check_buildable, find_type
+from facedistill.config.build import build_on_meta, check_buildable, find_type
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
@@ -224,10 +224,10 @@ def check_tree(run: Run) -> None:
     task = find_type("task", {"type": config.task.type})
     task.options(config)
     for name, term in config.target.active().items():
-        check_buildable("target", term, student_width=1, teacher_width=1)
         teacher = run.parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
-            _check_logits(name, teacher, _loadable(teacher, teacher.network) > 0)
+            _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
+        build_on_meta("target", term, student_width=_width(run), teacher_width=width_of(teacher))
     for parent in run.parents.values():
         if isinstance(parent, Run):
             check_tree(parent)
@@ -240,19 +240,42 @@ def stands_on_files(run: Run) -> bool:
     return any(isinstance(parent, WeightsFile) for each in runs_of(run) for parent in each.parents.values())
 
 
-def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> int:
-    """The number of identities of its classifier, 0 without one. Raises ``WeightsError`` if ``model`` is another."""
-    if file.is_onnx:
-        check_runs(file.weights)
-        return 0
-    if model:
-        check_buildable("model", model, rate=1)
-    return _identities(file.weights, file.identity, json.dumps(model, sort_keys=True), file.key)
+def width_of(teacher: Run | WeightsFile) -> int:
+    """How many values its embedding has. Raises as ``check_tree``."""
+    return _width(teacher) if isinstance(teacher, Run) else _loadable(teacher, teacher.network).width
+
+
+def _width(run: Run) -> int:
+    return _width_of_model(json.dumps(run.config.network, sort_keys=True), run.config.rate)
 
 
 @cache
-def _identities(weights: Path, identity: str, model: str, key: str) -> int:
+def _width_of_model(model: str, rate: int) -> int:
+    width: int = build_on_meta("model", json.loads(model), rate=rate).width
+    return width
+
+
+class _Loaded(NamedTuple):
+    """Of a file: how many identities its classifier has, 0 without one, and values its embedding."""
+
+    identities: int
+    width: int
+
+
+def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> _Loaded:
+    """Raises ``WeightsError`` if ``model`` is another."""
+    if file.is_onnx:
+        check_runs(file.weights)
+        return _Loaded(0, file.graph.width)
+    if model:
+        check_buildable("model", model, rate=1)
+    return _loaded(file.weights, file.identity, json.dumps(model, sort_keys=True), file.key)
+
+
+@cache
+def _loaded(weights: Path, identity: str, model: str, key: str) -> _Loaded:
     """Many cells have the same teacher; ``identity`` tells what it was when they were planned."""
     from facedistill.models.load import load_network  # torch takes seconds
 
-    return load_network(weights, json.loads(model), key=key).network.num_identities
+    network = load_network(weights, json.loads(model), key=key).network
+    return _Loaded(network.num_identities, network.backbone.width)
