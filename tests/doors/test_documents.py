@@ -142,7 +142,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     save_file({"backbone.net.x": torch.zeros(1), "classifier.weight": torch.zeros(4, 2)}, top / "weights.safetensors")
     for name in ("recognizer", "edgeface_xs"):
         save_file({"x": torch.zeros(1)}, top / f"{name}.safetensors")
-    return lambda name: top / name
+
+    @cache
+    def graph(name: str) -> Path:
+        files = pytest.importorskip("onnx_files", reason="facedistill[onnx] is not installed")
+        found: Path = files.saved(top / name, files.recognizer(side=112))
+        return found
+
+    return lambda name: graph(name) if name.endswith(".onnx") else top / name
 
 
 @pytest.fixture
@@ -160,7 +167,7 @@ def here(
             key = word.split("=", 1)[0]
             if source := of.get(key):
                 word = f"{key}={sets(source)}"
-            found.append(re.sub(r"[\w/.]*?(\w+\.safetensors)", lambda file: str(weights(file[1])), word))
+            found.append(re.sub(r"[\w/.]*?(\w+\.(?:safetensors|onnx))", lambda file: str(weights(file[1])), word))
         return found
 
     return changed
@@ -208,7 +215,9 @@ def test_what_is_to_be_trained_can_be_planned(
     cells = cells_of(list(map(quoted, words))) if "-m" in command.words else [words]
     for cell in cells:
         run = plan(cell)
-        if any(".safetensors" in word for word in cell):  # whether that file can teach this
+        if any(
+            suffix in word for word in cell for suffix in (".safetensors", ".onnx")
+        ):  # whether that file can teach this
             check_tree(run)
     if hydras:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -19,8 +19,10 @@ from facedistill.evaluation.scoring import Probe
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights, save_weights
 from facedistill.runs.ensure import ensure
+from facedistill.runs.folders import find_runs
 from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run
+from facedistill.runs.verify import faults_of
 from facedistill.training import fit
 from facedistill.training import teachers as teachers_module
 from facedistill.training.teachers import check_probe, load_teachers
@@ -246,3 +248,26 @@ def test_a_file_needs_its_architecture_only_where_it_does_not_say_it(recognizer:
         trained(tmp_path, *words)
     named = ["+model@teachers.second.model=timm", "teachers.second.model.name=resnet18"]
     assert trained(tmp_path, *words, *named, "teachers.second.model.features=24").is_complete
+
+
+@pytest.mark.parametrize("views", ["all", "live"])
+def test_an_onnx_file_teaches(tmp_path: Path, views: str) -> None:
+    pytest.importorskip("onnxruntime")
+    from onnx_files import WIDTH, recognizer, saved
+
+    file = saved(tmp_path / "w.onnx", recognizer(side=20))
+    words = [f"cache_dir={tmp_path}/cache", f"target.views={views}", f"teacher.weights={file}", "target=hidden"]
+    contract = ["contract=arcface", "teacher.contract.size=20"]
+    run = trained(tmp_path / "runs", *words, *contract)
+    assert {"train/hidden", "train/task"} <= run.record.history[-1].keys()
+    assert run.record.parents["teacher"] == str(file)
+    folders = find_runs(run.directory.parent)
+    assert [fault for folder in folders for fault in faults_of(folder, folders)] == []
+    data = FaceData.of(run.config)
+    teacher = load_teachers(run, data)["teacher"]
+    assert (teacher.width, teacher.input.colour) == (WIDTH, "rgb")
+    banks = [{path.name for path in (tmp_path / "cache").glob("bank-*")}]
+    if views == "all":
+        trained(tmp_path / "runs", *words, *contract, "teacher.contract.colour=bgr")
+        banks.append({path.name for path in (tmp_path / "cache").glob("bank-*")})
+    assert [len(found) for found in banks] == ([1, 2] if views == "all" else [0])

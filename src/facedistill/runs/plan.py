@@ -71,11 +71,11 @@ def _plan(
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
         node = config.teachers[role]
-        key, contract = f"teachers.{role}.model", config.contract_of(role)
-        parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=key, contract=contract)
-    for parent in parents.values():
+        model, contract = f"teachers.{role}.model", config.contract_of(role)
+        parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=model, contract=contract)
+    for role, parent in parents.items():
         if isinstance(parent, WeightsFile):
-            _check_contract(parent, config)
+            _check_contract(parent, config, role)
     if config.task.is_teacher and config.teacher.backbone:
         check_kind(Path(config.teacher.backbone))  # an ONNX file can't be trained
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
@@ -86,9 +86,14 @@ def _plan(
     return planned.setdefault(words, Run(config, words, data[key], parents))
 
 
-def _check_contract(teacher: WeightsFile, config: Config) -> None:
+def _check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
     """Refuse a recognizer that nobody can ask, because it is not known what it takes, or it takes something else."""
     file, key, contract = teacher.weights, teacher.contract_key, teacher.contract
+    if role == "init" and (teacher.is_onnx or contract.numbers):
+        raise ConfigError(
+            f"init={config.init.name} trains {file} on as the teacher of task={config.task.name}: that takes weights "
+            "of torch, for the student's own pixels (contract=student)"
+        )
     if not teacher.is_onnx:
         if contract.mean is not None and not teacher.model:
             raise ConfigError(
