@@ -23,7 +23,13 @@ FLOORS = [
     {"doors"},
     {"hydra_plugins"},
 ]
-DOORS = {"facedistill.__main__", "facedistill.train", "facedistill.evaluate", "facedistill.worker"}
+DOORS = {
+    "facedistill.__main__",
+    "facedistill.train",
+    "facedistill.compress",
+    "facedistill.evaluate",
+    "facedistill.worker",
+}
 # Imports that a process of its own, or a command, does late: the sweep has runs trained by processes that it starts.
 LATE = {("facedistill.sweep.jobs", "facedistill.training.fit"), ("facedistill.report.__main__", "tracking")}
 NO_TORCH = ("config", "runs", "sweep", "system")

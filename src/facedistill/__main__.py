@@ -1,5 +1,6 @@
 """facedistill COMMAND [word ...]
 
+  compress   make a small student of a recognizer, from faces without labels
   train      train one cell of the sweep, or with -m a sweep, and whatever it stands on
   evaluate   score a finished run, or any network on the pairs of a protocol
   report     the claims of the paper answered, its tables beside ours, figures
@@ -18,6 +19,7 @@ from facedistill.cli import ended
 from facedistill.system.terminal import REFUSED, say
 
 COMMANDS = {
+    "compress": "facedistill.compress",
     "train": "facedistill.train",
     "evaluate": "facedistill.evaluate",
     "report": "facedistill.report.__main__",

@@ -1,0 +1,147 @@
+"""Make a small student of a recognizer: from faces without labels, in one command.
+
+facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [KEY=VALUE ...]
+
+  facedistill compress teacher=recognizer.onnx contract=arcface faces=FOLDER data.alignment=none
+  facedistill compress teacher=weights.safetensors model@teacher.model=timm teacher.model.name=edgenext_x_small \\
+      teacher.model.features=512 contract=edgeface faces=FOLDER data.landmarks=landmarks.txt
+
+teacher=FILE is an ONNX file, weights of a network of timm, or those of a run of ours; contract= says what it takes.
+faces=FOLDER holds faces that are aligned (data.alignment=none), or that a list of landmarks aligns
+(data.landmarks=FILE); faces=[A,B] are several folders. size= is how large the student may be with a byte a weight:
+500kB, 1MB (the default), 4MB. pairs= is a folder like LFW's with its pairs, on which both are scored in the end.
+
+The student imitates the embedding: vectors of the two can be compared with each other. Any other words go into the run
+(schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; plan=true
+trains nothing. What is complete is not trained again; what was interrupted resumes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from facedistill.cli import run_command, split_words
+from facedistill.config.compose import compose_config
+from facedistill.config.schema import TEACHER, Config
+from facedistill.errors import ConfigError
+from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
+from facedistill.runs.run import Run, WeightsFile
+from facedistill.system.signals import stop_on_signals
+from facedistill.system.terminal import Output, say
+from facedistill.system.text import command_line, shown
+from facedistill.train import run_cell
+
+_OWN = ("teacher", "faces", "size", "pairs")
+_UNITS = {"kb": 10**3, "mb": 10**6}
+Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
+RECIPE = ("task=embed", "target=cosine", "scale=imitation", "data=photos", "rate=1")
+
+
+def main(words: Sequence[str]) -> int:
+    return run_command(words, __doc__, _compress, bare=False)
+
+
+def _compress(words: list[str]) -> int:
+    stop_on_signals()
+    own, others = split_words(words, _OWN)
+    for name, what in (("teacher", "the file of a recognizer"), ("faces", "a folder of faces")):
+        if not own.get(name):
+            raise ConfigError(f"{name}= is missing: {what}, as in facedistill compress teacher=FILE faces=FOLDER")
+    run = run_of(own, others)
+    check_data(run)
+    check_tree(run)
+    print(f"facedistill train {command_line(run.words)}\n", flush=True)
+    if run.config.plan:
+        Output().print_whole(tree(run))
+        return 0
+    run_cell(run)
+    metrics = run.record.metrics
+    table: list[Row] = [("cosine with the teacher, %", None, metrics["cosine"])]
+    table.append(("of the teacher's embedding explained, %", None, metrics["explained"]))
+    if pairs := own.get("pairs"):
+        table += scored_on_pairs(run, pairs)
+    _print(run, table)
+    return 0
+
+
+def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
+    """The run that the words of this command ask for; ``others`` win over the recipe.
+
+    Raises as ``plan``.
+    """
+    given = {word.partition("=")[0].lstrip("+~") for word in others}
+    recipe = [word for word in RECIPE if word.partition("=")[0] not in given]
+    named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
+    known: Identities = {}  # of a large folder it takes a while
+    if "model.features" not in given:
+        named.append(f"model.features={width_of(plan(named, data=known).parents[TEACHER])}")
+    if not given & {"model", "model.width", "rate"}:
+        named.append(f"model.width={width_for(size_of(own.get('size', '1MB')), compose_config(named))}")
+    return plan(named, data=known)
+
+
+def size_of(text: str) -> int:
+    """Bytes, of 500kB or 1.5MB. Raises ``ConfigError``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([km]b)", text.lower())
+    if not found:
+        raise ConfigError(f"size={text} is no size: give it as size=500kB or size=1MB")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def width_for(size: int, config: Config) -> int:
+    """The largest width of a configuration's network with which it has no more parameters than ``size``.
+
+    Raises ``ConfigError`` where not even the narrowest has.
+    """
+    width = 1
+    while parameters({**config.network, "width": 2 * width}) <= size:
+        width *= 2
+    step = width
+    while step := step // 2:
+        width += step * (parameters({**config.network, "width": width + step}) <= size)
+    if (least := parameters({**config.network, "width": width})) > size:
+        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} bytes")
+    return width
+
+
+def parameters(model: Mapping[str, Any]) -> int:
+    """Of a ``conf/model`` node at rate 1."""
+    from facedistill.config.build import build_on_meta
+
+    return sum(part.numel() for part in build_on_meta("model", model, rate=1).parameters())
+
+
+def scored_on_pairs(run: Run, root: str) -> list[Row]:
+    """Ten-fold accuracy on the pairs of LFW, mirror included."""
+    from facedistill.training.pair_scores import pair_scores
+
+    words = [f"data.root={root}", f"cache_dir={run.config.cache_dir}", f"trainer.threads={run.config.trainer.threads}"]
+    say(f"scoring both on the pairs of {root}")
+    scores = pair_scores(run, compose_config(["data=lfw", *words], trains=False))
+    of = {name: metrics["pairs"] for name, metrics in scores.items()}
+    return [
+        ("pairs of LFW with the mirror, %", of["teacher"], of["student"]),
+        ("probes of the student in the teacher's gallery, %", None, of["gallery"]),
+    ]
+
+
+def _print(run: Run, scores: Sequence[Row]) -> None:
+    from rich.table import Table
+
+    parent, record = run.parents[TEACHER], run.record
+    assert isinstance(parent, WeightsFile)
+    rows: list[Row] = [("file, MB", parent.weights.stat().st_size / 1e6, record.weights_bytes / 1e6)]
+    rows.append(("with a byte a weight, MB", None, record.params / 1e6))
+    rows.append(("million multiply-adds a face", None, record.macs / 1e6))
+    table = Table("", "teacher", "student")
+    for title, *values in (*rows, *scores):
+        table.add_row(title, *("" if value is None else f"{value:.2f}" for value in values))
+    Output().print_whole(table)
+    print(f"The student is {shown(run.weights)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""A recognizer and a folder of faces in, a student out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facedistill.compress import main, parameters, run_of, size_of, width_for
+from facedistill.config.compose import compose_config
+from facedistill.config.groups import ImageConfig
+from facedistill.data.faces import Pairs
+from facedistill.errors import ConfigError
+from facedistill.metrics.pairs import verification_metrics
+from facedistill.models.network import build_network
+from facedistill.models.weights import save_weights
+from facedistill.training import pair_scores as module
+from facedistill.training.pair_scores import pair_scores
+
+SMALL = ["image.resize=24", "image.crop=20", "schedule.epochs=1", "logger=csv", "trainer.progress=false"]
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of a recognizer of 32 pixels and 12 faces without labels."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    draw = np.random.default_rng(0)
+    model = compose_config(["teacher.model.width=16"]).teacher.model
+    save_weights(tmp_path / "recognizer.safetensors", build_network(model, 1), {"model": model, "rate": 1})
+    (tmp_path / "faces").mkdir()
+    for number in range(12):
+        pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "faces" / f"{number}.png")
+    own = ["teacher=recognizer.safetensors", "faces=faces", "size=30kB"]
+    contract = ["teacher.contract.size=32", "teacher.model.width=16", "data.alignment=none", "cache_dir=cache"]
+    return [*own, *contract, *SMALL]
+
+
+def test_a_recognizer_and_a_folder_of_faces_make_a_student(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    command = said.splitlines()[0]
+    assert command.startswith("facedistill train task=embed target=cosine scale=imitation data=photos rate=1 ")
+    assert "model.features=128" in command
+    own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    run = run_of(own, others)
+    assert run.is_complete
+    assert run.record.params <= 30_000
+    assert f"{run.record.metrics['cosine']:.2f}" in said
+    assert str(run.weights) in said
+    changed = {**run.config.model, "width": run.config.model["width"] + 1}
+    assert parameters(changed) > 30_000, "the widest that fits was chosen"
+    assert run.record.data["train"] + run.record.data["test"] == 12
+
+
+def test_a_plan_trains_nothing(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "plan=true"]) == 0
+    assert "to be trained" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
+    own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    run = run_of(own, [*others, "target=raw", "model.width=8", "schedule.epochs=7"])
+    assert run.config.target.name == "raw"
+    assert (run.config.model["width"], run.config.schedule.epochs) == (8, 7)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "added", "said"),
+    [
+        ("teacher=", [], "teacher= is missing: the file of a recognizer"),
+        ("faces=", [], "faces= is missing: a folder of faces"),
+        ("size=", ["size=1GB"], "size=1GB is no size: give it as size=500kB or size=1MB"),
+        ("size=", ["size=1kB"], "size= is too small: the narrowest resnet_small has"),
+        ("faces=", ["faces=nowhere"], "nowhere does not exist"),
+        ("teacher=", ["teacher=nowhere.onnx"], "nowhere.onnx does not exist"),
+        ("", ["target=none"], "task=embed learns from its target alone"),
+        ("", ["model.features=64"], "model.features=128"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line(
+    words: list[str], dropped: str, added: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kept = [word for word in words if not dropped or not word.startswith(dropped)]
+    assert main([*kept, *added]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1MB", 1_000_000), ("500kB", 500_000), ("0.5mb", 500_000), ("64KB", 64_000)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert size_of(text) == size
+
+
+@pytest.mark.parametrize("size", [20_000, 100_000, 1_000_000])
+def test_the_widest_network_that_fits(size: int) -> None:
+    config = compose_config(["rate=1", "model.features=64"])
+    width = width_for(size, config)
+    fits, too_large = (parameters({**config.model, "width": wide}) for wide in (width, width + 1))
+    assert fits <= size < too_large
+    network = build_network({**config.model, "width": width}, 1)
+    assert fits == sum(part.numel() for part in network.backbone.parameters())
+
+
+def test_a_size_below_the_narrowest_network_is_refused() -> None:
+    with pytest.raises(ConfigError, match="size= is too small"):
+        width_for(100, compose_config(["rate=1"]))
+
+
+def test_pairs_are_scored_for_teacher_student_and_probes_in_the_others_gallery(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the definition, with embeddings that are known."""
+    assert main(words) == 0
+    own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    run = run_of(own, others)
+    draw = np.random.default_rng(1)
+    count = 40
+    same = np.arange(count) % 2 == 0
+    left, right = np.arange(count), np.arange(count, 2 * count)
+    sizes: list[int] = []
+    known = {}
+    for size in (32, 24):
+        vectors = draw.normal(size=(2 * count, 8))
+        vectors[right[same]] += 2 * vectors[left[same]]
+        known[size] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    class Known:
+        def protocol(self, size: int, cache: Path, trained_on: set[str]) -> Pairs:
+            sizes.append(size)
+            images = np.zeros((2 * count, size, size, 3), np.uint8)
+            return Pairs(images, left, right, same, np.arange(count) // 4, np.zeros(count, bool))
+
+    monkeypatch.setattr(module, "protocol_source", lambda data: Known())
+    monkeypatch.setattr(module, "embeddings", lambda of, batches, device, flip: known[sizes[-1]].astype(np.float32))
+    found = pair_scores(run, compose_config(["data=lfw", "data.root=.", "cache_dir=cache"], trains=False))
+    assert sorted(sizes) == [24, 32], "each at the size that it takes"
+    assert run.config.image == ImageConfig(24, 20)
+    for name, (a, b) in {"student": (24, 24), "teacher": (32, 32), "gallery": (32, 24)}.items():
+        cosine = (known[a][left] * known[b][right]).sum(1)
+        expected = verification_metrics(cosine, same, np.arange(count) // 4)
+        assert found[name]["pairs_auc"] == pytest.approx(expected["pairs_auc"], abs=1e-3), name
