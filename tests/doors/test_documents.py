@@ -190,7 +190,7 @@ def cells_of(words: Sequence[str]) -> list[list[str]]:
 def test_there_are_commands() -> None:
     assert len(typed("train")) >= 20
     assert len(typed("data")) >= 5
-    assert all(typed(name) for name in ("evaluate", "report", "runs", "worker"))
+    assert all(typed(name) for name in ("compress", "evaluate", "report", "runs", "worker"))
     assert {command.words[-1] for command in ALL if command.name == "make"} >= {"reproduce", "test", "demo", "help"}
 
 
@@ -247,6 +247,23 @@ def test_data_can_be_examined(command: Command, here: Callable[[Sequence[str]], 
     status = import_module(COMMANDS["data"]).main([*words, f"cache_dir={tmp_path}/cache"])
     assert status == (1 if "data=cfp_fp" in words else 0)  # pairs alone are nothing to train on
     assert [*tmp_path.glob("*.png"), *tmp_path.glob("*.jpg")]
+
+
+@pytest.mark.parametrize("command", typed("compress"), ids=str)
+def test_what_is_to_be_compressed_lacks_only_its_weights(
+    command: Command,
+    here: Callable[[Sequence[str]], list[str]],
+    sets: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [re.sub(r"^faces=.*", f"faces={sets('photos')}", word) for word in here(command.words[1:])]
+    status = import_module(COMMANDS["compress"]).main([*words, "plan=true", f"cache_dir={tmp_path}/cache"])
+    printed = capsys.readouterr()
+    if any(".onnx" in word for word in words):
+        assert (status, "to be trained" in printed.out) == (0, True), printed.err
+    else:
+        assert (status, "is of another architecture" in printed.err) == (2, True), printed.err
 
 
 @pytest.mark.parametrize("command", typed("evaluate"), ids=str)
