@@ -37,7 +37,7 @@ from facedistill.train import run_cell
 _OWN = ("teacher", "faces", "size", "pairs")
 _UNITS = {"kb": 10**3, "mb": 10**6}
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
-RECIPE = ("task=embed", "target=cosine", "scale=imitation", "data=photos", "rate=1")
+RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
 
 
 def main(words: Sequence[str]) -> int:

@@ -85,6 +85,15 @@ def test_at_the_papers_scale_its_own_choices_are_no_deviations() -> None:
     assert "Weights of the targets" in found
 
 
+def test_another_optimizer_and_augmentation_are_said() -> None:
+    cell = ["rate=8", "init=scratch", "target=none"]
+    assert not {"Optimizer", "Augmentation"} & {one.what for one in found_in({1: cell})}
+    words = [*cell, "schedule.optimizer=adamw", "schedule.shape=cosine", "schedule.warmup=0.05", "augment=recognizer"]
+    found = {one.what: one for one in found_in({1: [*words, "learning_rates.classification.random=[0.001]"]})}
+    assert found["Optimizer"].ours == "AdamW, along a cosine after 5% of warm-up"
+    assert found["Augmentation"].ours == "augment=recognizer"
+
+
 def test_the_two_readings_are_named_where_both_were_run() -> None:
     words = ["rate=8", "init=scratch", "target=none"]
     (table,) = (one for one in tables(["synthetic"]) if one.number == 1 and one.reading == "both_rates")

@@ -123,6 +123,7 @@ def test_moving_a_class_changes_no_identity(planned: Planner, monkeypatch: pytes
         (["target=hidden"], "target.terms.hidden.reduction=sum"),
         (["target=hidden"], "target.terms.hidden.map=random"),
         (["target=soft"], "trainer.threads=2"),
+        ([], "augment=recognizer"),
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.name=resnet34"),
         (["model=timm", "model.name=resnet18", "rate=1", "task=classify"], "model.features=64"),
         (["task=verify", "task.softmax=true", "target=soft"], "target.terms.soft.from=recognizer"),

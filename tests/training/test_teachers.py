@@ -25,7 +25,7 @@ from facedistill.runs.run import Run
 from facedistill.runs.verify import faults_of
 from facedistill.training import fit
 from facedistill.training import teachers as teachers_module
-from facedistill.training.teachers import check_probe, load_teachers
+from facedistill.training.teachers import bank_contents, check_probe, load_teachers
 from tiny import MODULE as TINY
 from tiny import RUN
 
@@ -50,6 +50,14 @@ def test_a_score_that_was_recorded_has_to_be_met(compose: Compose) -> None:
             check_probe(teacher, top1(correct), path)
     with pytest.raises(WeightsError, match=r"on 399 .*on 400"):  # other data, even where it scores better
         check_probe(teacher, top1(399, 399), path)
+
+
+def test_another_augmentation_is_another_bank(planned: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers_module, "sha256", lambda path: "the same weights")
+    paper, other = planned(*WORDS, "target=soft"), planned(*WORDS, "target=soft", "augment=recognizer")
+    contents = [bank_contents(run, paper.parents["teacher"], torch.device("cpu")) for run in (paper, other)]
+    assert contents[1] == {**contents[0], "augment": "recognizer"}
+    assert "augment" not in contents[0]  # the banks that are there stay
 
 
 def test_an_error_that_was_recorded_must_not_grow(compose: Compose) -> None:

@@ -18,6 +18,7 @@ LOGGER_MODES = ("auto", "online", "offline")
 READINGS = ("both_rates", "one_rate")
 OPTIMIZERS = ("sgd", "adamw")
 SHAPES = ("steps", "cosine")
+AUGMENTATIONS = ("paper", "recognizer")
 INIT_RATES = ("random", "initialized", "whole")
 COLOURS = ("rgb", "bgr")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
@@ -259,6 +260,17 @@ class ImageConfig:
             yield f"image.crop={self.crop} must lie between 1 and image.resize={self.resize}"
         if self.resize > MOST_PIXELS:
             yield f"image.resize={self.resize} must be at most {MOST_PIXELS}: no recognizer takes larger faces"
+
+
+@dataclass
+class AugmentConfig:
+    """What is drawn of a training image for a view, beside ``image.crop``: a preset by name."""
+
+    name: str = "paper"
+
+    def complaints(self) -> Iterator[str]:
+        if self.name not in AUGMENTATIONS:
+            yield f"augment.name={self.name}: choices are {', '.join(f'augment={name}' for name in AUGMENTATIONS)}"
 
 
 @dataclass

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.config.choices import data_with, initializations_of, nodes, serves
 from facedistill.config.groups import (
     SEEDS,
+    AugmentConfig,
     ContractConfig,
     ImageConfig,
     InitConfig,
@@ -54,6 +55,7 @@ class Config:
     init: InitConfig = field(default_factory=InitConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     batch_sizes: dict[str, int] = field(default_factory=dict)
     learning_rates: dict[str, RatesConfig] = field(default_factory=dict)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -159,7 +161,7 @@ class Config:
         yield from self.target.complaints()
         yield from self._complaints_of_teachers()
         yield from self.image.complaints(trains)
-        for part in (self.teacher, self.schedule, self.trainer, self.logger):
+        for part in (self.augment, self.teacher, self.schedule, self.trainer, self.logger):
             yield from part.complaints()
         yield from self._complaints_of_rates()
         ranks, task = self.trainer.world_size, self.task

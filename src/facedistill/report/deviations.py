@@ -185,6 +185,12 @@ _RULES = [
         "image.resize=256 image.crop=224",
     ),
     _Rule(
+        "Augmentation",
+        "random crops and flips",
+        lambda record: None if record.config.augment.name == "paper" else f"augment={record.config.augment.name}",
+        "augment=paper",
+    ),
+    _Rule(
         "Split",
         "80 % to train on, 20 % to test on, at random over images",
         lambda record: _SPLITS.get(record.config.data.get("split", "random")),

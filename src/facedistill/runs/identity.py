@@ -22,7 +22,7 @@ INCLUDED = {
     *("task.name", "task.type", "task.batch_size", "task.softmax", "task.images_per_identity", "task.options.*"),
     *("task.learning_rates.*", "schedule.epochs", "schedule.reading"),
     *("schedule.momentum", "schedule.weight_decay", "schedule.optimizer", "schedule.shape", "schedule.warmup"),
-    *("data.*", "recognition.*", "image.resize", "image.crop", "rate", "seed"),
+    *("data.*", "recognition.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
     *("teacher.contract.size", "teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
@@ -68,6 +68,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "task": task,
         "data": dict(data),
         "image": asdict(config.image),
+        **augment_of(config),
         "model": numbers_of(config.network),
         "rate": config.rate,
         "teacher_model": numbers_of(config.teacher.model) if parents.keys() & {TEACHER, RECOGNIZER} else None,
@@ -88,6 +89,11 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "seed": config.seed,
         "parents": dict(parents),
     }
+
+
+def augment_of(config: Config) -> dict[str, str]:
+    """What runs and banks with other views than the paper's have in their identities."""
+    return {} if config.augment.name == "paper" else {"augment": config.augment.name}
 
 
 def numbers_of(node: Mapping[str, Any]) -> dict[str, Any]:

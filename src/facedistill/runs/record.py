@@ -151,7 +151,8 @@ class Record:
     def setting(self) -> str:
         """What all cells of a table have in common: data, images, networks, schedule, and how they are computed."""
         config = self.config
-        parts = [self.recipe.get(part) for part in ("version", "data", "image", "optimizer", "precision", "threads")]
+        shared = ("version", "data", "image", "augment", "optimizer", "precision", "threads")
+        parts = [self.recipe.get(part) for part in shared]
         rates = {name: asdict(rates) for name, rates in config.learning_rates.items()}
         networks = [config.model, config.teacher.model]
         return hash_of([*parts, asdict(config.schedule), rates, config.batch_sizes, *networks])

@@ -14,7 +14,7 @@ from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Gallery, Probe, device_for, probe
-from facedistill.runs.identity import numbers_of
+from facedistill.runs.identity import augment_of, numbers_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
 from facedistill.tasks.assemble import build_evaluation
@@ -142,7 +142,7 @@ def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device, ow
         "model": numbers_of(teacher.network) if isinstance(teacher, WeightsFile) else {},
         **({"particulars": found} if (found := getattr(teacher, "particulars", [])) else {}),
         "data": dict(run.data),
-        **({} if own_size else {"image": asdict(config.image), "seed": config.seed}),
+        **({} if own_size else {"image": asdict(config.image), "seed": config.seed, **augment_of(config)}),
         "device": device.type,
         "threads": config.trainer.threads,
     }

@@ -1,12 +1,19 @@
 """What is drawn for a view: a uniform crop, a flip half of the time, and nothing at all for the evaluation view."""
 
-from typing import NamedTuple
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2_contingency, chisquare
 
+from facedistill.config.choices import nodes
+from facedistill.config.groups import AUGMENTATIONS
 from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 
@@ -84,12 +91,15 @@ def test_the_draws_of_the_paper_are_those_of_the_runs_that_exist() -> None:
     assert [drawn(augmentation(MAP, NO_LANDMARKS, *key).image) for key in keys] == expected
 
 
-def test_a_view_depends_on_seed_index_and_view_alone() -> None:
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+def test_a_view_depends_on_seed_index_and_view_alone(preset: str) -> None:
     draw = np.random.default_rng(0)
     keys = [(int(i), int(v)) for i, v in zip(draw.integers(0, 10**6, 200), draw.integers(0, 300, 200), strict=True)]
-    one, other = Augmentation(CROP, 5), Augmentation(CROP, 5)
+    one, other = Augmentation(CROP, 5, preset), Augmentation(CROP, 5, preset)
     first = {key: one(MAP, NO_LANDMARKS, *key).image for key in keys}
     np.random.seed(1)  # noqa: NPY002 - the global generators must not matter
+    random.seed(1)
+    cv2.setRNGSeed(1)
     for key in reversed(keys):
         if key[0] % 2:
             other(MAP, NO_LANDMARKS, key[0], EVAL_VIEW)
@@ -137,8 +147,9 @@ def test_a_crop_of_full_size_is_the_image_or_its_mirror_image() -> None:
     assert seen == {MAP.tobytes(), MAP[:, ::-1].tobytes()}
 
 
-def test_a_mirrored_view_is_the_mirror_image_of_the_view() -> None:
-    augmentation, face = Augmentation(CROP, 0), np.float32([[3, 4], [12, 5], [8, 8], [5, 12], [11, 13]])
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+def test_a_mirrored_view_is_the_mirror_image_of_the_view(preset: str) -> None:
+    augmentation, face = Augmentation(CROP, 0, preset), np.float32([[3, 4], [12, 5], [8, 8], [5, 12], [11, 13]])
     for view in range(20):
         assert mirror_of(mirror_of(view)) == view
         image, points, mirrored = augmentation(MAP, face, 7, view)
@@ -175,8 +186,9 @@ def test_landmarks_move_with_the_pixels_and_a_mirror_swaps_left_and_right() -> N
     assert 60 < mirrored < 140
 
 
-def test_landmarks_do_not_change_the_pixels() -> None:
-    augmentation, image = Augmentation(CROP, 4), dots(POINTS)
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+def test_landmarks_do_not_change_the_pixels(preset: str) -> None:
+    augmentation, image = Augmentation(CROP, 4, preset), dots(POINTS)
     for index, view in [*((index, 3) for index in range(50)), (7, EVAL_VIEW)]:
         with_points, _, mirrored = augmentation(image, POINTS, index, view)
         without, none, said = augmentation(image, NO_LANDMARKS, index, view)
@@ -185,8 +197,9 @@ def test_landmarks_do_not_change_the_pixels() -> None:
         assert none.shape == (0, 2)
 
 
-def test_the_centre_crop_shifts_landmarks_by_its_margin() -> None:
-    points = Augmentation(CROP, 0)(MAP, POINTS, 3, EVAL_VIEW).landmarks
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+def test_the_centre_crop_shifts_landmarks_by_its_margin(preset: str) -> None:
+    points = Augmentation(CROP, 0, preset)(MAP, POINTS, 3, EVAL_VIEW).landmarks
     np.testing.assert_array_equal(points, POINTS - (SIZE - CROP) // 2)
 
 
@@ -197,3 +210,109 @@ def test_a_landmark_may_leave_the_crop() -> None:
         points = Augmentation(CROP, 0)(MAP, outside, index, 0).landmarks
         assert points.shape == (5, 2)
         assert np.ptp(points, axis=0).tolist() == [SIZE - 1, SIZE - 1]
+
+
+def test_the_presets_are_the_choices_of_the_group() -> None:
+    assert {name: node["name"] for name, node in nodes("augment").items()} == {name: name for name in AUGMENTATIONS}
+
+
+PHOTO, PHOTO_CROP = 64, 56
+
+
+def photo() -> NDArray[np.uint8]:
+    """Smooth and colourful, with noise: everything that changes a photograph changes it."""
+    draw = np.random.default_rng(0)
+    coarse = cv2.resize(draw.uniform(40, 200, (6, 6, 3)).astype(np.float32), (PHOTO, PHOTO))
+    return np.clip(coarse + draw.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
+
+
+PROBABILITIES = {
+    A.RandomCrop: 1.0,
+    A.HorizontalFlip: 0.5,
+    A.Affine: 0.8,
+    A.RandomBrightnessContrast: 0.5,
+    A.RandomGamma: 0.3,
+    A.ToGray: 0.1,
+    A.GaussianBlur: 0.2,
+    A.ImageCompression: 0.2,
+}
+
+
+def test_everything_that_the_recognizer_s_preset_names_happens_as_often_as_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changed: Counter[type] = Counter()
+
+    def counting(kind: type, apply: Callable[..., NDArray[np.uint8]]) -> Callable[..., NDArray[np.uint8]]:
+        def counted(self: Any, img: NDArray[np.uint8], *args: Any, **params: Any) -> NDArray[np.uint8]:
+            before = img.copy()
+            after = apply(self, img, *args, **params)
+            changed[kind] += not np.array_equal(before, after)
+            return after
+
+        return counted
+
+    for kind in PROBABILITIES:
+        monkeypatch.setattr(kind, "apply", counting(kind, kind.apply))
+    augmentation, image, count = Augmentation(PHOTO_CROP, 0, "recognizer"), photo(), 1000
+    views = [augmentation(image, NO_LANDMARKS, index, 0).image for index in range(count)]
+    for kind, probability in PROBABILITIES.items():
+        assert binomtest(changed[kind], count, probability).pvalue > 1e-4, kind
+    assert {(view.shape, view.dtype) for view in views} == {((PHOTO_CROP, PHOTO_CROP, 3), np.dtype(np.uint8))}
+    assert len({view.tobytes() for view in views}) > 0.95 * count  # some are but cropped
+    changed.clear()
+    augmentation(image, NO_LANDMARKS, 0, EVAL_VIEW)
+    assert not changed
+
+
+def test_light_leaves_an_image_between_black_and_white() -> None:
+    """A flat grey stays flat, and is never far from what it was."""
+    augmentation, flat = Augmentation(PHOTO_CROP, 0, "recognizer"), np.full((PHOTO, PHOTO, 3), 120, np.uint8)
+    greys = np.array([augmentation(flat, NO_LANDMARKS, index, 0).image for index in range(400)]).astype(int)
+    assert np.ptp(greys, axis=(1, 2, 3)).max() <= 2
+    means = greys.mean((1, 2, 3))
+    assert 40 < means.min() < 100
+    assert 140 < means.max() < 200
+    assert abs(means.mean() - 120) < 5
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_landmark_stays_on_its_bright_dot_whatever_moves_it(number: int) -> None:
+    face = np.float32([[24, 26], [41, 25], [32, 35], [26, 44], [40, 43]])
+    left, top = face[number]
+    across, down = np.meshgrid(np.arange(PHOTO), np.arange(PHOTO))
+    dot = np.clip(255 - 60 * np.hypot(across - left, down - top), 30, 255).astype(np.uint8)
+    image = np.repeat(dot[..., None], 3, 2)
+    augmentation, misses, flips = Augmentation(PHOTO_CROP, 1, "recognizer"), [], 0
+    across, down = np.meshgrid(np.arange(PHOTO_CROP), np.arange(PHOTO_CROP))
+    for index in range(200):
+        view, points, mirrored = augmentation(image, face, index, 2)
+        light = view.mean(2)
+        bright = np.clip(light - (light.min() + light.max()) / 2, 0, None)
+        centre = [(bright * where).sum() / bright.sum() for where in (across, down)]
+        misses.append(np.hypot(*(points[[1, 0, 2, 4, 3][number] if mirrored else number] - centre)))
+        flips += mirrored
+        assert points.dtype == np.float32
+        assert points[0, 0] < points[1, 0]
+        assert points[3, 0] < points[4, 0]
+    assert binomtest(flips, 200).pvalue > 1e-4
+    assert max(misses) < 0.5
+    assert np.mean(misses) < 0.15
+
+
+def test_moves_are_small_and_go_to_all_sides() -> None:
+    """Of a full-size crop, by the similarity that carries the landmarks, which the test above holds to the pixels."""
+    face = np.float32([[24, 26], [41, 25], [32, 35], [26, 44], [40, 43]])
+    augmentation, image, found = Augmentation(PHOTO, 0, "recognizer"), photo(), []
+    for index in range(600):
+        view = augmentation(image, face, index, 0)
+        points = view.landmarks[[1, 0, 2, 4, 3]] if view.mirrored else view.landmarks
+        now = (points if not view.mirrored else [PHOTO - 1, 0] + points * [-1, 1]) - (PHOTO - 1) / 2
+        one, other = ((pts[1] - pts[0]) @ [1, 1j] for pts in (face, now))
+        ratio = other / one
+        shift = now @ [1, 1j] - ratio * ((face - (PHOTO - 1) / 2) @ [1, 1j])
+        np.testing.assert_allclose(shift, shift[0], atol=1e-3)
+        found.append((abs(ratio), np.degrees(np.angle(ratio)), shift[0].real / PHOTO, shift[0].imag / PHOTO))
+    for values, (middle, most) in zip(np.transpose(found), [(1, 0.08), (0, 8), (0, 0.04), (0, 0.04)], strict=True):
+        assert 0.75 * most < np.abs(values - middle).max() <= 1.001 * most  # shifts are of whole pixels
+        assert abs(np.mean(values) - middle) < 0.1 * most

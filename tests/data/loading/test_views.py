@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
-from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation
+from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.samplers import Keys, TrainBatches
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.data.loading.views import FaceBatch, Views
@@ -97,6 +99,20 @@ def test_workers_give_the_same_bits(faces: FaceSet, workers: int) -> None:
     for one, other in zip(epochs(0), epochs(workers), strict=True):
         assert one.teacher_embeddings == other.teacher_embeddings == {}
         assert all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+
+
+def test_the_data_of_a_run_have_the_views_of_its_augmentation(faces: FaceSet) -> None:
+    size = ["image.resize=24", f"image.crop={CROP}", "seed=3"]
+    found = {}
+    for preset in ("paper", "recognizer"):
+        config = compose_config([*size, f"augment={preset}"])
+        keys = next(iter(FaceData(config, faces).train_batches))
+        batch = FaceData(config, faces).first_batches(1)[0]
+        for number, key in enumerate(keys):
+            expected = Augmentation(CROP, 3, preset)(faces.images[key[0]], NO_LANDMARKS, *key).image
+            np.testing.assert_array_equal(batch.images[number].permute(1, 2, 0).numpy(), expected)
+        found[preset] = batch.images
+    assert not torch.equal(found["paper"], found["recognizer"])
 
 
 def with_landmarks(faces: FaceSet) -> FaceSet:

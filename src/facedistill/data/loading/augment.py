@@ -1,4 +1,4 @@
-"""Random crops and flips. The only module that uses albumentations."""
+"""Random views of faces. The only module that uses albumentations."""
 
 import os
 import random
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it would look for updates on the internet
 import albumentations as A
+import cv2
 
 from facedistill.data.faces import MIRRORED
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
@@ -24,19 +25,51 @@ class View(NamedTuple):
     mirrored: bool
 
 
+def _moved() -> list[A.BasicTransform]:
+    """Alignment is never exact: up to 8°, 8 % in size and 4 % to a side. Pixels at the edge go on outside."""
+    return [
+        A.Affine(
+            scale=(0.92, 1.08),
+            translate_percent=(-0.04, 0.04),
+            rotate=(-8, 8),
+            keep_ratio=True,  # of height and width
+            border_mode=cv2.BORDER_REPLICATE,  # reflected, albumentations would have reflections of landmarks, too
+            p=0.8,
+        )
+    ]
+
+
+def _seen_otherwise(crop: int) -> list[A.BasicTransform]:
+    """Of a crop as other light, lenses and files have it; most keep their sharpness and colours."""
+    return [
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5),
+        A.RandomGamma(gamma_limit=(80, 125), p=0.3),
+        A.ToGray(p=0.1),
+        A.GaussianBlur(sigma_limit=(0.3, max(0.4, crop / 64)), p=0.2),  # A.Downscale would shift pixels by up to one
+        A.ImageCompression(quality_range=(40, 90), p=0.2),
+    ]
+
+
 class Augmentation:
-    """The paper's augmentation: a random crop, flipped half of the time; for ``EVAL_VIEW`` the centre crop.
+    """Views of faces: random ones, and for ``EVAL_VIEW`` the centre crop.
 
     Draws depend on (seed, index, view) alone; ``mirror_of(view)`` is the mirror image of that view. Landmarks move with
     the pixels, and mirroring swaps left and right.
+
+    Args:
+        preset: of random views: ``paper``, a crop that is mirrored half of the time; ``recognizer``, also moved,
+            and as other light, lenses and files have it.
     """
 
-    def __init__(self, crop: int, seed: int) -> None:
+    def __init__(self, crop: int, seed: int, preset: str = "paper") -> None:
         self._seed = seed
         self._bits = np.random.Philox(0)
         self._draw, self._python_draw = np.random.Generator(self._bits), random.Random()
         self._flip = A.HorizontalFlip(p=0.5)
-        self._random = A.Compose([A.RandomCrop(crop, crop), self._flip])
+        drawn = [A.RandomCrop(crop, crop), self._flip]
+        if preset == "recognizer":
+            drawn = [*_moved(), *drawn, *_seen_otherwise(crop)]
+        self._random = A.Compose(drawn)
         self._centre = A.Compose([A.CenterCrop(crop, crop)])
         points = A.KeypointParams("xy", remove_invisible=False)
         self._random_with_points = A.Compose(self._random.transforms, keypoint_params=points)

@@ -48,7 +48,7 @@ class FaceData(pl.LightningDataModule):
         self._config = config
         self._workers = config.trainer.num_workers
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
-        self._augmentation = augmentation or Augmentation(config.image.crop, config.seed)
+        self._augmentation = augmentation or Augmentation(config.image.crop, config.seed, config.augment.name)
         self._views = Views(self._used, self._augmentation)
 
     @classmethod

@@ -14,7 +14,8 @@ def banked_views(config: Config) -> list[int] | None:
     """The views of every training image that banks hold, in the order in which epochs use them; None without a bank.
 
     Every epoch has its own view. If ``target.views`` allows fewer, epochs cycle through them, and each view is followed
-    by its mirror image: where flipping is the only augmentation (``image.crop=image.resize``), two views are all of it.
+    by its mirror image: where flipping is the only augmentation (the paper's with ``image.crop=image.resize``), two
+    views are all of it.
     """
     views, epochs = config.target.views, len(config.epoch_rates)
     if views == "live" or not config.target.active():
