@@ -46,7 +46,9 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
     assert main(words) == 0
     said = capsys.readouterr().out
     command = said.splitlines()[0]
-    assert command.startswith("facedistill train task=embed target=cosine scale=imitation augment=recognizer data=photos rate=1 ")
+    assert command.startswith(
+        "facedistill train task=embed target=cosine scale=imitation augment=recognizer data=photos rate=1 "
+    )
     assert "model.features=128" in command
     own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
     run = run_of(own, others)

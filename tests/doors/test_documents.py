@@ -206,7 +206,9 @@ def test_what_is_to_be_trained_can_be_planned(
     command: Command, here: Callable[[Sequence[str]], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifiers = {"weights.safetensors": 4}  # the files are of no real network
-    monkeypatch.setattr("facedistill.runs.plan._loaded", lambda path, *about: _Loaded(classifiers.get(path.name, 0), 512))
+    monkeypatch.setattr(
+        "facedistill.runs.plan._loaded", lambda path, *about: _Loaded(classifiers.get(path.name, 0), 512)
+    )
     if CLUSTER in command.words:
         pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="facedistill[cluster] is not installed")
     words = here([word for word in command.words[1:] if word not in ("-m", "plan=true")])
