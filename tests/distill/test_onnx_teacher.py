@@ -12,14 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from facedistill.config.compose import compose_config
 from facedistill.config.groups import ContractConfig
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.distill.onnx_teacher import BATCH, OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
 from facedistill.models.weights import save_weights
-from onnx_files import FLOAT, SIDE, UINT8, WIDTH, answer, recognizer, saved
+from facedistill.runs.plan import check_tree, plan
+from facedistill.runs.run import WeightsFile
+from facedistill.training.teachers import load_teacher
+from onnx_files import FLOAT, SIDE, UINT8, WIDTH, answer, onnx, recognizer, saved
 
 RGB = ContractConfig("mine", SIDE, "rgb", [120.0, 100.0, 80.0], [50.0, 60.0, 70.0])
 RAW = ContractConfig("raw", SIDE, "rgb", [0.0] * 3, [1.0] * 3)
@@ -88,6 +90,19 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     teacher = OnnxTeacher(saved(tmp_path / "w.onnx", recognizer()), RGB, 1)
     with pytest.raises(WeightsError, match=r"takes images of 8 × 8 pixels, not of 12 × 12: .*image\.crop=8"):
         teacher(pixels(2, 12))
+
+
+@pytest.mark.parametrize("form", [[1, -1], [1, WIDTH]], ids=["flattens", "refuses"])
+def test_a_graph_that_was_exported_for_one_image_and_announces_any_number_is_asked_one_by_one(
+    tmp_path: Path, form: list[int]
+) -> None:
+    model = recognizer()
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["before", "form"], ["embedding"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(form, np.int64), "form"))
+    teacher, images = OnnxTeacher(saved(tmp_path / "w.onnx", model), RGB, 1), pixels(5)
+    assert teacher.graph.one_by_one
+    torch.testing.assert_close(teacher(images).embedding.double(), expected(images, RGB), rtol=1e-4, atol=1e-4)
 
 
 def test_there_is_no_middle_layer(tmp_path: Path) -> None:
@@ -182,10 +197,17 @@ def lfw_faces(real_faces: Path, count: int) -> Tensor:
 
 def test_a_real_recognizer_is_the_same_by_words_in_timm_and_in_onnx(real_faces: Path, tmp_path: Path) -> None:
     file = real_faces / "teachers" / "edgeface_xs.safetensors"
-    words = ["model@teacher.model=timm", "teacher.model.name=edgenext_x_small", "teacher.model.features=512"]
-    own = compose_config([*words, f"teacher.weights={file}", "contract=edgeface", "target=hidden"]).teacher
-    teacher = NetworkTeacher.load(file, own.contract.of_model(own.model), contract=own.contract)
+
+    def teacher_of(*words: str) -> Teacher:
+        run = plan(["image.resize=112", "image.crop=112", "target=hidden", "contract=edgeface", *words])
+        check_tree(run)
+        parent = run.parents["teacher"]
+        assert isinstance(parent, WeightsFile)
+        return load_teacher(parent, 4, 1)
+
     images = lfw_faces(real_faces, 16)
+    words = ["model@teacher.model=timm", "teacher.model.name=edgenext_x_small", "teacher.model.features=512"]
+    teacher = teacher_of(*words, f"teacher.weights={file}")
 
     from safetensors.torch import load_file
 
@@ -199,5 +221,6 @@ def test_a_real_recognizer_is_the_same_by_words_in_timm_and_in_onnx(real_faces: 
 
     for dynamo in (False, True):
         path = exported(net, tmp_path / f"{dynamo}.onnx", 112, dynamo)
-        said = OnnxTeacher(path, own.contract, 1)(images).embedding
-        torch.testing.assert_close(said, plain, rtol=0, atol=1e-3)
+        found = teacher_of(f"teacher.weights={path}")
+        assert found.input == teacher.input == (112, [127.5] * 3, [128.0] * 3, "rgb")
+        torch.testing.assert_close(found(images).embedding, plain, rtol=0, atol=1e-3)

@@ -38,7 +38,7 @@ class OnnxGraph(NamedTuple):
         width: values of the embedding.
         channels_last: [N, H, W, 3] instead of [N, 3, H, W].
         pixel: the type of a value of the image, ``float32`` or ``uint8``.
-        one_by_one: a batch is one image.
+        one_by_one: a batch has to be one image.
         files: of its weights, where they lie beside it.
     """
 

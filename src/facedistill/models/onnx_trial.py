@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from facedistill.errors import WeightsError
 from facedistill.models.onnx_file import INSTALL, OnnxGraph, read_onnx
@@ -20,11 +20,15 @@ from facedistill.system.text import shown
 MEMORY = 2**32  # bytes of address space, and as often again what the weights take
 COPIES = 6  # of the weights, that onnxruntime may make while it prepares them
 SECONDS = 120
+TOLERANCE = 1e-3  # of the largest value, by which an image may be answered otherwise in a batch: sums round
 _SAID = 200  # characters of onnxruntime's own words
 
 
 def check_runs(path: Path) -> OnnxGraph:
     """What a graph takes and gives, once it has answered an image, and twice the same.
+
+    A graph that answers a batch otherwise than its images is asked one by one: many were exported for one image, and
+    say that they take any number.
 
     Raises:
         WeightsError: it was not read, or not run: it takes too much memory or time, it crashes, or it is wrong.
@@ -36,34 +40,37 @@ def check_runs(path: Path) -> OnnxGraph:
         changed = [file.stat().st_mtime_ns for file in (path, *graph.files)]
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.filename} {error.strerror}") from error
-    if fault := _fault(path, graph, tuple(changed)):
-        raise WeightsError(f"{path} {fault}")
-    return graph
+    tried = _tried(path, graph, tuple(changed))
+    if tried.fault:
+        raise WeightsError(f"{path} {tried.fault}")
+    return graph._replace(one_by_one=tried.one_by_one)
+
+
+class _Tried(NamedTuple):
+    """What is wrong with a graph (empty: nothing), and whether it has to be asked one by one."""
+
+    fault: str
+    one_by_one: bool = False
 
 
 @cache
-def _fault(path: Path, graph: OnnxGraph, changed: tuple[int, ...]) -> str:
-    """What is wrong with it; empty: nothing. Many cells have the same teacher."""
+def _tried(path: Path, graph: OnnxGraph, changed: tuple[int, ...]) -> _Tried:
+    """Many cells have the same teacher."""
     size = sum(file.stat().st_size for file in (path, *graph.files))
-    asked = {"path": str(path), "memory": MEMORY + COPIES * size, "width": graph.width, **_image(graph)}
+    asked = {**graph._asdict(), "files": [], "path": str(path), "memory": MEMORY + COPIES * size}
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(
             command, input=json.dumps(asked), capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"answers no image in {SECONDS} seconds"
+        return _Tried(f"answers no image in {SECONDS} seconds")
     if done.returncode != 0:
-        return f"crashes onnxruntime, or takes more than {asked['memory'] / 2**30:.0f} GiB for an image"
-    return str(json.loads(done.stdout.splitlines()[-1]))
+        return _Tried(f"crashes onnxruntime, or takes more than {asked['memory'] / 2**30:.0f} GiB for an image")
+    return _Tried(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def _image(graph: OnnxGraph) -> dict[str, Any]:
-    form = [1, graph.size, graph.size, 3] if graph.channels_last else [1, 3, graph.size, graph.size]
-    return {"input": graph.input, "output": graph.output, "form": form, "pixel": graph.pixel}
-
-
-def _try(asked: dict[str, Any]) -> str:
+def _try(asked: dict[str, Any]) -> _Tried:
     with suppress(ImportError, ValueError, OSError):  # what has no such limits
         import resource
 
@@ -75,18 +82,32 @@ def _try(asked: dict[str, Any]) -> str:
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    image = np.random.default_rng(0).integers(0, 256, asked["form"]).astype(asked["pixel"])
+    side = asked["size"]
+    form = [2, side, side, 3] if asked["channels_last"] else [2, 3, side, side]
+    images = np.random.default_rng(0).integers(0, 256, form).astype(asked["pixel"])
     try:
         session = onnxruntime.InferenceSession(asked["path"], options, providers=["CPUExecutionProvider"])
-        first, second = (session.run([asked["output"]], {asked["input"]: image})[0] for _ in range(2))
+        first, again, other = (
+            session.run([asked["output"]], {asked["input"]: image[None]})[0] for image in images[[0, 0, 1]]
+        )
     except Exception as error:  # a stranger's graph: whatever onnxruntime says of it
         words = " ".join(shown(error).split())
-        return f"can't be run: {words[:_SAID]}"
-    if first.shape != (1, asked["width"]) or first.dtype != np.float32:
-        return f"announces an embedding of {asked['width']} values and gives {list(first.shape)} of {first.dtype}"
+        return _Tried(f"can't be run: {words[:_SAID]}")
+    width = asked["width"]
+    if first.shape != (1, width) or first.dtype != np.float32:
+        return _Tried(f"announces an embedding of {width} values and gives {list(first.shape)} of {first.dtype}")
     if not np.isfinite(first).all():
-        return "answers an image with values that are no numbers (NaN, or infinite)"
-    return "" if np.array_equal(first, second) else "says something else of the same image each time: it is random"
+        return _Tried("answers an image with values that are no numbers (NaN, or infinite)")
+    if not np.array_equal(first, again):
+        return _Tried("says something else of the same image each time: it is random")
+    if asked["one_by_one"]:
+        return _Tried("", True)
+    alone = np.concatenate([first, other])
+    with suppress(Exception):
+        (both,) = session.run([asked["output"]], {asked["input"]: images})
+        if both.shape == alone.shape and np.allclose(both, alone, rtol=0, atol=TOLERANCE * np.abs(alone).max()):
+            return _Tried("")
+    return _Tried("", True)
 
 
 if __name__ == "__main__":
