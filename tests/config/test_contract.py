@@ -70,6 +70,8 @@ def test_a_single_key_of_a_preset_can_be_another() -> None:
         ),
         ([*SECOND, "+teachers.second.contract.sizes=3"], ["teachers.second.contract", "sizes"]),
         ([*SECOND, "+teachers.second.contract.size=b"], ["teachers.second.contract", "'b'"]),
+        ([*SECOND, "+teachers.second.contract=3"], ["teachers.second.contract"]),
+        ([*SECOND, "+teachers.second.contract=[1]"], ["teachers.second.contract"]),
         ([*SECOND, "+teachers.second.contract.size=-1"], ["teachers.second.contract.size=-1"]),
     ],
     ids=str,

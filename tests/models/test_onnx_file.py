@@ -295,6 +295,12 @@ def test_a_file_that_is_missing_or_a_folder_is_refused(tmp_path: Path) -> None:
     assert "can't be read" in refused(tmp_path / "w.onnx")
 
 
+def test_a_file_that_no_protobuf_can_be_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "w.onnx").open("wb") as file:
+        file.truncate(2**31)  # it has holes, and takes no room
+    assert "has 2,147,483,648 bytes, more than an ONNX file can" in refused(tmp_path / "w.onnx")
+
+
 def test_graphs_within_graphs_are_counted_without_being_parsed(tmp_path: Path) -> None:
     """A protobuf that is all beginnings: its parts are thousands deep."""
     content = b""

@@ -174,7 +174,7 @@ OTHER_KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "gguf": (lambda: b"GGUF\x03\0\0\0" + bytes(30), "is a GGUF file"),
     "gzip": (lambda: gzip.compress(bytes(30)), "is an archive: unpack it"),
     "tar": (lambda: bytes(257) + b"ustar" + bytes(250), "is an archive: unpack it"),
-    "a program": (torch_script, r"is a TorchScript archive.*torch\.jit\.load\("),
+    "a program": (torch_script, r"is a TorchScript archive.*torch\.jit\.load\(.*torch\.onnx\.export\("),
     "a zip bomb": (
         lambda: zipped({"w/data.pkl": b"\x80\x02}q\x00.", "w/data/0": bytes(1 << 20)}, zipfile.ZIP_DEFLATED),
         "announces more bytes than it has",

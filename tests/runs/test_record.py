@@ -96,3 +96,19 @@ def test_a_value_of_another_type_is_named(planned: Planner, path: str, value: An
     if path not in ("metrics.top1", "parents.teacher"):
         with pytest.raises(RunError, match=rf"{last}|name|version"):
             Record.read(run.directory)
+
+
+@pytest.mark.parametrize("contract", [3, [1], {"size": "x"}, {"sizes": 3}, {"name": "${oc.env:NOPE}"}], ids=str)
+def test_a_contract_of_one_more_teacher_that_is_none_is_named(planned: Planner, contract: Any) -> None:
+    run = planned("rate=8", "target=soft")
+    complete(run)
+    file = run.directory / "record.json"
+    document = json.loads(file.read_text())
+    assert "contract" in document["config"]["teacher"]
+    del document["config"]["teacher"]["contract"]  # as in records before there were contracts
+    file.write_text(json.dumps(document))
+    assert run.is_complete
+    document["config"]["teachers"] = {"second": {"weights": "a.pt", "contract": contract}}
+    file.write_text(json.dumps(document))
+    with pytest.raises(RunError, match=r"teachers\.second\.contract"):
+        Record.read(run.directory)

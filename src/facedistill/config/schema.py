@@ -23,6 +23,7 @@ from facedistill.config.groups import (
     TeacherConfig,
     TrainerConfig,
 )
+from facedistill.errors import ConfigError
 
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 MOST_ADAMW_RATE = 0.02  # AdamW moves every weight by about the learning rate in a step, whatever its gradient
@@ -121,12 +122,16 @@ class Config:
     def contract_of(self, role: str) -> ContractConfig:
         """What the teacher of a role takes, where it comes from a file.
 
-        Raises ``OmegaConfBaseException`` where ``teachers`` holds something else.
+        Raises ``ConfigError`` where ``teachers`` holds something else.
         """
         if role not in self.teachers:
             return self.teacher.contract
-        typed = OmegaConf.merge(OmegaConf.structured(ContractConfig), self.teachers[role].get("contract", {}))
-        return cast(ContractConfig, OmegaConf.to_object(typed))
+        try:
+            typed = OmegaConf.merge(OmegaConf.structured(ContractConfig), self.teachers[role].get("contract", {}))
+            return cast(ContractConfig, OmegaConf.to_object(typed))
+        except (OmegaConfBaseException, ValueError, TypeError) as error:  # an open mapping may hold anything
+            said = f"teachers.{role}.contract is no contract, as in conf/contract: {str(error).splitlines()[0]}"
+            raise ConfigError(said) from error
 
     @property
     def epoch_rates(self) -> list[float]:
@@ -249,8 +254,8 @@ class Config:
                 return
             try:
                 contract = self.contract_of(role)
-            except OmegaConfBaseException as error:
-                yield f"teachers.{role}.contract: {str(error).splitlines()[0]}; see conf/contract"
+            except ConfigError as error:
+                yield str(error)
                 return
             yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
         size = self.teacher.contract.size

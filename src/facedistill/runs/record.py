@@ -11,8 +11,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
-
 from facedistill.config.compose import missing_keys
 from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
@@ -209,10 +207,7 @@ def _check_open_parts(record: Record) -> None:
     for role, teacher in config.teachers.items():
         if not isinstance(teacher.get("model", {}), dict):
             raise ValueError(f"config.teachers.{role}.model is not a model")
-        try:
-            config.contract_of(role)
-        except OmegaConfBaseException as error:
-            raise ValueError(f"config.teachers.{role}.contract is not a contract") from error
+        config.contract_of(role)
     parents = recipe.get("parents")
     if type(recipe.get("version")) is not int or not isinstance(parents, dict):
         raise ValueError("recipe has no version, or no parents")
