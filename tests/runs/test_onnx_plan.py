@@ -67,7 +67,11 @@ REFUSED = [
         ("contract=arcface", "teacher.contract.size=null"),
         ["the student's have image.crop=20", "teacher.contract.size=8"],
     ),
-    ((*CONTRACT, "init=fitnet"), ["no middle layer", "init=full"]),
+    ((*CONTRACT, "init=fitnet"), ["the student's own pixels", "init=full"]),
+    (
+        ("contract=arcface", "teacher.contract.size=null", "image.crop=8", "init=fitnet"),
+        ["no middle layer", "init=full"],
+    ),
     ((*CONTRACT, "target=soft"), ["has no classifier", "target.terms.soft", "target=hidden"]),
     ((*CONTRACT, "target=logits"), ["has no classifier", "target.terms.logits", "target=hidden"]),
 ]

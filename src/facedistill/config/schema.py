@@ -260,10 +260,12 @@ class Config:
             yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
         size = self.teacher.contract.size
         if size is not None and (self.target.views == "live" or self.task.intermediate):
-            why = "target.views=live asks" if self.target.views == "live" else "init=fitnet starts by asking"
+            asks, instead = "target.views=live", "target.views=all"
+            if self.task.intermediate:
+                asks, instead = "init=fitnet", "init=full"
             yield (
-                f"{why} the teacher about the student's own pixels, but contract={self.teacher.contract.name} has it "
-                f"see faces of {size} pixels"
+                f"{asks} asks the teacher about the student's own pixels, but contract={self.teacher.contract.name} has "
+                f"it see faces of {size} pixels. Use {instead}"
             )
         if self.task.classifies and self.identities_data != self.data:
             yield (
