@@ -86,3 +86,10 @@ def test_what_no_recognizer_can_take_is_refused_with_what_to_type(words: list[st
 def test_a_mean_that_is_said_twice_alike_is_no_contradiction() -> None:
     again = ["+teacher.model.mean=[127.5,127.5,127.5]", "+teacher.model.std=[127.5,127.5,127.5]"]
     assert compose_config([FILE, "contract=arcface", *again]).teacher.contract.name == "arcface"
+
+
+def test_the_middle_layer_of_a_teacher_with_a_size_of_its_own_is_of_no_use() -> None:
+    with pytest.raises(
+        ConfigError, match=r"init=fitnet asks the teacher about the student's own pixels.* Use init=full"
+    ):
+        compose_config(["task=hint", FILE, "contract=arcface"])

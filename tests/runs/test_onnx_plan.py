@@ -67,7 +67,6 @@ REFUSED = [
         ("contract=arcface", "teacher.contract.size=null"),
         ["the student's have image.crop=20", "teacher.contract.size=8"],
     ),
-    ((*CONTRACT, "init=fitnet"), ["the student's own pixels", "init=full"]),
     (
         ("contract=arcface", "teacher.contract.size=null", "image.crop=8", "init=fitnet"),
         ["no middle layer", "init=full"],

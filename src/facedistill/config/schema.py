@@ -264,8 +264,8 @@ class Config:
             if self.task.intermediate:
                 asks, instead = "init=fitnet", "init=full"
             yield (
-                f"{asks} asks the teacher about the student's own pixels, but contract={self.teacher.contract.name} has "
-                f"it see faces of {size} pixels. Use {instead}"
+                f"{asks} asks the teacher about the student's own pixels, but "
+                f"contract={self.teacher.contract.name} has it see faces of {size} pixels. Use {instead}"
             )
         if self.task.classifies and self.identities_data != self.data:
             yield (
