@@ -35,11 +35,13 @@ from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from facedistill.data.loading.datamodule import FaceData
     from facedistill.distill.teacher import NetworkTeacher
-    from facedistill.evaluation.scoring import Gallery, Metrics
+    from facedistill.evaluation.scoring import Metrics
 
 FLIPS = ("none", "concat", "sum")
 _OWN = ("run", "protocol", "root", "weights", "flip")
@@ -100,14 +102,17 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
         return final_scores(config, evaluation, measure, network.backbone, data, device, gallery).metrics
 
 
-def imitated(directory: Path, record: Record, config: Config, data: FaceData, device: torch.device) -> Gallery | None:
-    """Have the teacher of a run answer beside it, on the test split of ``data`` and on its pairs, if there are any.
+def imitated(
+    directory: Path, record: Record, config: Config, data: FaceData, device: torch.device
+) -> NDArray[np.float32] | None:
+    """Have the teacher of a run answer beside it on the test split of ``data``, and give what it says of its pairs.
 
     It is the file that the record names, or the run of that name beside this one.
     """
     from facedistill.data.loading.datamodule import FaceData
     from facedistill.distill.bank import AskedNow
-    from facedistill.training.teachers import gallery_of, load_teacher, seen_by_teacher
+    from facedistill.evaluation.scoring import embeddings
+    from facedistill.training.teachers import load_teacher, seen_by_teacher
 
     own = config.teacher
     if own.weights:
@@ -118,7 +123,10 @@ def imitated(directory: Path, record: Record, config: Config, data: FaceData, de
     teacher.to(device)
     seen = seen_by_teacher(file, FaceData.of(config, data))  # another: that of the student asks this one
     data.use_banks({}, {TEACHER: AskedNow(teacher, seen, device)})
-    return gallery_of(teacher, seen, device)
+    images = seen.of_pairs
+    if images is None:
+        return None
+    return embeddings(lambda pixels: teacher(pixels).embedding, images.val_dataloader(), device)
 
 
 @contextmanager

@@ -316,7 +316,8 @@ def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "identities" not in said
     assert main(printed_command(said)) == 0
     said = capsys.readouterr().out
-    assert "It can be trained on: its faces have no labels, and a recognizer can be imitated on them\n" in said
+    assert "Its faces have no labels, and a recognizer can be imitated on them. With the file of yours:\n" in said
+    assert "  facedistill compress teacher=recognizer.onnx contract=arcface faces=" in said
     assert "facedistill train" not in said
     sheet = np.asarray(Image.open("contact_sheet.png"))
     assert sheet.shape == (-(-PEOPLE * SHOTS // doctor.COLUMNS) * 34, doctor.COLUMNS * 34, 3)

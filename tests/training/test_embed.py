@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from facedistill.config.schema import Config
-from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import ConfigError
 from facedistill.evaluate import evaluate_run
@@ -93,7 +93,7 @@ def test_pairs_are_scored_for_the_student_the_teacher_and_one_in_the_gallery_of_
     published = NetworkTeacher.load(student.weights, student.config.network, 4)
     cpu = torch.device("cpu")
     found = {
-        name: embeddings(lambda images, of=of: of(images).embedding, data.pair_dataloader(), cpu)  # type: ignore[misc]
+        name: embeddings(lambda images, of=of: of(images).embedding, pair_batches(pairs, student.config), cpu)  # type: ignore[misc]
         for name, of in (("student", published), ("teacher", teacher))
     }
     metrics = student.record.metrics

@@ -90,7 +90,10 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     if run_words:
         print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
     else:
-        print("\nIt can be trained on: its faces have no labels, and a recognizer can be imitated on them")
+        of_data = [word for word in words if word.startswith(("data.alignment=", "data.landmarks=", "data.on_error="))]
+        compress = ["teacher=recognizer.onnx", "contract=arcface", f"faces={_given(words, 'data.root')}", *of_data]
+        print("\nIts faces have no labels, and a recognizer can be imitated on them. With the file of yours:")
+        print(f"  facedistill compress {command_line(compress)}")
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)
@@ -125,6 +128,11 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
         else:
             return run_words
     raise errors[0]
+
+
+def _given(words: Sequence[str], key: str) -> str:
+    """The value of the last word with a key."""
+    return next((word.partition("=")[2] for word in reversed(words) if word.partition("=")[0] == key), "")
 
 
 def _pairs_line(source: PhotoSource, survey: doctor.Survey, size: int, cache: Path) -> str:

@@ -97,13 +97,6 @@ def pair_similarity(
     return similarity
 
 
-class Gallery(NamedTuple):
-    """A teacher that a student imitates, and the images of the pairs as that teacher sees them, in order."""
-
-    embed: Callable[[Tensor], Tensor]
-    batches: Iterable[FaceBatch]
-
-
 class FinalScores(NamedTuple):
     """Metrics by name (%; None: too few pairs to tell), and of every pair [P] its similarity and whether it is the same
     person, empty where there are no pairs.
@@ -121,12 +114,13 @@ def final_scores(
     backbone: Backbone,
     data: FaceData,
     device: torch.device,
-    gallery: Gallery | None = None,
+    gallery: NDArray[np.float32] | None = None,
 ) -> FinalScores:
     """The scores over the test split, over its named parts, and, where the source has pairs, those of verification.
 
-    With a ``gallery``, also those of its teacher (``…_teacher``), and of probes of the student's in that gallery
-    (``…_gallery``): whether faces that the teacher has enrolled are still found.
+    With a ``gallery``, the L2-normalized embeddings [M, D] of the images of the pairs by the teacher that is imitated,
+    also the scores of that teacher (``…_teacher``), and of probes of the student's in its gallery (``…_gallery``):
+    whether faces that the teacher has enrolled are still found.
 
     Pairs with a person who was trained on are left out; where that leaves not both kinds of pairs, there are none of
     these scores. ``evaluation`` is left with the whole test split.
@@ -148,10 +142,9 @@ def final_scores(
     similarity, same, fold = pair_similarity(own, pairs)[new], pairs.same[new], pairs.fold[new]
     metrics |= verification_metrics(similarity, same, fold)
     if gallery is not None:
-        enrolled = embeddings(gallery.embed, gallery.batches, device)
         for name, found in {
-            "teacher": pair_similarity(enrolled, pairs),
-            "gallery": pair_similarity(own, pairs, enrolled),
+            "teacher": pair_similarity(gallery, pairs),
+            "gallery": pair_similarity(own, pairs, gallery),
         }.items():
             verified = verification_metrics(found[new], same, fold)
             metrics |= {f"{metric}_{name}": value for metric, value in verified.items()}

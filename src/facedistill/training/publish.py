@@ -27,7 +27,7 @@ from facedistill.system.decoration import decoration
 from facedistill.system.files import sha256
 from facedistill.tasks.base import ScheduledModule
 from facedistill.training.callbacks.history import Epoch
-from facedistill.training.teachers import gallery_of, seen_by_teacher
+from facedistill.training.teachers import gallery_of
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "albumentations", "numpy")
 
@@ -47,9 +47,7 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "run": run.identity,
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
     }
-    gallery = None
-    if config.task.imitates:
-        gallery = gallery_of(module.teachers[TEACHER], seen_by_teacher(run.parents[TEACHER], data), device)
+    gallery = gallery_of(run, module.teachers[TEACHER], data) if config.task.imitates else None
     final = final_scores(config, evaluation, module.measure, network.backbone, data, device, gallery)
     per_sample = evaluation.per_sample()
     identity = data.faces.clusters[data.faces.test][: len(per_sample)]

@@ -4,8 +4,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
@@ -13,7 +16,7 @@ from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
-from facedistill.evaluation.scoring import Gallery, Probe, device_for, probe
+from facedistill.evaluation.scoring import Probe, device_for, probe
 from facedistill.runs.identity import augment_of, numbers_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
@@ -65,12 +68,23 @@ def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
     return data if size is None else data.seen_at(size)
 
 
-def gallery_of(teacher: Teacher, seen: FaceData, device: torch.device) -> Gallery | None:
-    """A teacher that is imitated, with the pairs of the data as it sees them; None: there are none."""
-    if seen.faces.pairs is None:
+def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32] | None:
+    """What the teacher that a run imitates says of the images of its pairs, from a bank of these.
+
+    L2-normalized, float32 [M, width]; None: there are no pairs.
+    """
+    config, parent = run.config, run.parents[TEACHER]
+    seen = seen_by_teacher(parent, data)
+    images = seen.of_pairs
+    if images is None:
         return None
-    teacher.to(device)
-    return Gallery(lambda images: teacher(images).embedding, seen.pair_dataloader())
+    device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
+    contents = bank_contents(run, parent, device, own_size=seen is not data) | {"of": "pairs"}
+    samples = images.faces.test
+    bank = BankMaker(teacher, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
+    embedding = bank([(int(index), EVAL_VIEW) for index in samples]).astype(np.float32)
+    normalized: NDArray[np.float32] = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    return normalized
 
 
 def load_teacher(parent: Run | WeightsFile, identities: int, threads: int) -> Teacher:

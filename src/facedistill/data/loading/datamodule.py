@@ -34,9 +34,13 @@ def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
 
 def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
     """Centre crops of the images of a verification protocol, in order; their labels are 0."""
+    return pair_data(pairs, config).val_dataloader()
+
+
+def pair_data(pairs: Pairs, config: Config) -> "FaceData":
+    """The images of a verification protocol as a test split."""
     zeros = np.zeros(len(pairs.images), np.int64)
-    faces = FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[])
-    return FaceData(config, faces).val_dataloader()
+    return FaceData(config, FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[]))
 
 
 class FaceData(pl.LightningDataModule):
@@ -100,10 +104,10 @@ class FaceData(pl.LightningDataModule):
         """Centre crops of the samples with these indices, in order."""
         return self.loader(EvalBatches(indices, EVAL_BATCH))
 
-    def pair_dataloader(self) -> DataLoader[FaceBatch]:
-        """Centre crops of the images of the source's pairs, in order."""
-        assert self.faces.pairs is not None
-        return pair_batches(self.faces.pairs, self._config)
+    @property
+    def of_pairs(self) -> "FaceData | None":
+        """The images of the source's pairs, as they are seen here; None: it has none."""
+        return None if self.faces.pairs is None else pair_data(self.faces.pairs, self._config)
 
     def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
         """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads."""
