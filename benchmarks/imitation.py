@@ -5,8 +5,9 @@
 ROOT is a folder with lfw/ and teachers/edgeface_xs.safetensors. The teacher is EdgeFace-XS at 112 pixels, the student a
 ResNet of 0.57 million parameters on 56 pixels, the faces the training images of the 158 people of LFW with ten images
 or more, without their names. Both have SECONDS (250) of one core for training; the teacher's answers are made before
-and cost neither anything. The table has the mean cosine with the teacher on test faces of these people, and the accuracy on
-the pairs of LFW with strangers, without and with the mirror image. One seed. A quarter of an hour with the answers.
+and cost neither anything. The table has the mean cosine with the teacher on test faces of these people, and the
+accuracy on the pairs of LFW with strangers, without and with the mirror image. One seed. A quarter of an hour with the
+answers.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     if run_words:
         print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
     else:
-        of_data = [word for word in words if word.startswith(("data.alignment=", "data.landmarks=", "data.on_error="))]
+        kept = ("data=", "data.alignment=", "data.landmarks=", "data.on_error=")
+        of_data = [word for word in words if word.startswith(kept) and word != "data=photos"]
         compress = ["teacher=recognizer.onnx", "contract=arcface", f"faces={_given(words, 'data.root')}", *of_data]
         print("\nIts faces have no labels, and a recognizer can be imitated on them. With the file of yours:")
         print(f"  facedistill compress {command_line(compress)}")
