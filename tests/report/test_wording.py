@@ -43,9 +43,9 @@ def test_a_verdict_says_what_is_known() -> None:
         "Undecided: ours +3.00 (−1.97 to +7.97) points over 3 seeds, the paper's +1.35. An effect of 4.00 points would "
         "have been seen in 80 % of such studies."
     )
-    lost = verdict(assessment("C1", Answer.CONTRADICTED, scope="by one", p=0.0312, paper=None))
+    lost = verdict(assessment("C1", Answer.CONTRADICTED, scope="by full > W_S0", p=0.0312, paper=None))
     assert lost == (
-        "Contradicted (by one): ours +3.00 (−1.97 to +7.97) points over 3 seeds, the paper prints none of it. p = "
+        "Contradicted (by full > W_S0): ours +3.00 (−1.97 to +7.97) points over 3 seeds, the paper prints none of it. p = "
         "0.031: the answer does not survive the correction over all claims."
     )
     assert verdict(assessment("C1", Answer.REPRODUCED, p=1e-5, survives=True)).endswith(

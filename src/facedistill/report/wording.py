@@ -54,10 +54,10 @@ def verdict(one: Assessment) -> str:
     if one.answer is Answer.VOID:
         return " ".join(reasons(one))
     if one.effect is None:
-        return f"{answer_in_words(one).capitalize()}."
+        return f"{_sentence(answer_in_words(one))}."
     seeds = len(one.effect.by_seed)
     parts = [
-        f"{answer_in_words(one).capitalize()}: ours {effect_in_words(one.effect)} {one.unit} over {seeds} "
+        f"{_sentence(answer_in_words(one))}: ours {effect_in_words(one.effect)} {one.unit} over {seeds} "
         f"seed{'s' * (seeds > 1)}",
         "the paper prints none of it" if one.paper is None else f"the paper's {signed(one.paper)}",
     ]
@@ -68,6 +68,11 @@ def verdict(one: Assessment) -> str:
         kept = "survives" if one.survives else "does not survive"
         found.append(f"p {p_with_sign(one.p)}: the answer {kept} the correction over all claims")
     return ". ".join(found) + "."
+
+
+def _sentence(text: str) -> str:
+    """With a capital at its start; ``str.capitalize`` would make W_S0 of its words w_s0."""
+    return text[:1].upper() + text[1:]
 
 
 def p_with_sign(p: float | None) -> str:
