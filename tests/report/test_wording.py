@@ -45,8 +45,8 @@ def test_a_verdict_says_what_is_known() -> None:
     )
     lost = verdict(assessment("C1", Answer.CONTRADICTED, scope="by full > W_S0", p=0.0312, paper=None))
     assert lost == (
-        "Contradicted (by full > W_S0): ours +3.00 (−1.97 to +7.97) points over 3 seeds, the paper prints none of it. p = "
-        "0.031: the answer does not survive the correction over all claims."
+        "Contradicted (by full > W_S0): ours +3.00 (−1.97 to +7.97) points over 3 seeds, the paper prints none of it. "
+        "p = 0.031: the answer does not survive the correction over all claims."
     )
     assert verdict(assessment("C1", Answer.REPRODUCED, p=1e-5, survives=True)).endswith(
         "p < 0.001: the answer survives the correction over all claims."
