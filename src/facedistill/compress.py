@@ -20,12 +20,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import TEACHER, Config
+from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
 from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
 from facedistill.runs.run import Run, WeightsFile
@@ -34,7 +37,12 @@ from facedistill.system.terminal import Output, say
 from facedistill.system.text import command_line, shown
 from facedistill.train import run_cell
 
+if TYPE_CHECKING:  # torch takes seconds, and --help needs none
+    import torch
+
 _OWN = ("teacher", "faces", "size", "pairs")
+TIMED = 32  # images of the batch by which a forecast is made
+SECONDS_A_VIEW = 2e-4  # of its augmentation
 _UNITS = {"kb": 10**3, "mb": 10**6}
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
 RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
@@ -57,6 +65,8 @@ def _compress(words: list[str]) -> int:
     if run.config.plan:
         Output().print_whole(tree(run))
         return 0
+    if not run.is_complete:
+        print(forecast(run), flush=True)
     run_cell(run)
     metrics = run.record.metrics
     table: list[Row] = [("cosine with the teacher, %", None, metrics["cosine"])]
@@ -81,6 +91,50 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     if not given & {"model", "model.width", "rate"}:
         named.append(f"model.width={width_for(size_of(own.get('size', '1MB')), compose_config(named))}")
     return plan(named, data=known)
+
+
+def forecast(run: Run) -> str:
+    """How many faces there are and about how long it takes, from a batch that teacher and student answer now."""
+    import torch
+
+    from facedistill.models.network import build_network
+    from facedistill.training.teachers import load_teacher
+
+    config, parent = run.config, run.parents[TEACHER]
+    torch.set_num_threads(config.trainer.threads)
+    teacher, student = load_teacher(parent, 0, config.trainer.threads), build_network(config.network, config.rate)
+    own_size = parent.contract.size if isinstance(parent, WeightsFile) else None
+
+    def trained(images: torch.Tensor) -> None:
+        student(images).embedding.square().sum().backward()
+
+    answer = _seconds(lambda images: teacher(images), own_size or config.image.crop)
+    step = _seconds(trained, config.image.crop) + SECONDS_A_VIEW
+    samples = build_source(config.data).samples(Path(config.cache_dir).expanduser())
+    if samples is None:
+        return ""
+    test, train = int(samples.is_test.sum()), int((~samples.is_test).sum())
+    epochs, answers = len(config.epoch_rates), 2 * train + test
+    return (
+        f"{train:,} faces to train on and {test:,} to test on. The teacher answers {answers:,} times, once and for all "
+        f"students: about {_minutes(answer * answers)}. {epochs} epoch{'s' * (epochs > 1)} of training: about "
+        f"{_minutes(step * train * epochs)}"
+    )
+
+
+def _seconds(answer: Callable[[torch.Tensor], object], size: int) -> float:
+    """Of one image of ``size`` × ``size`` pixels in a batch."""
+    import torch
+
+    images = torch.zeros(TIMED, 3, size, size, dtype=torch.uint8)
+    answer(images)
+    started = time.perf_counter()
+    answer(images)
+    return (time.perf_counter() - started) / TIMED
+
+
+def _minutes(seconds: float) -> str:
+    return f"{max(1, round(seconds / 60)):,} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def size_of(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,8 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
         "facedistill train task=embed target=cosine scale=imitation augment=recognizer data=photos rate=1 "
     )
     assert "model.features=128" in command
+    assert re.search(r"^\d+ faces to train on and \d+ to test on\. The teacher answers \d+ times", said, re.MULTILINE)
+    assert "1 epoch of training: about 1 min" in said
     own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
     run = run_of(own, others)
     assert run.is_complete
