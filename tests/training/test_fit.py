@@ -492,7 +492,7 @@ def test_help_lists_the_choices() -> None:
     shown = (
         "task: align, classify",
         "init: distill",
-        "target: hidden",
+        "target: cosine, hidden",
         "scale: embedded, paper, photos",
         "experiments: core, demo",
     )
