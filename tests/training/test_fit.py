@@ -493,7 +493,7 @@ def test_help_lists_the_choices() -> None:
         "task: align, classify",
         "init: distill",
         "target: cosine, hidden",
-        "scale: embedded, paper, photos",
+        "scale: embedded, imitation, paper, photos",
         "experiments: core, demo",
     )
     for choice in shown:
