@@ -9,7 +9,8 @@ facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [KEY=VALUE
 teacher=FILE is an ONNX file, weights of a network of timm, or those of a run of ours; contract= says what it takes.
 faces=FOLDER holds faces that are aligned (data.alignment=none), or that a list of landmarks aligns
 (data.landmarks=FILE); faces=[A,B] are several folders. size= is how large the student may be with a byte a weight:
-500kB, 1MB (the default), 4MB. pairs= is a folder like LFW's with its pairs, on which both are scored in the end.
+500kB, 1MB (the default), 4MB. pairs= is a folder like LFW's with its pairs, on which both are scored in the end; nobody
+in them should be among the faces.
 
 The student imitates the embedding: vectors of the two can be compared with each other. Any other words go into the run
 (schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; plan=true
@@ -22,18 +23,21 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import TEACHER, Config
+from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.sources.source import build_source
-from facedistill.errors import ConfigError
+from facedistill.data.sources.verification_set import protocol_source
+from facedistill.errors import ConfigError, DataError
 from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.signals import stop_on_signals
-from facedistill.system.terminal import Output, say
+from facedistill.system.terminal import REFUSED, Output, say
 from facedistill.system.text import command_line, shown
 from facedistill.train import run_cell
 
@@ -61,6 +65,8 @@ def _compress(words: list[str]) -> int:
     run = run_of(own, others)
     check_data(run)
     check_tree(run)
+    if pairs := own.get("pairs"):
+        check_pairs(pairs, run)
     print(f"facedistill train {command_line(run.words)}\n", flush=True)
     if run.config.plan:
         Output().print_whole(tree(run))
@@ -68,10 +74,12 @@ def _compress(words: list[str]) -> int:
     if not run.is_complete:
         print(forecast(run), flush=True)
     run_cell(run)
+    if not run.is_complete:  # where several processes train it, that is said and not raised
+        return REFUSED
     metrics = run.record.metrics
     table: list[Row] = [("cosine with the teacher, %", None, metrics["cosine"])]
     table.append(("of the teacher's embedding explained, %", None, metrics["explained"]))
-    if pairs := own.get("pairs"):
+    if pairs:
         table += scored_on_pairs(run, pairs)
     _print(run, table)
     return 0
@@ -86,10 +94,16 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     recipe = [word for word in RECIPE if word.partition("=")[0] not in given]
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
+    if "image.resize" in given and "image.crop" not in given:
+        resize = compose_config(named).image.resize
+        named.append(f"image.crop={resize * 7 // 8}")
     if "model.features" not in given:
         named.append(f"model.features={width_of(plan(named, data=known).parents[TEACHER])}")
-    if not given & {"model", "model.width", "rate"}:
-        named.append(f"model.width={width_for(size_of(own.get('size', '1MB')), compose_config(named))}")
+    size, config = size_of(own.get("size", "1MB")), compose_config(named)
+    if "width" in config.network and "model.width" not in given:
+        named.append(f"model.width={width_for(size, config)}")
+    elif "size" in own and (found := parameters(config.network, config.rate)) > size:
+        raise ConfigError(f"size={own['size']}: this {config.network['name']} has {found:,} weights. Leave out size=")
     return plan(named, data=known)
 
 
@@ -113,8 +127,8 @@ def forecast(run: Run) -> str:
     samples = build_source(config.data).samples(Path(config.cache_dir).expanduser())
     if samples is None:
         return ""
-    test, train = int(samples.is_test.sum()), int((~samples.is_test).sum())
-    epochs, answers = len(config.epoch_rates), 2 * train + test
+    test, train, epochs = int(samples.is_test.sum()), int((~samples.is_test).sum()), len(config.epoch_rates)
+    answers = (2 if own_size else len(banked_views(config) or ())) * train + test
     return (
         f"{train:,} faces to train on and {test:,} to test on. The teacher answers {answers:,} times, once and for all "
         f"students: about {_minutes(answer * answers)}. {epochs} epoch{'s' * (epochs > 1)} of training: about "
@@ -150,31 +164,48 @@ def width_for(size: int, config: Config) -> int:
 
     Raises ``ConfigError`` where not even the narrowest has.
     """
-    width = 1
-    while parameters({**config.network, "width": 2 * width}) <= size:
+
+    def weights(width: int) -> int:
+        return parameters({**config.network, "width": width}, config.rate)
+
+    width = config.rate
+    while weights(2 * width) <= size:
         width *= 2
     step = width
     while step := step // 2:
-        width += step * (parameters({**config.network, "width": width + step}) <= size)
-    if (least := parameters({**config.network, "width": width})) > size:
-        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} bytes")
+        width += step * (weights(width + step) <= size)
+    if (least := weights(width)) > size:
+        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} weights")
     return width
 
 
-def parameters(model: Mapping[str, Any]) -> int:
-    """Of a ``conf/model`` node at rate 1."""
+def parameters(model: Mapping[str, Any], rate: int = 1) -> int:
+    """Of a ``conf/model`` node at a compression rate."""
     from facedistill.config.build import build_on_meta
 
-    return sum(part.numel() for part in build_on_meta("model", model, rate=1).parameters())
+    return sum(part.numel() for part in build_on_meta("model", model, rate=rate).parameters())
+
+
+def config_of_pairs(root: str, run: Run) -> Config:
+    """Of a folder like LFW's, read as the run reads its own."""
+    config = compose_config(["data=lfw", f"data.root={root}"], trains=False)
+    return replace(config, cache_dir=run.config.cache_dir, trainer=run.config.trainer)
+
+
+def check_pairs(root: str, run: Run) -> None:
+    """Raise ``DataError`` where a folder holds no pairs that can be scored, before anything is trained."""
+    try:
+        protocol_source(config_of_pairs(root, run).data).identity()
+    except DataError as error:
+        raise DataError(f"pairs={root}: {error}") from error
 
 
 def scored_on_pairs(run: Run, root: str) -> list[Row]:
     """Ten-fold accuracy on the pairs of LFW, mirror included."""
     from facedistill.training.pair_scores import pair_scores
 
-    words = [f"data.root={root}", f"cache_dir={run.config.cache_dir}", f"trainer.threads={run.config.trainer.threads}"]
     say(f"scoring both on the pairs of {root}")
-    scores = pair_scores(run, compose_config(["data=lfw", *words], trains=False))
+    scores = pair_scores(run, config_of_pairs(root, run))
     of = {name: metrics["pairs"] for name, metrics in scores.items()}
     return [
         ("pairs of LFW with the mirror, %", of["teacher"], of["student"]),

@@ -108,25 +108,35 @@ def imitated(
     """Have the teacher of a run answer beside it on the test split of ``data``, and give what it says of its pairs.
 
     It is the file that the record names, or the run of that name beside this one.
+
+    Raises:
+        RunError: it is another recognizer than the run imitated.
     """
+    import numpy as np
+
     from facedistill.data.loading.datamodule import FaceData
-    from facedistill.distill.bank import AskedNow
+    from facedistill.distill.bank import Answered
     from facedistill.evaluation.scoring import embeddings
     from facedistill.training.teachers import load_teacher, seen_by_teacher
 
-    own = config.teacher
+    own, beside = config.teacher, directory.resolve().parent
     if own.weights:
         file = WeightsFile(Path(own.weights), own.model, contract=own.contract)
+        if file.identity != record.recipe["parents"][TEACHER]:
+            raise RunError(f"{file.weights} is not the recognizer that it imitated: teacher.weights=FILE names that")
     else:
-        file = WeightsFile(directory.parent / Path(record.parents[TEACHER]).name / WEIGHTS)
+        file = WeightsFile(beside / Path(record.parents[TEACHER]).name / WEIGHTS)
     teacher = load_teacher(file, 0, config.trainer.threads)
     teacher.to(device)
-    seen = seen_by_teacher(file, FaceData.of(config, data))  # another: that of the student asks this one
-    data.use_banks({}, {TEACHER: AskedNow(teacher, seen, device)})
+    seen = seen_by_teacher(file, FaceData.of(config, data))
+
+    def embed(pixels: torch.Tensor) -> torch.Tensor:
+        return teacher(pixels).embedding.float()
+
+    answers = [embed(batch.images.to(device)).cpu().numpy() for batch in seen.val_dataloader()]
+    data.use_banks({}, {TEACHER: Answered(data.faces.test, np.concatenate(answers))})
     images = seen.of_pairs
-    if images is None:
-        return None
-    return embeddings(lambda pixels: teacher(pixels).embedding, images.val_dataloader(), device)
+    return None if images is None else embeddings(embed, images.val_dataloader(), device)
 
 
 @contextmanager

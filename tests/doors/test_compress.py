@@ -70,8 +70,15 @@ def test_a_plan_trains_nothing(words: list[str], tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "runs").exists()
 
 
-def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
+def test_a_student_of_other_pixels_crops_as_much_of_them(words: list[str]) -> None:
     own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    others = [word for word in others if not word.startswith("image.")]
+    config = run_of(own, [*others, "image.resize=80"]).config
+    assert (config.image.resize, config.image.crop) == (80, 70)
+
+
+def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
+    own, others = dict(word.split("=", 1) for word in words[:2]), words[3:]
     run = run_of(own, [*others, "target=raw", "model.width=8", "schedule.epochs=7"])
     assert run.config.target.name == "raw"
     assert (run.config.model["width"], run.config.schedule.epochs) == (8, 7)
@@ -82,6 +89,8 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
     [
         ("teacher=", [], "teacher= is missing: the file of a recognizer"),
         ("faces=", [], "faces= is missing: a folder of faces"),
+        ("", ["model.width=8"], "size=30kB: this resnet_small has"),
+        ("", ["pairs=nowhere"], "pairs=nowhere: "),
         ("size=", ["size=1GB"], "size=1GB is no size: give it as size=500kB or size=1MB"),
         ("size=", ["size=1kB"], "size= is too small: the narrowest resnet_small has"),
         ("faces=", ["faces=nowhere"], "nowhere does not exist"),

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.distill.teacher import NetworkTeacher
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, RunError
 from facedistill.evaluate import evaluate_run
 from facedistill.evaluation.scoring import embeddings
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.runs.ensure import ensure
-from facedistill.runs.plan import plan
+from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.training import fit
@@ -140,19 +140,47 @@ def test_a_teacher_with_a_size_of_its_own_sees_the_whole_face_and_its_mirror_ima
 
 
 def test_all_seeds_and_crops_share_what_it_said(recognizer: Run, folder: Path) -> None:
-    before = len(list((folder / "cache").glob("bank-*")))
-    for words in ([], ["seed=1"], ["image.crop=16", "schedule.epochs=2"]):
+    def banks() -> set[Path]:
+        return set((folder / "cache").glob("bank-*"))
+
+    trained(folder, *from_file(recognizer))
+    before = banks()
+    for words in (["seed=1"], ["image.crop=16", "schedule.epochs=2"], ["augment=recognizer"]):
         trained(folder, *from_file(recognizer, *words))
-    assert len(list((folder / "cache").glob("bank-*"))) - before <= 2, "one of the training and one of the test split"
+    assert banks() == before
+
+
+def test_a_recognizer_of_ours_is_asked_at_the_size_that_it_learnt_from(recognizer: Run, folder: Path) -> None:
+    """It would answer at any, and be worth little."""
+    for word in ("teacher.contract.size=null", "teacher.contract.size=48"):
+        with pytest.raises(ConfigError, match=r"was trained with image\.resize=32 image\.crop=32, and is to see"):
+            check_tree(plan([*from_file(recognizer, word), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"]))
+
+
+def test_a_recognizer_shows_its_score_at_its_own_size(recognizer: Run, folder: Path) -> None:
+    """Students of 20 pixels learn from one that was trained, and is asked, at 32."""
+    words = [word for word in from_file(recognizer) if not word.startswith(("task=", "target="))]
+    run = trained(folder, *words, "target=hidden")
+    assert "train/hidden" in run.record.history[0]
+
+
+def test_another_recognizer_in_the_place_of_its_teacher_is_noticed(recognizer: Run, folder: Path) -> None:
+    run = trained(folder, *from_file(recognizer))
+    other = trained(folder, *RUN, "task=teacher", "image.resize=32", "image.crop=32", "teacher.seed=5", "seed=5")
+    with pytest.raises(RunError, match=r"is not the recognizer that it imitated: teacher\.weights=FILE names that"):
+        evaluate_run(run.directory, [f"teacher.weights={other.weights}"])
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
         ("target.views=live", r"asks the teacher about the student's own pixels.* Use target\.views=all"),
+        ("target=soft", r"needs identities, and task=embed has none\. Use target=cosine"),
+        ("target=hidden", r"behind a map that is dropped.* Use target=cosine"),
         ("model.features=64", r"has 64 values, the teacher's 128: model\.features=128"),
     ],
 )
 def test_what_it_can_not_do_is_refused(recognizer: Run, folder: Path, word: str, said: str) -> None:
+    words = [one for one in from_file(recognizer) if one.split("=")[0] != word.split("=")[0]]
     with pytest.raises(ConfigError, match=said):
-        trained(folder, *from_file(recognizer, word))
+        check_tree(plan([*words, word, f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"]))

@@ -234,6 +234,37 @@ class Config:
                 f"{', '.join(f'{rate:g}' for rate in rates)} in turn. For the first alone: {one}"
             )
 
+    def _complaints_of_imitation(self) -> Iterator[str]:
+        active = self.target.active()
+        if not self.task.imitates or not active:
+            return
+        for name, term in active.items():
+            if term["compares"] == "logits":
+                yield f"target.terms.{name} needs identities, and task={self.task.name} has none. Use target=cosine"
+            elif self.role_of(name) != TEACHER:
+                yield f"target.terms.{name}.from={term['from']}: task={self.task.name} imitates one, from={TEACHER}"
+        if all(term["type"] == "hidden" for term in active.values()):
+            yield (
+                f"target={self.target.name} leaves the embedding of the student as it likes, behind a map that is "
+                f"dropped: task={self.task.name} needs one that can be compared with the teacher's. Use target=cosine"
+            )
+
+    def _complaints_of_own_pixels(self) -> Iterator[str]:
+        """Where a teacher is asked about the student's own pixels, but sees its own view of the face."""
+        if self.task.intermediate:
+            asks, instead, roles = "init=fitnet", "init=full", {TEACHER}
+        elif self.target.views == "live":
+            asks, instead, roles = "target.views=live", "target.views=all", set(map(self.role_of, self.target.active()))
+        else:
+            return
+        for role in sorted(roles):
+            contract = self.contract_of(role)
+            if contract.size is not None and (role in self.teachers or self.teacher.weights):
+                yield (
+                    f"{asks} asks the teacher about the student's own pixels, but contract={contract.name} has it see "
+                    f"faces of {contract.size} pixels. Use {instead}"
+                )
+
     def _complaints_of_teachers(self) -> Iterator[str]:
         roles = ("auto", TEACHER, RECOGNIZER, *self.teachers)
         for name, term in self.target.active().items():
@@ -258,15 +289,8 @@ class Config:
                 yield str(error)
                 return
             yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
-        size = self.teacher.contract.size
-        if size is not None and (self.target.views == "live" or self.task.intermediate):
-            asks, instead = "target.views=live", "target.views=all"
-            if self.task.intermediate:
-                asks, instead = "init=fitnet", "init=full"
-            yield (
-                f"{asks} asks the teacher about the student's own pixels, but "
-                f"contract={self.teacher.contract.name} has it see faces of {size} pixels. Use {instead}"
-            )
+        yield from self._complaints_of_imitation()
+        yield from self._complaints_of_own_pixels()
         if self.task.classifies and self.identities_data != self.data:
             yield (
                 f"a term from={RECOGNIZER} needs the identities of task={self.task.name}, but data@recognition has "

@@ -90,11 +90,14 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     if run_words:
         print(f"\nIt can be trained on. Next:\n  facedistill train {command_line(run_words)}")
     else:
-        kept = ("data=", "data.alignment=", "data.landmarks=", "data.on_error=")
-        of_data = [word for word in words if word.startswith(kept) and word != "data=photos"]
-        compress = ["teacher=recognizer.onnx", "contract=arcface", f"faces={_given(words, 'data.root')}", *of_data]
-        print("\nIts faces have no labels, and a recognizer can be imitated on them. With the file of yours:")
-        print(f"  facedistill compress {command_line(compress)}")
+        print("\nIts faces have no labels, and a recognizer can be imitated on them.", end="")
+        if config.data["name"] == "photos":  # a pack has one size, and a recognizer wants its own
+            of_data = [
+                word for word in words if word.startswith(("data.alignment=", "data.landmarks=", "data.on_error="))
+            ]
+            compress = ["teacher=recognizer.onnx", "contract=arcface", f"faces={_given(words, 'data.root')}", *of_data]
+            print(f" With the file of yours:\n  facedistill compress {command_line(compress)}", end="")
+        print()
     if pack:
         folder = pack_folder(source, size, cache)
         write_pack(source.faces(size, cache), source.identity(), folder)

@@ -69,17 +69,15 @@ class OwnViewBank:
 
 
 @dataclass(frozen=True)
-class AskedNow:
-    """K_T of centre crops, without a bank: the teacher answers as they come. ``data``: the faces as it sees them."""
+class Answered:
+    """K_T of centre crops in memory, without a bank. ``samples``: int64 [N], ascending; ``embedding``: [N, width]."""
 
-    teacher: Teacher
-    data: FaceData
-    device: torch.device
+    samples: NDArray[np.int64]
+    embedding: NDArray[np.float32]
 
     def __call__(self, keys: Keys, mirrored: NDArray[np.bool_]) -> NDArray[Any]:
         """K_T [B, width] of the samples of (index, view) pairs."""
-        (batch,) = self.data.loader([[(index, EVAL_VIEW) for index, _ in keys]])
-        return self.teacher(batch.images.to(self.device)).embedding.float().cpu().numpy()
+        return self.embedding[np.searchsorted(self.samples, [index for index, _ in keys])]
 
 
 @dataclass(frozen=True)

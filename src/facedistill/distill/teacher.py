@@ -14,7 +14,7 @@ from facedistill.config.groups import ContractConfig
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
 from facedistill.models.load import load_network
-from facedistill.models.network import Network
+from facedistill.models.network import Network, NetworkOutput
 from facedistill.models.weights import Reference
 from facedistill.system.terminal import say
 
@@ -149,6 +149,12 @@ class NetworkTeacher(Teacher):
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
         return self.from_embedding(self.network.backbone(as_taken(images, self._taken)))
+
+    @torch.no_grad()
+    def output(self, images: Tensor) -> NetworkOutput:
+        """All that the network says of images [B, 3, S, S], as they come to a teacher."""
+        found: NetworkOutput = self.network(as_taken(images, self._taken))
+        return found
 
     def from_embedding(self, embedding: Tensor) -> TeacherOutput:
         return TeacherOutput(embedding, self._classify if self.num_identities else None)

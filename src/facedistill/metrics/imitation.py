@@ -7,6 +7,9 @@ from torchmetrics import Metric
 
 # as in landmarks.py, sums are of integers, so that they depend on no order, device or number of ranks
 UNIT = 10**9
+LEAST_SPREAD = (
+    1e-3  # of the teacher's directions: of faces that all look alike to it, or of one, nothing can be explained
+)
 
 
 def cosine_units(student: Tensor, teacher: Tensor) -> Tensor:
@@ -51,4 +54,5 @@ class Imitation(Metric):
         samples = self.samples.cpu().double()
         cosine = self.cosines.cpu().double() / UNIT / samples
         spread = 1 - (self.directions.cpu().double() / UNIT / samples).square().sum()
+        spread = spread.clamp(min=LEAST_SPREAD)
         return {"cosine": 100 * cosine, "explained": 100 * (1 - 2 * (1 - cosine) / spread)}

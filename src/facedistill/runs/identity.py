@@ -58,7 +58,8 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         if getattr(config.task, key) not in (None, {})
     }
     schedule = asdict(config.schedule)
-    parity = {} if config.target.parity is None else {"parity": config.target.parity}
+    has_parity = config.target.parity is not None and not config.task.imitates  # there is no task to be equal with
+    parity = {"parity": config.target.parity} if has_parity else {}
     terms = {
         name: {**numbers_of(term), **parity, "from": config.role_of(name)}
         for name, term in config.target.active().items()

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich.markup import escape
@@ -233,11 +235,29 @@ def check_tree(run: Run) -> None:
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
         build_on_meta("target", term, student_width=_width(run), teacher_width=width_of(teacher))
+    if config.task.imitates:
+        _check_imitated(run)
     for parent in run.parents.values():
         if isinstance(parent, Run):
             check_tree(parent)
         else:
             _loadable(parent, parent.network or (config.network if config.task.is_teacher else {}))
+
+
+def _check_imitated(run: Run) -> None:
+    """Refuse a run of ours as a teacher that would see other pixels than it learnt from."""
+    config, teacher = run.config, run.parents[TEACHER]
+    if isinstance(teacher, Run):
+        return
+    trained = _loadable(teacher, teacher.network).image
+    size = teacher.contract.size
+    seen = {"resize": size, "crop": size} if size else asdict(config.image)
+    if trained and trained != seen:
+        raise ConfigError(
+            f"{teacher.weights} was trained with image.resize={trained['resize']} image.crop={trained['crop']}, and is "
+            f"to see faces of {seen['resize']} pixels, crops of {seen['crop']}. Give the student those two words"
+            f"{f', and leave out {teacher.contract_key}' if size else ''}"
+        )
 
 
 def stands_on_files(run: Run) -> bool:
@@ -261,10 +281,13 @@ def _width_of_model(model: str, rate: int) -> int:
 
 
 class _Loaded(NamedTuple):
-    """Of a file: how many identities its classifier has, 0 without one, and values its embedding."""
+    """Of a file: how many identities its classifier has, 0 without one, values its embedding; ``image``: the sizes at
+    which a run of ours was trained.
+    """
 
     identities: int
     width: int
+    image: Mapping[str, int] = MappingProxyType({})
 
 
 def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> _Loaded:
@@ -282,5 +305,5 @@ def _loaded(weights: Path, identity: str, model: str, key: str) -> _Loaded:
     """Many cells have the same teacher; ``identity`` tells what it was when they were planned."""
     from facedistill.models.load import load_network  # torch takes seconds
 
-    network = load_network(weights, json.loads(model), key=key).network
-    return _Loaded(network.num_identities, network.backbone.width)
+    network, about, *_ = load_network(weights, json.loads(model), key=key)
+    return _Loaded(network.num_identities, network.backbone.width, about.get("image", {}))

@@ -79,7 +79,9 @@ def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32
     if images is None:
         return None
     device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
-    contents = bank_contents(run, parent, device, own_size=seen is not data) | {"of": "pairs"}
+    contents = bank_contents(run, parent, device, own_size=seen is not data) | {
+        "of": "pairs of a teacher that is imitated"
+    }
     samples = images.faces.test
     bank = BankMaker(teacher, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
     embedding = bank([(int(index), EVAL_VIEW) for index in samples]).astype(np.float32)
@@ -111,11 +113,12 @@ def check_score(teacher: Teacher, parent: Run | WeightsFile, beside: FaceData, d
     """Have a network repeat on the data of its task what it scored there, where it has an output layer for that."""
     if parent.config is None or not isinstance(teacher, NetworkTeacher):
         return
-    data = FaceData.of(parent.config, beside)
+    data = seen_by_teacher(parent, FaceData.of(parent.config, beside))
     if parent.config.task.classifies and teacher.num_identities != len(data.faces.identities):
         return
-    network, evaluation = teacher.network.to(device), build_evaluation(parent.config, teacher.network)
-    found = probe(evaluation, lambda batch: evaluation.update(network(batch.images), batch), data, device)
+    teacher.to(device)
+    evaluation = build_evaluation(parent.config, teacher.network)
+    found = probe(evaluation, lambda batch: evaluation.update(teacher.output(batch.images), batch), data, device)
     check_probe(teacher, found, parent.weights)
 
 
@@ -156,6 +159,7 @@ def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device, ow
         "model": numbers_of(teacher.network) if isinstance(teacher, WeightsFile) else {},
         **({"particulars": found} if (found := getattr(teacher, "particulars", [])) else {}),
         "data": dict(run.data),
+        **({"of": "a teacher that is imitated"} if config.task.imitates else {}),  # it has no score to show
         **({} if own_size else {"image": asdict(config.image), "seed": config.seed, **augment_of(config)}),
         "device": device.type,
         "threads": config.trainer.threads,

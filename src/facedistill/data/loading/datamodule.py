@@ -23,6 +23,7 @@ from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import build_source
+from facedistill.errors import DataError
 
 EVAL_BATCH = 128
 
@@ -75,7 +76,10 @@ class FaceData(pl.LightningDataModule):
     def seen_at(self, size: int) -> "FaceData":
         """The same faces as a recognizer sees them at its own size: whole in view 0, mirrored in view 1."""
         config = replace(self._config, image=ImageConfig(size, size))
-        return FaceData(config, read_faces(config, config.data), Upright())
+        try:
+            return FaceData(config, read_faces(config, config.data), Upright())
+        except DataError as error:
+            raise DataError(f"the teacher is to see these faces at {size} pixels, but {error}") from error
 
     def faces_of(self, data: dict[str, Any]) -> FaceSet:
         """The faces of a ``conf/data`` node at this size; those of its own are not looked for again."""
