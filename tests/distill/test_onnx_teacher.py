@@ -195,6 +195,7 @@ def lfw_faces(real_faces: Path, count: int) -> Tensor:
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
+@pytest.mark.slow
 def test_a_real_recognizer_is_the_same_by_words_in_timm_and_in_onnx(real_faces: Path, tmp_path: Path) -> None:
     file = real_faces / "teachers" / "edgeface_xs.safetensors"
 

@@ -261,7 +261,9 @@ ADAMW = ["schedule.optimizer=adamw", "schedule.shape=cosine", "schedule.warmup=0
 ADAMW += ["learning_rates.classification.random=[0.001]"]
 
 
-@pytest.mark.parametrize("schedule", [["schedule.epochs=8"], ADAMW], ids=["steps", "cosine"])
+@pytest.mark.parametrize(
+    "schedule", [["schedule.epochs=8"], pytest.param(ADAMW, marks=pytest.mark.slow)], ids=["steps", "cosine"]
+)
 def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path, schedule: list[str]) -> None:
     cell = ["rate=8", "target=soft", "seed=3", *schedule]
     whole = make(tmp_path / "whole", *cell)
