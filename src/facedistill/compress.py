@@ -218,7 +218,9 @@ def _print(run: Run, scores: Sequence[Row]) -> None:
 
     parent, record = run.parents[TEACHER], run.record
     assert isinstance(parent, WeightsFile)
-    rows: list[Row] = [("file, MB", parent.weights.stat().st_size / 1e6, record.weights_bytes / 1e6)]
+    files = [parent.weights, *(parent.graph.files if parent.is_onnx else ())]
+    of_teacher = sum(file.stat().st_size for file in files)
+    rows: list[Row] = [("file, MB", of_teacher / 1e6, record.weights_bytes / 1e6)]
     rows.append(("with a byte a weight, MB", None, record.params / 1e6))
     rows.append(("million multiply-adds a face", None, record.macs / 1e6))
     table = Table("", "teacher", "student")
