@@ -197,7 +197,8 @@ def check_pairs(root: str, run: Run) -> None:
     try:
         protocol_source(config_of_pairs(root, run).data).identity()
     except DataError as error:
-        raise DataError(f"pairs={root}: {error}") from error
+        look = command_line(["data=lfw", f"data.root={root}"])
+        raise DataError(f"pairs={root} can't be read as LFW is: facedistill data {look} says why") from error
 
 
 def scored_on_pairs(run: Run, root: str) -> list[Row]:

@@ -90,7 +90,12 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
         ("teacher=", [], "teacher= is missing: the file of a recognizer"),
         ("faces=", [], "faces= is missing: a folder of faces"),
         ("", ["model.width=8"], "size=30kB: this resnet_small has"),
-        ("", ["pairs=nowhere"], "pairs=nowhere: "),
+        ("", ["pairs=nowhere"], "pairs=nowhere can't be read as LFW is: facedistill data data=lfw data.root=nowhere"),
+        (
+            "",
+            ["contract=edgeface"],
+            "resnet_small takes none: name the network of recognizer.safetensors, model@teacher",
+        ),
         ("size=", ["size=1GB"], "size=1GB is no size: give it as size=500kB or size=1MB"),
         ("size=", ["size=1kB"], "size= is too small: the narrowest resnet_small has"),
         ("faces=", ["faces=nowhere"], "nowhere does not exist"),

@@ -101,6 +101,11 @@ def _check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
             raise ConfigError(
                 f"{file} normalizes as its network says: leave out {key}, or name the network, {teacher.key}"
             )
+        if contract.mean is not None and "mean" not in teacher.model:
+            raise ConfigError(
+                f"{key} has mean and std, and {teacher.model['name']} takes none: name the network of {file}, "
+                f"model@{teacher.key}=timm {teacher.key}.name=… {teacher.key}.features=…"
+            )
         return
     if contract.mean is None:
         word = "contract" if key == "teacher.contract" else f"+contract@{key}"
