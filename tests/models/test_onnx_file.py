@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from facedistill.errors import WeightsError
-from facedistill.models.onnx_file import MOST_PARTS, OnnxGraph, read_onnx
+from facedistill.models.onnx_file import OnnxGraph, read_onnx
 from facedistill.models.onnx_trial import check_runs
+from facedistill.models.protobuf import MOST_PARTS
 from fuzz import RUNS, damaged
 from onnx_files import FLOAT, SIDE, UINT8, WIDTH, changed, onnx, recognizer, saved
 

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facedistill.errors import WeightsError
+from facedistill.models.protobuf import check_parts
 from facedistill.system.files import open_regular
 from facedistill.system.text import shown
 
 INSTALL = "pip install 'facedistill[onnx]'"
 MOST_BYTES = 2**31 - 1  # of a protobuf
-MOST_PARTS = 2**20  # fields, each of which takes some hundred bytes once it is parsed
 MOST_SIDE = 2048  # pixels
 MOST_VALUES = 4096  # of an embedding
 CLASSES = 1000  # of ImageNet
 _SHOWN = 4
 _DOMAINS = ("", "ai.onnx")
-_INTEGERS = range(1, 5)  # cpp_type of a protobuf's field: of 32 and 64 bits, with and without a sign
 _EXTRACT = "onnx.utils.extract_model('{name}', 'embedding.onnx', ['{input}'], ['NAME OF THE EMBEDDING'])"
 
 
@@ -78,7 +77,7 @@ def _read(path: Path, changed: int, size: int) -> OnnxGraph:
         raise WeightsError(f"{path} has {size:,} bytes, more than an ONNX file can: copy it again")
     data = path.read_bytes()
     try:
-        _check_parts(data, onnx.ModelProto.DESCRIPTOR)
+        check_parts(data, onnx.ModelProto.DESCRIPTOR)
         model = onnx.ModelProto()
         model.ParseFromString(data)
     except Exception as error:  # a stranger's bytes: whatever they make the parser raise
@@ -96,54 +95,6 @@ def _read(path: Path, changed: int, size: int) -> OnnxGraph:
 
 class _Fault(Exception):
     """What is wrong with a graph, as the end of a sentence that begins with its file."""
-
-
-def _check_parts(data: bytes, form: Any) -> None:
-    """Raise ``_Fault`` where a protobuf would take far more memory than its bytes, before it is parsed.
-
-    A field of two bytes is an object of a hundred, and a number of one byte takes eight: so they are counted.
-
-    Args:
-        form: the descriptor of its message.
-    """
-    left, todo = MOST_PARTS, [(form, 0, len(data))]
-    while todo:
-        form, at, end = todo.pop()
-        fields = form.fields_by_number
-        while at < end:
-            left -= 1
-            key, at = _varint(data, at, end)
-            size, wire = 0, key & 7
-            if wire == 0:
-                _, at = _varint(data, at, end)
-            elif wire in (1, 5):
-                size = 8 if wire == 1 else 4
-            elif wire == 2:
-                size, at = _varint(data, at, end)
-                field = fields.get(key >> 3)
-                if field is not None and field.message_type is not None:
-                    todo.append((field.message_type, at, at + size))
-                elif field is not None and field.cpp_type in _INTEGERS:
-                    left -= size // 16
-            else:
-                raise _Fault("its bytes are no fields")
-            at += size
-            if at > end:
-                raise _Fault("it is cut off")
-            if left < 0:
-                raise _Fault(f"it has more than {MOST_PARTS:,} parts")
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    raise _Fault("it is cut off")
 
 
 def _judged(path: Path, model: Any, onnx: Any) -> OnnxGraph:
