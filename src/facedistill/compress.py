@@ -50,6 +50,7 @@ SECONDS_A_VIEW = 2e-4  # of its augmentation
 _UNITS = {"kb": 10**3, "mb": 10**6}
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
 RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
+LAYERS = ("init=layers", "model=timm")  # where the teacher shows some that are small enough
 
 
 def main(words: Sequence[str]) -> int:
@@ -94,17 +95,54 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     recipe = [word for word in RECIPE if word.partition("=")[0] not in given]
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
+    teacher, size = plan(named, data=known).parents[TEACHER], size_of(own.get("size", "1MB"))
+    if not any(key in ("init", "model") or key.startswith(("model.", "image.")) for key in given):
+        if layers := layers_within(size, teacher):
+            return plan([*named, *layers], data=known)
     if "image.resize" in given and "image.crop" not in given:
         resize = compose_config(named).image.resize
         named.append(f"image.crop={resize * 7 // 8}")
     if "model.features" not in given:
-        named.append(f"model.features={width_of(plan(named, data=known).parents[TEACHER])}")
-    size, config = size_of(own.get("size", "1MB")), compose_config(named)
+        named.append(f"model.features={width_of(teacher)}")
+    config = compose_config(named)
     if "width" in config.network and "model.width" not in given:
         named.append(f"model.width={width_for(size, config)}")
     elif "size" in own and (found := parameters(config.network, config.rate)) > size:
         raise ConfigError(f"size={own['size']}: this {config.network['name']} has {found:,} weights. Leave out size=")
     return plan(named, data=known)
+
+
+def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
+    """The words of a student that starts from layers of its teacher and has no more weights than ``size``.
+
+    Block after block is left out, always in the stage that has most; of several, in that with most weights. Empty:
+    the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
+    """
+    if not isinstance(teacher, WeightsFile) or teacher.model.get("type") != "timm" or teacher.contract.colour != "rgb":
+        return []
+    from facedistill.config.build import build_on_meta
+    from facedistill.models.families.timm import blocks_of
+
+    model, own_size = teacher.network, teacher.contract.size
+    blocks = blocks_of(build_on_meta("model", model, rate=1).net)
+
+    def weights(blocks: Sequence[int]) -> int:
+        return parameters({**model, "blocks": [*blocks]})
+
+    if not blocks or own_size is None or model.get("mean") is None or weights(blocks) <= size:
+        return []
+    while weights(blocks) > size:
+        if max(blocks) == 1:
+            return []
+        fewer = [
+            [*blocks[:stage], count - 1, *blocks[stage + 1 :]]
+            for stage, count in enumerate(blocks)
+            if count == max(blocks)
+        ]
+        blocks = min(fewer, key=weights)
+    values = {"name": model["name"], **{key: model[key] for key in ("features", "mean", "std")}, "blocks": blocks}
+    words = [f"model.{key}={value}".replace(" ", "") for key, value in values.items()]
+    return [*LAYERS, *words, f"image.resize={own_size}", f"image.crop={own_size}"]
 
 
 def forecast(run: Run) -> str:

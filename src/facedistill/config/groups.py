@@ -105,6 +105,7 @@ class InitConfig:
         rates: which of the task's learning rates it takes: ``random``, as ``schedule.reading`` reads them,
             ``initialized``, or ``whole``, both in turn.
         makes_teacher: a run with it is the teacher of its task.
+        from_teacher: the weights are some of its teacher's own.
     """
 
     name: str = MISSING
@@ -113,6 +114,7 @@ class InitConfig:
     parent: dict[str, str] | None = None
     rates: str = MISSING
     makes_teacher: bool = False
+    from_teacher: bool = False
 
     def complaints(self) -> Iterator[str]:
         if self.rates not in INIT_RATES:

@@ -10,6 +10,7 @@ from torch import Tensor
 from facedistill.config.build import build
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Backbone
+from facedistill.models.layers import kept_layers
 from facedistill.models.network import Network
 from facedistill.models.weight_names import in_our_names
 from facedistill.models.weights import Reference, load_into, read_weights
@@ -55,6 +56,22 @@ def load_network(
     except Exception as error:  # the model may be the file's own, and it may say anything
         raise WeightsError(f"{path} is of no network that can be built: {error}") from error
     return LoadedNetwork(network, about, reference, renamed.notes)
+
+
+def layers_from(path: Path, model: Mapping[str, Any], backbone: Backbone) -> dict[str, Tensor]:
+    """Weights for ``backbone``, all of them layers of the network in a file, see ``kept_layers``.
+
+    Args:
+        model: the architecture in the file, as ``load_network`` takes it.
+
+    Raises:
+        WeightsError: it is unreadable, or of no network that has such layers.
+    """
+    whole = load_network(path, model).network.backbone
+    try:
+        return kept_layers(backbone.state_dict(), whole.state_dict())
+    except WeightsError as error:
+        raise WeightsError(f"{path} has no layers that the student could start from: {error}") from error
 
 
 def _built(tensors: Mapping[str, Tensor], model: Mapping[str, Any], rate: int, path: Path) -> Backbone:

@@ -25,7 +25,7 @@ INCLUDED = {
     *("data.*", "recognition.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
     *("teacher.contract.size", "teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
-    *("init.name", "init.parent.*", "init.rates", "init.makes_teacher"),
+    *("init.name", "init.parent.*", "init.rates", "init.makes_teacher", "init.from_teacher"),
     *("target.terms.*", "target.parity", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
     *("trainer.devices", "trainer.num_nodes"),  # without sync_batchnorm

@@ -242,6 +242,8 @@ def check_tree(run: Run) -> None:
         build_on_meta("target", term, student_width=_width(run), teacher_width=width_of(teacher))
     if config.task.imitates:
         _check_imitated(run)
+    if config.init.from_teacher:
+        _check_layers(run)
     for parent in run.parents.values():
         if isinstance(parent, Run):
             check_tree(parent)
@@ -263,6 +265,25 @@ def _check_imitated(run: Run) -> None:
             f"to see faces of {seen['resize']} pixels, crops of {seen['crop']}. Give the student those two words"
             f"{f', and leave out {teacher.contract_key}' if size else ''}"
         )
+
+
+def _check_layers(run: Run) -> None:
+    """Refuse to start a student from layers of a teacher that shows none, or takes other pixels than it."""
+    from facedistill.models.load import layers_from  # torch takes seconds
+
+    teacher, starts = run.parents[TEACHER], f"init={run.config.init.name}"
+    if isinstance(teacher, Run):
+        return  # once it is trained
+    if teacher.is_onnx:
+        raise ConfigError(f"{starts}: {teacher.weights} is an ONNX file, whose layers can't be taken. Use init=scratch")
+    if teacher.contract.colour != "rgb":
+        raise ConfigError(f"{starts}: {teacher.weights} takes BGR, and its student would see RGB. Use init=scratch")
+    own = {name: run.config.network.get(name) for name in ("mean", "std")}
+    taken = {name: teacher.network.get(name) for name in own}
+    if own != taken:
+        words = " ".join(f"model.{name}={value}".replace(" ", "") for name, value in taken.items())
+        raise ConfigError(f"{starts}: the student has to normalize pixels as {teacher.weights} does: {words}")
+    layers_from(teacher.weights, teacher.network, build_on_meta("model", run.config.network, rate=run.config.rate))
 
 
 def stands_on_files(run: Run) -> bool:

@@ -4,9 +4,10 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed
 
+from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import RunError
-from facedistill.models.load import features_key
+from facedistill.models.load import features_key, layers_from
 from facedistill.models.network import Network
 from facedistill.models.weight_names import in_our_names
 from facedistill.models.weights import load_into, read_weights
@@ -65,10 +66,15 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
 
 
 def initialize(network: Network, run: Run) -> None:
-    """Start from the weights of the ``init`` ancestor, where the run has one.
+    """Start from layers of the teacher, or from the weights of the ``init`` ancestor, where the run has one.
 
-    Its output layers are taken along where they say the same: the landmarks, or the same identities.
+    The output layers of an ancestor are taken along where they say the same: the landmarks, or the same identities.
     """
+    if run.config.init.from_teacher:
+        parent = run.parents[TEACHER]
+        model = parent.network if isinstance(parent, WeightsFile) else {}  # a file of ours says it itself
+        network.backbone.load_state_dict(layers_from(parent.weights, model, network.backbone))
+        return
     parent = run.parents.get("init")
     if parent is None:
         return
