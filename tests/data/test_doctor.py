@@ -306,7 +306,7 @@ def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (root / "copy.png").write_bytes(FACES[0].content)
     (root / "album").mkdir()
     (root / "album" / "broken.jpg").write_bytes(b"<html>")
-    words = ["data=photos", f"data.root={root}", "data.alignment=none"]
+    words = ["data=photos", f"data.root={root}", "data.alignment=none", "data.test_share=0.2"]
     status, said = run(capsys, *words)
     assert status == 1
     assert f"data=photos: photographs in {root}\n" in said
@@ -335,7 +335,8 @@ def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_photos_of_two_folders_on_one_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = write_folders(tmp_path / "one", FACES[:20]), write_folders(tmp_path / "two (b)", FACES[10:])
-    status, said = run(capsys, "data=photos", f"data.root=[{one},{two}]", "data.alignment=[none,centre]")
+    words = ["data=photos", f"data.root=[{one},{two}]", "data.alignment=[none,centre]", "data.test_share=0.2"]
+    status, said = run(capsys, *words)
     assert status == 0
     assert f"data=photos: photographs in {one}, {two}\n" in said
     assert " copies of other images 10\n" in said
@@ -350,7 +351,9 @@ def test_photos_that_can_not_be_trained_on(
     root.mkdir(exist_ok=True)
     status, said = run(capsys, "data=photos", f"data.root={root}", "data.alignment=centre")
     assert status == (1 if names else 2)
-    assert ("one side of the 80/20 split" if names else f"data.root={root}: no image is in it") in said
+    assert (
+        "one side of the split with data.test_share=0.05" if names else f"data.root={root}: no image is in it"
+    ) in said
 
 
 def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

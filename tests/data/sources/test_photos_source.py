@@ -59,7 +59,7 @@ def source(
 ) -> Photos:
     roots = list(map(str, root)) if isinstance(root, list) else str(root)
     node = {"type": "photos", "name": "photos", "root": roots, "alignment": alignment, "landmarks": landmarks}
-    built = build_source({**node, "on_error": on_error, **words})
+    built = build_source({**node, "every_face": False, "test_share": 0.2, "on_error": on_error, **words})
     assert isinstance(built, Photos)
     return built
 
@@ -91,6 +91,26 @@ def test_every_image_of_a_tree_in_the_order_of_the_names_split_by_them(root: Pat
     assert faces.counts == {"images": 10, "identities": 0, "skipped": 0}
 
 
+def test_a_twentieth_is_held_out_and_what_is_tested_then_is_tested_at_every_larger_share(tmp_path: Path) -> None:
+    """1,000 names, of which 50 are expected: six standard deviations are 41."""
+    assert compose_config(["data=photos", "data.root=x", "task.needs=faces"]).data["test_share"] == 0.05
+    (tmp_path / "photos").mkdir()
+    for number in range(1000):
+        (tmp_path / "photos" / f"{number}.png").touch()
+    few, many = (
+        source(tmp_path / "photos", test_share=share).samples(tmp_path / "cache").is_test for share in (0.05, 0.2)
+    )
+    assert 9 < few.sum() < 91
+    assert 125 < many.sum() < 275
+    assert not (few & ~many).any()
+
+
+@pytest.mark.parametrize("share", [0, 1.0, -0.1, float("nan"), "some", None, True])
+def test_a_share_that_leaves_nothing_on_one_side_is_refused(root: Path, share: object) -> None:
+    with pytest.raises(DataError, match=r"data.test_share=.* must be a number between 0 and 1, as 0.05"):
+        source(root, test_share=share)
+
+
 def test_folders_merge_in_the_order_in_which_they_are_named(root: Path, tmp_path: Path) -> None:
     other = tree(tmp_path / "others", ["a.png", "z.png"], first=50)
     faces = read([other, root])
@@ -107,7 +127,7 @@ def test_a_copy_of_a_folder_elsewhere_is_the_same_data(root: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "change", ["an image more", "another size", "another alignment", "another list", "two folders"]
+    "change", ["an image more", "another size", "another alignment", "another list", "two folders", "another share"]
 )
 def test_what_changes_the_faces_changes_the_identity(root: Path, tmp_path: Path, change: str) -> None:
     listed(root / "points.txt", NAMES)
@@ -278,8 +298,11 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], list[str]]] = {
     "no folder": (lambda root: [[]], ["data.root=[] names no folder", "data.root=FOLDER"]),
     "an empty folder": (empty, ["empty: no image is in it, nor in a folder below"]),
     "an archive": (archive, ["unzip"]),
-    "one side of the split": (one_side, ["one side of the 80/20 split", "more images are needed"]),
-    "no such alignment": (lambda root: [root, "box"], ["data.alignment=box", "similarity, none, celeba, centre"]),
+    "one side of the split": (one_side, ["one side of the split with data.test_share=0.2", "more images are needed"]),
+    "no such alignment": (
+        lambda root: [root, "box"],
+        ["data.alignment=box", "similarity, detect, none, celeba, centre"],
+    ),
     "no list": (lambda root: [root, "similarity"], ["data.landmarks=FILE", "data.alignment=none", "centre"]),
     "no such list": (
         lambda root: [root, "similarity", "x.txt"],

@@ -16,6 +16,8 @@ from PIL import Image
 from facedistill.data.faces import Samples
 from facedistill.data.files.aligned import AlignedImages
 from facedistill.data.files.alignment import Alignment
+from facedistill.data.files.detected import DetectedImages
+from facedistill.data.files.detector import detector_name
 from facedistill.data.files.layouts.tree import TreeLayout
 from facedistill.data.files.roots import data_folder
 from facedistill.data.files.store import Batches, Item, open_or_make
@@ -24,16 +26,18 @@ from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of_lines, sha256
 
-ALIGNMENTS = ("similarity", "none", "celeba", "centre")
+_DETECT = "detect"
+ALIGNMENTS = ("similarity", _DETECT, "none", "celeba", "centre")
 _DIGEST = Item((32,), "|u1", "digest", "digests")
 _READ_AT_ONCE = 1024
 
 
 class _Photo(NamedTuple):
-    """An image by the number of its folder and its own in that folder's layout."""
+    """An image by the number of its folder and its own in that folder's layout; of one with several faces, which."""
 
     folder: int
     number: int
+    face: int = 0
 
 
 @dataclass
@@ -45,9 +49,12 @@ class Photos(PhotoSource):
 
     Attributes:
         root: a folder, or several.
-        alignment: see ``Alignment``: one for all folders, or one for each.
+        alignment: see ``Alignment``, or ``detect``, by landmarks that a detector finds: one for all folders, or one
+            for each.
         landmarks: for the alignment ``similarity``: a file in each folder with that, see ``read_annotations``, or one
             for each folder. Images without a line in it are left out, and counted.
+        every_face: of those that the detector finds in a photo, not only the largest.
+        test_share: how much of it is never trained on.
         on_error: ``raise`` at the first image or line that can't be used, or ``skip`` and count it.
     """
 
@@ -57,6 +64,8 @@ class Photos(PhotoSource):
     root: str | list[str]
     alignment: str | list[str]
     landmarks: str | list[str | None] | None
+    every_face: bool
+    test_share: float
     on_error: str
 
     def __post_init__(self) -> None:
@@ -64,34 +73,39 @@ class Photos(PhotoSource):
         self._roots = self.root if isinstance(self.root, list) else [self.root]
         if not self._roots:
             raise DataError("data.root=[] names no folder: data.root=FOLDER, or several, data.root=[A,B]")
+        if not isinstance(self.test_share, float) or not 0 < self.test_share < 1:
+            raise DataError(f"data.test_share={self.test_share} must be a number between 0 and 1, as 0.05")
         self._alignments, self._lists = self._of_each("alignment"), self._of_each("landmarks")
         for root, alignment, file in zip(self._roots, self._alignments, self._lists, strict=True):
             if alignment not in ALIGNMENTS:
                 raise DataError(f"data.alignment={alignment}: choices are {', '.join(ALIGNMENTS)}")
-            if Alignment(alignment).needs and not file:
+            if alignment == _DETECT:
+                detector_name()
+            elif Alignment(alignment).needs and not file:
                 raise DataError(
                     f"data.alignment={alignment} needs data.landmarks=FILE, a file in {root} with a line per "
-                    "image: its path, then x y of five landmarks. Without: data.alignment=none for faces that are "
-                    "aligned as ArcFace's, celeba as CelebA's, or centre for the centre square"
+                    "image: its path, then x y of five landmarks. Without: data.alignment=detect finds them; none for "
+                    "faces that are aligned as ArcFace's, celeba as CelebA's, or centre for the centre square"
                 )
+        if self.every_face and _DETECT not in self._alignments:
+            raise DataError("data.every_face=true is for faces that are looked for: data.alignment=detect")
 
     def identity(self) -> dict[str, Any]:
         """Of all images, as what is left out follows from these."""
         folders = [{**aligned.layout.contents(min_images=1), **aligned.identity} for aligned in self._folders]
-        return {"source": "photos", "folders": folders}
+        return {"source": "photos", "folders": folders, "test_share": self.test_share}
 
     def samples(self, cache_dir: Path) -> Samples:
-        """Before equal files are looked for, as that reads them."""
-        return self._inventory(self._usable).samples
+        """Before equal files, and faces in them, are looked for, as that reads them."""
+        return self._inventory(self._usable, 0).samples
 
     def inventory(self, cache_dir: Path) -> Inventory:
-        self._photos = self._without_copies(self._usable, cache_dir)
-        return self._inventory(self._photos)
+        photos = self._without_copies(self._usable, cache_dir)
+        self._photos = self._with_faces(photos, cache_dir)
+        return self._inventory(self._photos, len(self._usable) - len(photos))
 
-    def _inventory(self, photos: list[_Photo]) -> Inventory:
-        counts = Counter(
-            images_without_landmarks=self._unlisted, copies_of_other_images=len(self._usable) - len(photos)
-        )
+    def _inventory(self, photos: list[_Photo], copies: int) -> Inventory:
+        counts = Counter(images_without_landmarks=self._unlisted, copies_of_other_images=copies)
         for aligned in self._folders:
             counts.update(aligned.layout.counts)
             counts.update(aligned.counts)
@@ -103,7 +117,11 @@ class Photos(PhotoSource):
             available=(sum(len(aligned.layout.labels) for aligned in self._folders), 0),
             identities=[],
             labels=np.zeros(len(photos), np.int64),
-            is_test=np.array([is_test_sample(self._layouts[i].name(number)) for i, number in photos], np.bool_),
+            is_test=np.array(
+                [is_test_sample(self._layouts[photo.folder].name(photo.number), self.test_share) for photo in photos],
+                np.bool_,
+            ),
+            split=f"split with data.test_share={self.test_share}",
             stamp=[
                 [aligned.layout.stamp(np.array(own, np.int64)), aligned.stamp]
                 for aligned, own in zip(self._folders, numbers, strict=True)
@@ -118,7 +136,10 @@ class Photos(PhotoSource):
 
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         photo = self._photos[number]
-        return self._folders[photo.folder].square(photo.number, image, size), {}
+        folder = self._folders[photo.folder]
+        if isinstance(folder, DetectedImages):
+            return folder.square(photo.number, photo.face, image, size), {}
+        return folder.square(photo.number, image, size), {}
 
     def _of_each(self, key: str) -> list[Any]:
         """The value of a key for every folder."""
@@ -138,9 +159,12 @@ class Photos(PhotoSource):
         return [TreeLayout(data_folder(root), self.faults) for root in self._roots]
 
     @cached_property
-    def _folders(self) -> list[AlignedImages]:
-        folders = []
+    def _folders(self) -> list[AlignedImages | DetectedImages]:
+        folders: list[AlignedImages | DetectedImages] = []
         for layout, name, file in zip(self._layouts, self._alignments, self._lists, strict=True):
+            if name == _DETECT:
+                folders.append(DetectedImages(layout, self.every_face))
+                continue
             alignment = Alignment(name)
             path = layout.path / Path(str(file)).expanduser() if alignment.needs else None
             if path and not path.is_file():
@@ -170,6 +194,17 @@ class Photos(PhotoSource):
             paths = ", ".join(str(aligned.file) for aligned in self._folders)
             raise DataError(f"no line of {paths} can be used: {self.faults.first[-1]}")
         return usable
+
+    def _with_faces(self, photos: list[_Photo], cache_dir: Path) -> list[_Photo]:
+        """The photos of folders in which faces are looked for, once for each that is used; all others as they are."""
+        found = []
+        for i, folder in enumerate(self._folders):
+            own = [photo for photo in photos if photo.folder == i]
+            if isinstance(folder, DetectedImages):
+                faces = folder.find([photo.number for photo in own], cache_dir, self.name)
+                own = [_Photo(i, number, face) for number, face in faces]
+            found += own
+        return found
 
     def _without_copies(self, photos: list[_Photo], cache_dir: Path) -> list[_Photo]:
         """The first of every group of files with the same bytes. Only files of equal length are read for that, once."""
