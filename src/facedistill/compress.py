@@ -96,9 +96,9 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
     teacher, size = plan(named, data=known).parents[TEACHER], size_of(own.get("size", "1MB"))
-    if not any(key in ("init", "model") or key.startswith(("model.", "image.")) for key in given):
-        if layers := layers_within(size, teacher):
-            return plan([*named, *layers], data=known)
+    own_network = any(key in ("init", "model") or key.startswith(("model.", "image.")) for key in given)
+    if not own_network and (layers := layers_within(size, teacher)):
+        return plan([*named, *layers], data=known)
     if "image.resize" in given and "image.crop" not in given:
         resize = compose_config(named).image.resize
         named.append(f"image.crop={resize * 7 // 8}")
