@@ -18,6 +18,9 @@ others); where and how to compute are these words' alone, e.g. trainer.threads=4
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +30,10 @@ from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config, with_words
+from facedistill.config.groups import MOST_THREADS
 from facedistill.config.schema import TEACHER, Config
 from facedistill.errors import ConfigError, RunError, WeightsError
+from facedistill.runs.plan import check_contract, trained_at
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS, WeightsFile
 from facedistill.system.terminal import say
@@ -44,7 +49,9 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from facedistill.evaluation.scoring import Metrics
 
 FLIPS = ("none", "concat", "sum")
-_OWN = ("run", "protocol", "root", "weights", "flip")
+_OWN = ("run", "protocol", "root", "weights", "flip", "threshold")
+COSINES = ("threshold", "similarity")  # the names of metrics that are no percentages begin so
+CORES = [f"trainer.threads={min(os.cpu_count() or 1, MOST_THREADS)}"]
 
 
 def main(words: Sequence[str]) -> int:
@@ -180,8 +187,11 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     flip = own.get("flip", "concat")
     if flip not in FLIPS:
         raise ConfigError(f"flip={flip}: choices are {', '.join(FLIPS)}")
+    threshold = _threshold(own["threshold"]) if "threshold" in own else None
     if ("run" in own) == ("weights" in own):
-        raise ConfigError("give one network: run=RUN_DIR, or weights=FILE with model.name=NAME of timm")
+        raise ConfigError(
+            "give one network: run=RUN_DIR, or weights=FILE with contract=NAME, or model.name=NAME of timm"
+        )
     pairs_of = [f"data={own['protocol']}", *([f"data.root={own['root']}"] if "root" in own else [])]
     if "run" in own:
         directory = Path(own["run"])
@@ -189,36 +199,77 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         with as_recorded(directory):
             trained = scored_config(record)
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
+        config = compose_config([*pairs_of, *size, *CORES, *others], trains=False)
     else:
-        size = ["image.resize=112", "image.crop=112", "model=timm", "rate=1"]
-    config = compose_config([*pairs_of, *size, *others], trains=False)
+        file, config = recognizer(own["weights"], [*pairs_of, *CORES, *others])
     say(f"scoring {own.get('run', own.get('weights'))} on the pairs of {own['protocol']}")
     from facedistill.data.loading.datamodule import read_faces
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
-    from facedistill.distill.teacher import NetworkTeacher
+    from facedistill.distill.teacher import Teacher
     from facedistill.evaluation.scoring import protocol_scores
+    from facedistill.training.teachers import load_teacher
 
+    teacher: Teacher
     trained_on: set[str] = set()
     if "run" in own:
         with as_recorded(directory):
             teacher = network_of(directory, trained)
             trained_on = set(read_faces(replace(trained, cache_dir=config.cache_dir), trained.data).identities)
     else:
-        teacher = NetworkTeacher.load(Path(own["weights"]), config.model, identities=0)
+        teacher = load_teacher(file, 0, config.trainer.threads)
     source = protocol_source(config.data)
     aligned = f"{config.data.get('alignment', 'no')} alignment"
     if isinstance(source, VerificationSet):
         aligned = f"aligned as in {source.file.name}"
-    how = f"{own['protocol']}: {aligned}, {config.image.resize} px, crop {config.image.crop}, flip={flip}"
+    crop = f"crop {config.image.crop}"
+    if teacher.input.columns:
+        crop += f", of which the {teacher.input.columns} columns in the middle"
+    how = f"{own['protocol']}: {aligned}, {config.image.resize} px, {crop}, flip={flip}"
     print(shown(how), *map(shown, source.pair_notes), sep="\n", flush=True)
-    for title, metrics in protocol_scores(config, teacher.network.backbone, flip, trained_on).items():
+    for title, metrics in protocol_scores(config, teacher, flip, trained_on, threshold).items():
         print(title)
         for name, value in metrics.items():
-            print(f"  {name:16} {_number(value)}")
+            print(f"  {name:21} {_number(value, 4 if name.startswith(COSINES) else 3)}")
 
 
-def _number(value: float | None) -> str:
-    return "not enough pairs" if value is None else f"{value:8.3f}"
+def recognizer(weights: str, words: Sequence[str]) -> tuple[WeightsFile, Config]:
+    """A network in a file, as a teacher would be named, and the configuration by which faces come at its size.
+
+    ``model…`` is short for ``teacher.model…``, and without a family it is of timm. A file that is given no model says
+    itself which it is of. Words win over the size that the contract, the graph or the file says.
+
+    Raises as ``check_contract``, and ``WeightsError`` if there is no such file.
+    """
+    words = [re.sub(r"^(\+*)model(?=\.)", r"\1teacher.model", word) for word in words]
+    words = [re.sub(r"^model=", "model@teacher.model=", word) for word in words]
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    named = any(key.startswith("teacher.model.") for key in keys)
+    family = ["model@teacher.model=timm"] if named and "model@teacher.model" not in keys else []
+    words = [f"teacher.weights={weights}", *family, *words]
+    own = compose_config(words, trains=False).teacher
+    model = own.model if named or "model@teacher.model" in keys else {}
+    file = WeightsFile(Path(weights), model, contract=own.contract)
+    size = own.contract.size or (file.graph.size if file.is_onnx else 112)
+    image = {"resize": size, "crop": size}
+    if not (own.contract.size or file.is_onnx):
+        image |= trained_at(file)
+    config = compose_config([*(f"image.{key}={value}" for key, value in image.items()), *words], trains=False)
+    check_contract(file, config, TEACHER)
+    return file, config
+
+
+def _threshold(text: str) -> float:
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = math.nan
+    if not -1 <= threshold <= 1:
+        raise ConfigError(f"threshold={text} must be a cosine, -1 … 1")
+    return threshold
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "not enough pairs" if value is None else f"{value:8.{digits}f}"
 
 
 if __name__ == "__main__":

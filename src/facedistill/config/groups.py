@@ -182,6 +182,7 @@ class ContractConfig:
         size: side of its images in pixels; null: that of the student's.
         colour: the order of its channels, ``rgb`` or ``bgr``.
         mean, std: per channel in that order, of pixels 0 … 255, which become (x − mean) / std; null: by its model.
+        columns: of its images where they are narrower than high: the centre ones of the square; null: all.
     """
 
     name: str = "student"
@@ -189,6 +190,7 @@ class ContractConfig:
     colour: str = "rgb"
     mean: list[float] | None = None
     std: list[float] | None = None
+    columns: int | None = None
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -205,6 +207,8 @@ class ContractConfig:
         """``key``: its own in the configuration; ``model``: the network of the same teacher."""
         if self.size is not None and not 1 <= self.size <= MOST_PIXELS:
             yield f"{key}.size={self.size} must lie in 1 … {MOST_PIXELS}, or be null: the student's own pixels"
+        if self.columns is not None and not 1 <= self.columns <= (self.size or 0):
+            yield f"{key}.columns={self.columns} must lie in 1 … {key}.size: the centre ones of that square"
         if self.colour not in COLOURS:
             yield f"{key}.colour={self.colour}: choices are {', '.join(COLOURS)}"
         if (self.mean is None) != (self.std is None):

@@ -161,7 +161,7 @@ def pair_rows(pairs: Pairs) -> list[Images]:
     """Some pairs, their two images next to each other: first of one person, then of two."""
     same, different = np.flatnonzero(pairs.same), np.flatnonzero(~pairs.same)
     half = ROWS * COLUMNS // 4
-    chosen = [part[np.linspace(0, len(part) - 1, half).astype(int)] for part in (same, different)]
+    chosen = [part[np.linspace(0, len(part) - 1, half).astype(int)] for part in (same, different) if len(part)]
     indices = [index for i in np.concatenate(chosen) for index in (pairs.left[i], pairs.right[i])]
     return _in_rows([pairs.images[index] for index in indices])
 

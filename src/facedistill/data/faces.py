@@ -36,10 +36,16 @@ class Pairs:
     trained_on: NDArray[np.bool_]
 
 
+def kind_of(same: NDArray[np.bool_]) -> str | None:
+    """Of whom all pairs are, where they are of one kind only."""
+    if len(np.unique(same)) != 1:
+        return None
+    return "of one person" if same.all() else "of two people"
+
+
 def check_kinds(same: NDArray[np.bool_], fold: NDArray[np.int64]) -> None:
     """Raise ``DataError`` unless there are pairs of one person and of two in every fold."""
-    if same.all() or not same.any():
-        kind = "of one person" if same.any() else "of two people"
+    if kind := kind_of(same):
         raise DataError(f"all of its {len(same)} pairs are {kind}, which tells nothing: both kinds are needed")
     of_one = np.bincount(fold, same)
     for number in np.flatnonzero((of_one == 0) | (of_one == np.bincount(fold)))[:1]:

@@ -28,7 +28,7 @@ class OnnxTeacher(Teacher):
         import onnxruntime  # an extra, which is there
 
         self.width = self.graph.width
-        self.input = TeacherInput(self.graph.size, contract.mean, contract.std, contract.colour)
+        self.input = TeacherInput(self.graph.size, contract.mean, contract.std, contract.colour, self.graph.columns)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.use_deterministic_compute = True

@@ -29,12 +29,14 @@ class TeacherInput(NamedTuple):
         size: side in pixels; None: any.
         mean, std: by which the teacher itself normalizes them, per channel; None: by BatchNorm on the raw pixels.
         colour: the order of channels, ``rgb`` or ``bgr``, that the teacher itself makes of them first.
+        columns: how many of the square's, the centre ones, the teacher itself takes; None: all.
     """
 
     size: int | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
     colour: str = "rgb"
+    columns: int | None = None
 
 
 class TeacherOutput(NamedTuple):
@@ -106,6 +108,7 @@ class NetworkTeacher(Teacher):
             None if mean is None else mean.flatten().tolist(),
             None if std is None else std.flatten().tolist(),
             contract.colour,
+            contract.columns,
         )
         self._taken = self.input._replace(size=contract.size)  # a network of ours takes any size
 
@@ -182,13 +185,21 @@ class NetworkTeacher(Teacher):
 
 
 def as_taken(images: Tensor, taken: TeacherInput) -> Tensor:
-    """RGB images [B, 3, S, S] in a teacher's order of channels. Raises ``WeightsError`` where it takes another size."""
+    """RGB images [B, 3, S, S] in a teacher's order of channels, the centre columns that it takes.
+
+    A network of 112 × 96 pixels, as SphereFace's, was trained on the centre columns of ArcFace's template.
+
+    Raises ``WeightsError`` where it takes another size.
+    """
     height, width = images.shape[2:]
     if taken.size is not None and (height, width) != (taken.size, taken.size):
         raise WeightsError(
             f"the teacher takes images of {taken.size} × {taken.size} pixels, not of {width} × {height}: "
             f"image.resize={taken.size} image.crop={taken.size}"
         )
+    if taken.columns is not None:
+        left = (width - taken.columns) // 2
+        images = images[..., left : left + taken.columns]
     return images.flip(1) if taken.colour == "bgr" else images
 
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facedistill.config.schema import Config
-from facedistill.data.faces import Pairs
+from facedistill.data.faces import Pairs, kind_of
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.verification_set import protocol_source
+from facedistill.distill.teacher import Teacher
 from facedistill.evaluation.evaluation import Evaluation, Scores
-from facedistill.metrics.pairs import verification_metrics
+from facedistill.metrics.pairs import errors_at, similarity_metrics, verification_metrics
 from facedistill.models.backbone import Backbone
 from facedistill.system.progress import progress_bar
 
@@ -98,8 +99,8 @@ def pair_similarity(
 
 
 class FinalScores(NamedTuple):
-    """Metrics by name (%; None: too few pairs to tell), and of every pair [P] its similarity and whether it is the same
-    person, empty where there are no pairs.
+    """Metrics by name (%, or a threshold; None: too few pairs to tell), and of every pair [P] its similarity and
+    whether it is the same person, empty where there are no pairs.
     """
 
     metrics: Metrics
@@ -151,8 +152,12 @@ def final_scores(
     return FinalScores(metrics, similarity, same)
 
 
-def protocol_scores(config: Config, backbone: Backbone, flip: str, trained_on: set[str]) -> dict[str, Metrics]:
+def protocol_scores(
+    config: Config, teacher: Teacher, flip: str, trained_on: set[str], threshold: float | None = None
+) -> dict[str, Metrics]:
     """Scores over the pairs of ``config.data``: over all, and without those of people trained on, where there are any.
+
+    Of pairs of one kind only the similarities are described. With a ``threshold``, also how often it is wrong.
 
     Raises:
         DataError: the source has no pairs, or an image of them can't be used.
@@ -160,11 +165,20 @@ def protocol_scores(config: Config, backbone: Backbone, flip: str, trained_on: s
     device = device_for(config.trainer.accelerator)
     torch.set_num_threads(config.trainer.threads)
     pairs = protocol_source(config.data).protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
-    batches = pair_batches(pairs, config)
-    similarity = pair_similarity(embeddings(backbone.to(device).eval(), batches, device, flip), pairs)
-    found = {f"{len(pairs.same)} pairs": verification_metrics(similarity, pairs.same, pairs.fold)}
-    new = ~pairs.trained_on
+    teacher.to(device)
+    embedding = embeddings(lambda images: teacher(images).embedding, pair_batches(pairs, config), device, flip)
+    similarity, new = pair_similarity(embedding, pairs), ~pairs.trained_on
+    parts = {f"{len(new)} pairs": np.ones_like(new)}
     if not new.all():
-        scores = verification_metrics(similarity[new], pairs.same[new], pairs.fold[new])
-        found[f"{new.sum()} pairs of people who were not trained on"] = scores
+        parts[f"{new.sum()} pairs of people who were not trained on"] = new
+    found: dict[str, Metrics] = {}
+    for title, part in parts.items():
+        values, same = similarity[part], pairs.same[part]
+        metrics: Metrics = dict(verification_metrics(values, same, pairs.fold[part]))
+        if kind := kind_of(same):
+            title = f"{title}, all {kind}: accuracy, AUC, EER and TAR mean nothing without both kinds"
+            metrics = dict(similarity_metrics(values))
+        if threshold is not None:
+            metrics |= errors_at(values, same, threshold)
+        found[title] = metrics
     return found

@@ -4,19 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 FALSE_ACCEPTS = ("1e-1", "1e-2", "1e-3", "1e-4")  # rates at which the true accept rate is reported
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # of similarities, in %
 
 
 def verification_metrics(
     similarity: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
 ) -> dict[str, float | None]:
-    """All metrics in %; None where there are too few pairs for one, or pairs of one kind only.
+    """All metrics, in % except for thresholds; None where there are too few pairs for one, or pairs of one kind only.
 
     Returns:
         pairs: mean ten-fold accuracy; pairs_se: its standard error, from the spread of the folds. None: < 2 folds.
         pairs_auc, pairs_eer: area under the ROC, equal error rate.
         tar_at_far_RATE: of the pairs of one person, those accepted when at most RATE of the others are.
+        threshold_at_far_RATE: the similarity from which on pairs are accepted there.
     """
     metrics: dict[str, float | None] = dict.fromkeys(("pairs", "pairs_se", "pairs_auc", "pairs_eer"))
+    thresholds: dict[str, float | None] = {}
     both_kinds = same.any() and not same.all()
     if both_kinds and len(np.unique(fold)) > 1:
         accuracies = ten_fold_accuracy(similarity, same, fold)
@@ -27,7 +30,26 @@ def verification_metrics(
         metrics["pairs_eer"] = equal_error_rate(similarity, same)
     for rate in FALSE_ACCEPTS:
         metrics[f"tar_at_far_{rate}"] = tar_at_far(similarity, same, float(rate))
-    return {name: None if value is None else 100 * value for name, value in metrics.items()}
+        thresholds[f"threshold_at_far_{rate}"] = threshold_at_far(similarity, same, float(rate))
+    return {name: None if value is None else 100 * value for name, value in metrics.items()} | thresholds
+
+
+def similarity_metrics(similarity: NDArray[np.float64]) -> dict[str, float]:
+    """Mean and quantiles of similarities [P], P > 0: what there is to say of pairs of one kind only."""
+    quantiles = {f"similarity_{level}%": float(np.quantile(similarity, level / 100)) for level in QUANTILES}
+    return {"similarity_mean": float(similarity.mean()), **quantiles}
+
+
+def errors_at(similarity: NDArray[np.float64], same: NDArray[np.bool_], threshold: float) -> dict[str, float]:
+    """How often similarity ≥ threshold is wrong, in %, of either kind of which there are pairs.
+
+    Returns:
+        frr_at_THRESHOLD: of the pairs of one person, those rejected.
+        far_at_THRESHOLD: of the pairs of two, those accepted.
+    """
+    accepted = similarity >= threshold
+    wrong = {"frr": ~accepted[same], "far": accepted[~same]}
+    return {f"{name}_at_{threshold:g}": 100 * float(part.mean()) for name, part in wrong.items() if len(part)}
 
 
 def ten_fold_accuracy(
@@ -95,8 +117,19 @@ def equal_error_rate(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -
 
 def tar_at_far(similarity: NDArray[np.float64], same: NDArray[np.bool_], far: float) -> float | None:
     """Highest true accept rate with a false accept rate of at most ``far``, 0 … 1; None: it allows no pair."""
+    threshold = threshold_at_far(similarity, same, far)
+    return None if threshold is None else float(np.mean(similarity[same] >= threshold))
+
+
+def threshold_at_far(similarity: NDArray[np.float64], same: NDArray[np.bool_], far: float) -> float | None:
+    """The lowest similarity of a pair such that, of the pairs of two persons, at most ``far`` are as similar or more.
+
+    Similarity ≥ threshold means "same". Where even the most similar pairs are too many, it is the next larger number.
+    None: ``far`` allows no pair.
+    """
     others = int((~same).sum())
     if others in (0, len(same)) or far < 1 / others:
         return None
-    accepts, tar, _ = roc(similarity, same)
-    return float(tar[accepts <= far][-1])
+    accepts, _, thresholds = roc(similarity, same)
+    threshold = thresholds[accepts <= far][-1]
+    return float(threshold if np.isfinite(threshold) else np.nextafter(similarity.max(), np.inf))

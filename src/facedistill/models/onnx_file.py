@@ -33,7 +33,8 @@ class OnnxGraph(NamedTuple):
 
     Attributes:
         input, output: the names of its image and of its embedding.
-        size: side of the image in pixels.
+        size: rows of the image.
+        columns: of the image, fewer than rows; None: it is square.
         width: values of the embedding.
         channels_last: [N, H, W, 3] instead of [N, 3, H, W].
         pixel: the type of a value of the image, ``float32`` or ``uint8``.
@@ -44,6 +45,7 @@ class OnnxGraph(NamedTuple):
     input: str
     output: str
     size: int
+    columns: int | None
     width: int
     channels_last: bool
     pixel: str
@@ -109,10 +111,10 @@ def _judged(path: Path, model: Any, onnx: Any) -> OnnxGraph:
     if len(inputs) != 1:
         raise _Fault(f"has {len(inputs)} inputs{_named(inputs)}: a recognizer takes one, its image")
     (image,) = inputs
-    size, channels_last, one_by_one = _image_form(image, onnx)
+    size, columns, channels_last, one_by_one = _image_form(image, onnx)
     output, width = _embedding(path, graph, image.name, onnx)
     pixel = "uint8" if image.type.tensor_type.elem_type == onnx.TensorProto.UINT8 else "float32"
-    return OnnxGraph(image.name, output, size, width, channels_last, pixel, one_by_one, files)
+    return OnnxGraph(image.name, output, size, columns, width, channels_last, pixel, one_by_one, files)
 
 
 def _check_operators(model: Any, onnx: Any) -> None:
@@ -227,8 +229,8 @@ def _check_place(path: Path, place: dict[str, str], needed: int, tensor: str) ->
         raise _Fault(f"is damaged, or {_short(location)} is: {tensor} is not whole there")
 
 
-def _image_form(value: Any, onnx: Any) -> tuple[int, bool, bool]:
-    """The side of the image, whether its channels come last, and whether a batch is one image."""
+def _image_form(value: Any, onnx: Any) -> tuple[int, int | None, bool, bool]:
+    """The rows of the image, its columns where they are fewer, whether its channels come last, and a batch is one."""
     name, kind = _short(value.name), value.type.tensor_type
     form = _form(value)
     if kind.elem_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8):
@@ -243,13 +245,14 @@ def _image_form(value: Any, onnx: Any) -> tuple[int, bool, bool]:
             f"takes images of any size, {_shape(form)} ({name}): export it for the size that it was trained with, "
             "[N, 3, S, S]"
         )
-    if height != width or not 1 <= height <= MOST_SIDE:
+    if not 1 <= width <= height <= MOST_SIDE:
         raise _Fault(
-            f"takes images of {width} × {height} pixels ({name}): they must be square, and at most {MOST_SIDE}"
+            f"takes images of {height} rows and {width} columns ({name}): faces are square or higher than wide, and "
+            f"have at most {MOST_SIDE} rows"
         )
     if form[0] not in (None, 1):
         raise _Fault(f"takes batches of {form[0]} images ({name}): export it for batches of any size, or of 1")
-    return height, channels_last, form[0] == 1
+    return height, None if width == height else width, channels_last, form[0] == 1
 
 
 def _embedding(path: Path, graph: Any, image: str, onnx: Any) -> tuple[str, int]:

@@ -82,8 +82,8 @@ def _try(asked: dict[str, Any]) -> _Tried:
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    side = asked["size"]
-    form = [2, side, side, 3] if asked["channels_last"] else [2, 3, side, side]
+    rows, columns = asked["size"], asked["columns"] or asked["size"]
+    form = [2, rows, columns, 3] if asked["channels_last"] else [2, 3, rows, columns]
     images = np.random.default_rng(0).integers(0, 256, form).astype(asked["pixel"])
     try:
         session = onnxruntime.InferenceSession(asked["path"], options, providers=["CPUExecutionProvider"])

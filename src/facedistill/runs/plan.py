@@ -77,7 +77,7 @@ def _plan(
         parents[role] = WeightsFile(Path(node["weights"]), node.get("model", {}), key=model, contract=contract)
     for role, parent in parents.items():
         if isinstance(parent, WeightsFile):
-            _check_contract(parent, config, role)
+            check_contract(parent, config, role)
     if config.task.is_teacher and config.teacher.backbone:
         check_kind(Path(config.teacher.backbone))  # an ONNX file can't be trained
         parents["init"] = WeightsFile(Path(config.teacher.backbone))
@@ -88,8 +88,12 @@ def _plan(
     return planned.setdefault(words, Run(config, words, data[key], parents))
 
 
-def _check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
-    """Refuse a recognizer that nobody can ask, because it is not known what it takes, or it takes something else."""
+def check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
+    """Refuse a recognizer that nobody can ask, because it is not known what it takes, or it takes something else.
+
+    Raises:
+        ConfigError: and which words say it.
+    """
     file, key, contract = teacher.weights, teacher.contract_key, teacher.contract
     if role == "init" and (teacher.is_onnx or contract.numbers):
         raise ConfigError(
@@ -99,7 +103,8 @@ def _check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
     if not teacher.is_onnx:
         if contract.mean is not None and not teacher.model:
             raise ConfigError(
-                f"{file} normalizes as its network says: leave out {key}, or name the network, {teacher.key}"
+                f"{file} normalizes as its network says: leave out {key}, or name the network, "
+                f"model@{teacher.key}=timm {teacher.key}.name=…"
             )
         if contract.mean is not None and "mean" not in teacher.model:
             raise ConfigError(
@@ -120,6 +125,11 @@ def _check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
     if contract.size not in (None, graph.size):
         raise ConfigError(
             f"{file} takes images of {graph.size} pixels, not of {key}.size={contract.size}: {key}.size={graph.size}"
+        )
+    if contract.columns not in (None, graph.columns or graph.size):
+        raise ConfigError(
+            f"{file} takes images of {graph.columns or graph.size} columns, not of {key}.columns={contract.columns}: "
+            f"leave out {key}.columns, the graph says it"
         )
     if contract.size is None and config.image.crop != graph.size:
         raise ConfigError(
@@ -256,7 +266,7 @@ def _check_imitated(run: Run) -> None:
     config, teacher = run.config, run.parents[TEACHER]
     if isinstance(teacher, Run):
         return
-    trained = _loadable(teacher, teacher.network).image
+    trained = trained_at(teacher)
     size = teacher.contract.size
     seen = {"resize": size, "crop": size} if size else asdict(config.image)
     if trained and trained != seen:
@@ -289,6 +299,11 @@ def _check_layers(run: Run) -> None:
 def stands_on_files(run: Run) -> bool:
     """Whether weights from elsewhere are in the tree."""
     return any(isinstance(parent, WeightsFile) for each in runs_of(run) for parent in each.parents.values())
+
+
+def trained_at(file: WeightsFile) -> Mapping[str, int]:
+    """``resize`` and ``crop`` of the run of ours that published a file; empty: none did. Raises as ``check_tree``."""
+    return _loadable(file, file.network).image
 
 
 def width_of(teacher: Run | WeightsFile) -> int:
@@ -332,4 +347,7 @@ def _loaded(weights: Path, identity: str, model: str, key: str) -> _Loaded:
     from facedistill.models.load import load_network  # torch takes seconds
 
     network, about, *_ = load_network(weights, json.loads(model), key=key)
-    return _Loaded(network.num_identities, network.backbone.width, about.get("image", {}))
+    image = about.get("image")  # of a stranger's file
+    if not (isinstance(image, dict) and all(isinstance(image.get(key), int) for key in ("resize", "crop"))):
+        image = {}
+    return _Loaded(network.num_identities, network.backbone.width, image)

@@ -33,7 +33,7 @@ class Record:
         overrides: the command-line words that asked for it.
         recipe: what the identity is the hash of.
         parents: names of the runs and files that it stands on, by role.
-        metrics: final scores, %; None: there is too little to compute them.
+        metrics: final scores, % (thresholds: cosines); None: there is too little to compute them.
         teacher_score: of its teacher, in the metric of the teacher's task.
         history: a row an epoch.
         data: counts of what was found and left out, and of both sides of the split.

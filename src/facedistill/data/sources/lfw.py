@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FOLDS, FaceSet, Pairs, person
+from facedistill.data.faces import FOLDS, FaceSet, Pairs, check_kinds, person
 from facedistill.data.files.faults import Faults, located
 from facedistill.data.files.formats.pair_lists import PairList, read_pairs
 from facedistill.data.files.layouts.flat import FlatLayout
@@ -53,6 +53,9 @@ class Lfw(IdentityImages):
             with self._needs_all_images():
                 for number in numbers:
                     self._aligned.annotation(number)
+        same = np.array([pair.same for pair in self._pairs.pairs])
+        with located(" and ".join(map(str, self._pairs_paths))):
+            check_kinds(same, np.zeros_like(self._pairs.fold))
         digests = [sha256(path) for path in self._pairs_paths]
         return super().identity() | {
             "source": "lfw",

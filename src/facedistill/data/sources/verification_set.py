@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facedistill.data.faces import FOLDS, FaceSet, Pairs, check_kinds
+from facedistill.data.faces import FOLDS, FaceSet, Pairs, check_kinds, kind_of
 from facedistill.data.files.faults import located
 from facedistill.data.files.formats.verification_bin import read_verification_bin
 from facedistill.data.files.photo_store import store_photos
@@ -65,6 +65,13 @@ class VerificationSet(Source):
         return file
 
     def identity(self) -> dict[str, Any]:
+        with located(str(self.file)):
+            _, same = read_verification_bin(self.file)
+            check_kinds(same, np.zeros(len(same), np.int64))
+        return self._digest
+
+    @property
+    def _digest(self) -> dict[str, Any]:
         return {"source": "verification_set", "pairs": sha256(self.file)}
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
@@ -76,15 +83,16 @@ class VerificationSet(Source):
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         """The pairs; ``trained_on`` is ignored, as there are no names.
 
-        Raises ``DataError`` if any image is broken, or a fold has pairs of one kind only.
+        Raises ``DataError`` if any image is broken, or a fold alone has pairs of one kind only.
         """
         file = self.file
         images, same = read_verification_bin(file)
         if len(same) < FOLDS:
             raise DataError(f"{file}: {len(same)} pairs, too few for {FOLDS} folds. Get the complete file")
         fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(same, FOLDS)])
-        with located(str(file)):
-            check_kinds(same, fold)
+        if not kind_of(same):
+            with located(str(file)):
+                check_kinds(same, fold)
 
         def decode(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
             location = f"{file}, image {number} (from 0)"
@@ -93,7 +101,7 @@ class VerificationSet(Source):
                 raise DataError(f"{location}: {image.width}×{image.height} pixels, not the square of an aligned face")
             return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), {}
 
-        path = cache_dir / f"{self.name}-pairs-{hash_of([size, self.identity()])}"
+        path = cache_dir / f"{self.name}-pairs-{hash_of([size, self._digest])}"
         stored = store_photos(path, len(images), size, decode, None, f"reading {file}")
         numbers = np.arange(len(same))
         return Pairs(stored.items, 2 * numbers, 2 * numbers + 1, same, fold, np.zeros(len(same), np.bool_))

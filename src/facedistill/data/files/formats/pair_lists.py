@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.faces import FOLDS, check_kinds
+from facedistill.data.faces import FOLDS
 from facedistill.data.files.faults import located
 from facedistill.data.files.listing import suffix_of
 from facedistill.data.files.photos import SUFFIXES
@@ -66,7 +66,6 @@ def read_pairs(paths: Sequence[Path]) -> PairList:
             raise DataError(f"{path}, line {number}: no pairs. LFW's pairs.txt begins with `10 300`")
     with located(" and ".join(map(str, paths))):
         same = np.array([pair.same for pair in pairs], np.bool_)
-        check_kinds(same, np.zeros(len(same), np.int64))
         if folds > 1:
             return PairList(pairs, np.arange(len(pairs)) * folds // len(pairs), tenths=False)
         return PairList(pairs, _tenths(same), tenths=True)
@@ -76,7 +75,7 @@ def _tenths(same: NDArray[np.bool_]) -> NDArray[np.int64]:
     fold = np.empty(len(same), np.int64)
     for kind, named in ((True, "one person"), (False, "two people")):
         numbers = np.flatnonzero(same == kind)
-        if len(numbers) < FOLDS:
+        if 0 < len(numbers) < FOLDS:  # a list may have one kind only
             raise DataError(f"{len(numbers)} pairs of {named}, too few for {FOLDS} folds")
         fold[numbers] = np.arange(len(numbers)) * FOLDS // len(numbers)
     return fold
