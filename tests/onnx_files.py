@@ -22,9 +22,14 @@ def weights(seed: int = 0, width: int = WIDTH) -> dict[str, np.ndarray]:
 
 
 def recognizer(
-    channels_last: bool = False, pixel: int = FLOAT, batch: int | str = "n", side: Any = SIDE, width: int = WIDTH
+    channels_last: bool = False,
+    pixel: int = FLOAT,
+    batch: int | str = "n",
+    side: Any = SIDE,
+    width: int = WIDTH,
+    columns: int | None = None,
 ) -> Any:
-    """Images [batch, 3, side, side] → relu(convolution) → mean → linear, [batch, width]."""
+    """Images [batch, 3, side, columns or side] → relu(convolution) → mean → linear, [batch, width]."""
     make = onnx.helper.make_node
     nodes, image = [], "image"
     if pixel != FLOAT:
@@ -40,7 +45,8 @@ def recognizer(
         make("Flatten", ["means"], ["flat"]),
         make("Gemm", ["flat", "linear", "bias"], ["embedding"]),
     ]
-    form = [batch, side, side, 3] if channels_last else [batch, 3, side, side]
+    columns = columns or side
+    form = [batch, side, columns, 3] if channels_last else [batch, 3, side, columns]
     graph = onnx.helper.make_graph(
         nodes,
         "recognizer",

@@ -1,10 +1,12 @@
 """What a recognizer from elsewhere takes: the presets, single keys of them, and what is refused."""
 
+import numpy as np
 import pytest
 
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ContractConfig
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.errors import ConfigError
 
 FILE = "teacher.weights=x.safetensors"
@@ -16,6 +18,7 @@ CONVENTIONS = {
     "opencv_sface": (112, "bgr", 0.0, 255.0),
     "facenet": (160, "rgb", -127.5 / 128, 127.5 / 128),
     "adaface": (112, "bgr", -1.0, 1.0),
+    "sphereface": (112, "bgr", -127.5 / 128, 127.5 / 128),
 }
 
 
@@ -38,6 +41,16 @@ def test_a_preset_is_the_convention_of_its_recognizers(name: str) -> None:
             assert ((0 - mean) / std, (255 - mean) / std) == (black, white)
 
 
+def test_spherefaces_columns_are_those_it_was_trained_on() -> None:
+    """Its template, for 96 columns (Liu et al. 2017, as their code aligns), and ArcFace's."""
+    contract = compose_config([FILE, "contract=sphereface"]).teacher.contract
+    assert contract.size is not None
+    assert contract.columns is not None
+    published = [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
+    left = (contract.size - contract.columns) / 2
+    np.testing.assert_allclose(ARCFACE_TEMPLATE - [left, 0], published, atol=1e-4)
+
+
 def test_by_default_the_teacher_sees_the_students_own_pixels() -> None:
     assert compose_config([]).teacher.contract == ContractConfig()
     assert compose_config([*SECOND]).contract_of("second") == ContractConfig()
@@ -58,6 +71,9 @@ def test_a_single_key_of_a_preset_can_be_another() -> None:
         ([FILE, "contract=arcfase"], ["Did you mean contract=arcface?", "contract=adaface"]),
         ([FILE, "contract=arcface", "teacher.contract.size=0"], ["teacher.contract.size=0", "1 … 2048"]),
         ([FILE, "contract=arcface", "teacher.contract.size=4096"], ["teacher.contract.size=4096", "1 … 2048"]),
+        ([FILE, "contract=arcface", "teacher.contract.columns=113"], ["teacher.contract.columns=113", "1 … teacher"]),
+        ([FILE, "contract=arcface", "teacher.contract.columns=0"], ["teacher.contract.columns=0"]),
+        ([FILE, "teacher.contract.columns=96"], ["teacher.contract.columns=96 must lie in"]),
         ([FILE, "teacher.contract.colour=gbr"], ["teacher.contract.colour=gbr", "rgb, bgr"]),
         ([FILE, "contract=arcface", "teacher.contract.mean=null"], ["teacher.contract.std belong together"]),
         ([FILE, "contract=arcface", "teacher.contract.mean=[1,2]"], ["teacher.contract.mean", "three numbers"]),

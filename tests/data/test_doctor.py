@@ -366,9 +366,9 @@ def test_a_set_of_pairs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("kind", [True, False])
-def test_pairs_of_one_kind_tell_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: bool) -> None:
+def test_pairs_of_one_kind_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: bool) -> None:
     (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps(([face.content for face in FACES], [kind] * 24)))
     status, said = run(capsys, "data=cfp_fp", f"data.root={tmp_path}")
-    assert status == 2
-    named = "of one person" if kind else "of two people"
-    assert f"{tmp_path / 'cfp_fp.bin'}: all of its 24 pairs are {named}, which tells nothing" in said
+    assert status == 1
+    assert f"data=cfp_fp: 24 pairs, {24 * kind} of them of one person\n" in said
+    assert np.asarray(Image.open("contact_sheet.png")).shape == (5 * 34, doctor.COLUMNS * 34, 3)

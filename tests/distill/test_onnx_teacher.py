@@ -50,7 +50,7 @@ def test_it_says_what_the_formula_says(
     contract = replace(RGB, colour=colour)
     teacher: Teacher = OnnxTeacher(saved(tmp_path / "w.onnx", recognizer(channels_last, FLOAT, batch)), contract, 1)
     assert (teacher.width, teacher.num_identities) == (WIDTH, 0)
-    assert teacher.input == (SIDE, contract.mean, contract.std, colour)
+    assert teacher.input == (SIDE, contract.mean, contract.std, colour, None)
     images = pixels(count)
     said = teacher(images)
     assert said.logits is None
@@ -162,7 +162,7 @@ def test_a_network_of_torch_keeps_its_contract_too(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", net, {})
     contract = replace(RGB, size=32, colour="bgr")
     teacher = timm_teacher(tmp_path / "w.safetensors", contract)
-    assert teacher.input == (32, contract.mean, contract.std, "bgr")
+    assert teacher.input == (32, contract.mean, contract.std, "bgr", None)
     images = pixels(5, 32)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (contract.mean, contract.std))
     with torch.no_grad():
@@ -172,6 +172,23 @@ def test_a_network_of_torch_keeps_its_contract_too(tmp_path: Path) -> None:
     assert not torch.allclose(teacher(images).embedding, plain(images).embedding, rtol=0.01)
     with pytest.raises(WeightsError, match="takes images of 32 × 32 pixels, not of 24 × 24"):
         teacher(pixels(2, 24))
+
+
+@pytest.mark.parametrize("columns", [6, 5])
+def test_a_narrow_recognizer_sees_the_columns_in_the_middle(tmp_path: Path, columns: int) -> None:
+    images, first = pixels(5), 1
+    seen = images[..., first : first + columns]
+    graph = OnnxTeacher(saved(tmp_path / "w.onnx", recognizer(columns=columns)), RGB, 1)
+    torch.testing.assert_close(graph(images).embedding.double(), expected(seen, RGB), rtol=1e-4, atol=1e-4)
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=24).eval()
+    save_weights(tmp_path / "w.safetensors", net, {})
+    narrow = replace(RGB, size=32, columns=4 * columns)
+    images, first = pixels(5, 32), (32 - 4 * columns) // 2
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (RGB.mean, RGB.std))
+    with torch.no_grad():
+        plain = net((images[..., first : first + 4 * columns] - mean) / std)
+    torch.testing.assert_close(timm_teacher(tmp_path / "w.safetensors", narrow)(images).embedding, plain)
 
 
 def lfw_faces(real_faces: Path, count: int) -> Tensor:
@@ -223,5 +240,5 @@ def test_a_real_recognizer_is_the_same_by_words_in_timm_and_in_onnx(real_faces: 
     for dynamo in (False, True):
         path = exported(net, tmp_path / f"{dynamo}.onnx", 112, dynamo)
         found = teacher_of(f"teacher.weights={path}")
-        assert found.input == teacher.input == (112, [127.5] * 3, [128.0] * 3, "rgb")
+        assert found.input == teacher.input == (112, [127.5] * 3, [128.0] * 3, "rgb", None)
         torch.testing.assert_close(found(images).embedding, plain, rtol=0, atol=1e-3)

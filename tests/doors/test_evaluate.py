@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import re
 import shutil
@@ -29,7 +30,7 @@ from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import WeightsError
 from facedistill.evaluate import main
 from facedistill.evaluation.scoring import embeddings, pair_similarity, protocol_scores
-from facedistill.metrics.pairs import ten_fold_accuracy, verification_metrics
+from facedistill.metrics.pairs import QUANTILES, ten_fold_accuracy, verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights, save_weights
 from facedistill.runs.ensure import ensure
@@ -90,7 +91,8 @@ def test_on_a_terminal_a_bar_says_how_long_it_takes(
 
 def test_the_records_hold_the_metrics_of_their_tasks(runs: dict[str, Run]) -> None:
     metrics = {name: set(run.record.metrics) for name, run in runs.items()}
-    verification = {"pairs", "pairs_auc", "pairs_eer", "pairs_se", *(f"tar_at_far_1e-{k}" for k in (1, 2, 3, 4))}
+    at_rates = {f"{name}_at_far_1e-{k}" for name in ("tar", "threshold") for k in (1, 2, 3, 4)}
+    verification = {"pairs", "pairs_auc", "pairs_eer", "pairs_se", *at_rates}
     assert metrics["classify"] == {"top1", "test_samples"} | verification
     assert metrics["verify"] == {"top1", "rank5", "rank10", "map", "unmatched", "test_samples"} | verification
     assert {"nrmse", "nrmse_left_eye", "auc_8", "failure_10", "test_samples"} <= metrics["align"]
@@ -158,10 +160,10 @@ def test_pairs_of_people_who_were_trained_on_are_scored_apart(monkeypatch: pytes
     seen = np.arange(len(pairs.same)) % 4 == 0
     marked = Pairs(pairs.images, pairs.left, pairs.right, pairs.same, pairs.fold, seen)
     monkeypatch.setattr(type(source), "protocol", lambda *_: marked)
-    backbone = build_network(config.model, rate=1).backbone
-    scores = protocol_scores(config, backbone, "none", {"someone"})
+    teacher = NetworkTeacher(build_network(config.model, rate=1))
+    scores = protocol_scores(config, teacher, "none", {"someone"})
     assert list(scores) == ["40 pairs", "30 pairs of people who were not trained on"]
-    similarity = protocol("none", backbone.eval())
+    similarity = protocol("none", teacher.network.backbone)
     for title, kept in zip(scores, (seen | ~seen, ~seen), strict=True):
         expected = ten_fold_accuracy(similarity[kept], pairs.same[kept], pairs.fold[kept]).mean()
         assert scores[title]["pairs"] == pytest.approx(100 * expected)
@@ -189,6 +191,10 @@ def test_any_timm_network_with_a_file_of_weights_is_scored(tmp_path: Path, capsy
         (["protocol=synthetic", "weights=gone.pt", "model.name=resnet18"], "gone.pt does not exist"),
         (["protocol=lfw", "root=/nowhere", "weights=w.pt", "model.name=resnet99"], "resnet99 is not known to timm"),
         (["protocol=nobody", "weights=w.pt", "model.name=resnet18"], "nobody"),
+        (["protocol=synthetic", "weights=w.pt"], "w.pt does not say what network it is of: name that, model@teacher"),
+        (["protocol=synthetic", "weights=w.pt", "contract=arcface"], "leave out teacher.contract, or name the network"),
+        (["protocol=lfw", "root=.", "run=a", "threshold=2"], "threshold=2 must be a cosine"),
+        (["protocol=lfw", "root=.", "run=a", "threshold=high"], "threshold=high must be a cosine"),
         (["run=/nowhere"], "no finished run"),
         (["rate=8"], "name what is scored"),
     ],
@@ -227,9 +233,11 @@ def test_a_record_says_nothing_of_where_to_write_or_with_what_to_compute(
     changes |= {"config.cache_dir": victim, "config.runs_dir": victim, "config.task.batch_size": 10**15}
     changes |= {"config.teacher.weights": victim, "config.teachers": {"other": {"weights": victim}}}
     folder = rewritten(run, tmp_path / "run", changes)
-    for words in ([], ["protocol=synthetic", "flip=none", *(word for word in TINY if word.startswith("data."))]):
+    protocol = ["protocol=synthetic", "flip=none", *(word for word in TINY if word.startswith("data."))]
+    for words, threads in (([], compose_config([]).trainer.threads), (protocol, os.cpu_count())):
         assert main([f"run={folder}", *words]) == 0
-        assert torch.get_num_threads() == compose_config([]).trainer.threads
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
     assert f"top1               {run.record.metrics['top1']:8.3f}" in capsys.readouterr().out
     assert not (tmp_path / "victim").exists()
 
@@ -345,15 +353,16 @@ def write_bin(path: Path) -> Path:
 def test_a_verification_set_scores_as_the_pairs_it_was_made_of(tmp_path: Path, flip: str) -> None:
     torch.manual_seed(0)
     config = compose_config(TINY)
-    backbone = build_network(config.model, rate=1).backbone.eval()
+    teacher = NetworkTeacher(build_network(config.model, rate=1))
+    backbone = teacher.network.backbone
     node = {
         "type": "verification_set",
         "name": "cfp_fp",
         "gives": [],
         "root": str(write_bin(tmp_path / "cfp_fp.bin")),
     }
-    scores = protocol_scores(replace(config, data=node), backbone, flip, {"person-00000"})
-    assert scores == protocol_scores(config, backbone, flip, set())
+    scores = protocol_scores(replace(config, data=node), teacher, flip, {"person-00000"})
+    assert scores == protocol_scores(config, teacher, flip, set())
     pairs = build_source(config.data).protocol(24, Path(config.cache_dir), set())
     assert scores == {"40 pairs": verification_metrics(protocol(flip, backbone), pairs.same, pairs.fold)}
 
@@ -399,17 +408,61 @@ def test_what_is_no_verification_set(
 
 
 @pytest.mark.parametrize("kind", [True, False])
-def test_pairs_of_one_kind_have_no_score(
+def test_pairs_of_one_kind_have_no_accuracy_but_similarities(
     runs: dict[str, Run], tmp_path: Path, kind: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, same = pickle.loads(write_bin(tmp_path / "cfp_fp.bin").read_bytes())
     (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps((images, [kind] * len(same))))
-    assert main(["protocol=cfp_fp", f"root={tmp_path}", f"run={runs['classify'].directory}"]) == 2
-    captured = capsys.readouterr()
-    assert "all of its 40 pairs are of" in captured.err
-    assert captured.err.count("\n") == 2  # what is scored, and that
-    assert "%" not in captured.out
-    assert "pairs" not in captured.out
+    run = runs["classify"]
+    words = ["protocol=cfp_fp", f"root={tmp_path}", f"run={run.directory}", "flip=none", "threshold=0.9"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    of = "of one person" if kind else "of two people"
+    assert f"\n40 pairs, all {of}: accuracy, AUC, EER and TAR mean nothing without both kinds\n" in said
+    similarity = protocol("none", NetworkTeacher.load(run.weights, run.config.network, 8).network.backbone)
+    found = dict(re.findall(r"^  (\S+) +(\S+)$", said, re.MULTILINE))
+    wrong = similarity < 0.9 if kind else similarity >= 0.9
+    assert found.keys() == {
+        "similarity_mean",
+        *(f"similarity_{level}%" for level in QUANTILES),
+        "frr_at_0.9" if kind else "far_at_0.9",
+    }
+    assert float(found["similarity_mean"]) == pytest.approx(similarity.mean(), abs=1e-4)
+    assert float(found["similarity_5%"]) == pytest.approx(np.quantile(similarity, 0.05), abs=1e-4)
+    assert float(found["frr_at_0.9" if kind else "far_at_0.9"]) == pytest.approx(100 * wrong.mean(), abs=1e-3)
+
+
+DATA = [word for word in TINY if word.startswith("data.")]
+
+
+def test_a_network_of_torch_is_seen_by_its_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    save_weights(tmp_path / "w.safetensors", timm.create_model("test_resnet", num_classes=16), {})
+    words = ["protocol=synthetic", *DATA, f"weights={tmp_path}/w.safetensors", "model.features=16"]
+    words.append("model.name=test_resnet")
+    assert main([*words, "contract=edgeface", "teacher.contract.size=32"]) == 0
+    by_contract = capsys.readouterr()
+    assert ": no alignment, 32 px, crop 32, flip=concat\n" in by_contract.out
+    normalized = ["model.mean=[127.5,127.5,127.5]", "model.std=[128,128,128]", "image.resize=32", "image.crop=32"]
+    assert main([*words, *normalized]) == 0
+    assert capsys.readouterr() == by_contract
+    assert main([*words, "image.resize=32", "image.crop=32"]) == 0
+    raw = capsys.readouterr()
+    assert "nothing normalizes its pixels, 0 … 255: give the mean and std" in raw.err
+    assert raw.out != by_contract.out
+
+
+def test_the_weights_of_a_run_say_themselves_what_they_are_of(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["verify"]
+    scores = []
+    for named in (f"weights={run.weights}", f"run={run.directory}"):
+        assert main(["protocol=synthetic", *DATA, named]) == 0
+        out = capsys.readouterr().out
+        assert "24 px, crop 20" in out
+        scores.append(re.findall(r"^  (\S+) +(\S+)$", out.partition("40 pairs of people")[0], re.MULTILINE)[:12])
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

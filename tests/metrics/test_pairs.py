@@ -13,9 +13,12 @@ from facedistill.metrics.pairs import (
     auc,
     best_threshold,
     equal_error_rate,
+    errors_at,
     roc,
+    similarity_metrics,
     tar_at_far,
     ten_fold_accuracy,
+    threshold_at_far,
     verification_metrics,
 )
 
@@ -171,7 +174,45 @@ def test_tar_at_far_needs_one_pair_that_may_be_accepted(rate: float, others: int
     assert tar_at_far(similarity[:-1], same[:-1], rate) is None
 
 
-def test_all_metrics_in_percent() -> None:
+@pytest.mark.parametrize("levels", [4, 10**6])
+@pytest.mark.parametrize("far", [0.5, 0.1, 0.03])
+def test_a_threshold_is_the_lowest_similarity_that_keeps_the_rate(levels: int, far: float) -> None:
+    for seed in range(5):
+        similarity, same, _ = drawn(seed, levels, 0.7)
+        threshold = threshold_at_far(similarity, same, far)
+        assert threshold is not None
+        accepts, _, cuts = roc_curve(same, similarity, drop_intermediate=False)
+        kept = cuts[accepts <= far]
+        if np.isfinite(kept[-1]):
+            assert threshold == kept[-1]
+        lower = similarity[similarity < threshold]
+        assert np.mean(similarity[~same] >= threshold) <= far < np.mean(similarity[~same] >= lower.max())
+
+
+def test_where_the_most_similar_pairs_are_too_many_the_threshold_accepts_none() -> None:
+    similarity, same = np.full(40, 0.7), np.arange(40) < 20
+    threshold = threshold_at_far(similarity, same, 0.1)
+    assert threshold is not None
+    assert 0.7 < threshold < 0.7 + 1e-12
+    assert tar_at_far(similarity, same, 0.1) == 0
+
+
+def test_errors_at_a_threshold_are_counted() -> None:
+    similarity, same = np.array([0.1, 0.5, 0.6, 0.2, 0.5]), np.array([True, True, True, False, False])
+    assert errors_at(similarity, same, 0.5) == {"frr_at_0.5": pytest.approx(100 / 3), "far_at_0.5": 50}
+    assert errors_at(similarity[same], same[same], 0.55) == {"frr_at_0.55": pytest.approx(200 / 3)}
+    assert errors_at(similarity[~same], same[~same], 0.55) == {"far_at_0.55": 0}
+
+
+def test_similarities_are_described_by_their_quantiles() -> None:
+    found = similarity_metrics(np.random.default_rng(0).permutation(201) / 200)
+    assert found == {
+        "similarity_mean": pytest.approx(0.5),
+        **{f"similarity_{level}%": pytest.approx(level / 100) for level in (1, 5, 25, 50, 75, 95, 99)},
+    }
+
+
+def test_all_metrics_in_percent_and_thresholds() -> None:
     similarity, same, fold = drawn(0, 10**6, 0.7)
     metrics = verification_metrics(similarity, same, fold)
     accuracies = slow_accuracy(similarity, same, fold)
@@ -184,6 +225,10 @@ def test_all_metrics_in_percent() -> None:
         "tar_at_far_1e-2": 100 * (tar_at_far(similarity, same, 0.01) or 0),
         "tar_at_far_1e-3": None,
         "tar_at_far_1e-4": None,
+        "threshold_at_far_1e-1": threshold_at_far(similarity, same, 0.1),
+        "threshold_at_far_1e-2": threshold_at_far(similarity, same, 0.01),
+        "threshold_at_far_1e-3": None,
+        "threshold_at_far_1e-4": None,
     }
 
 

@@ -36,12 +36,13 @@ def refused(path: Path, judge: Callable[[Path], Any] = read_onnx) -> str:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("pixel", [FLOAT, UINT8])
 @pytest.mark.parametrize("batch", ["n", 1])
+@pytest.mark.parametrize("columns", [None, 6])
 def test_what_a_graph_takes_and_gives_is_read(
-    tmp_path: Path, channels_last: bool, pixel: int, batch: int | str
+    tmp_path: Path, channels_last: bool, pixel: int, batch: int | str, columns: int | None
 ) -> None:
-    path = saved(tmp_path / "w.onnx", recognizer(channels_last, pixel, batch))
+    path = saved(tmp_path / "w.onnx", recognizer(channels_last, pixel, batch, columns=columns))
     kind = "uint8" if pixel == UINT8 else "float32"
-    expected = OnnxGraph("image", "embedding", SIDE, WIDTH, channels_last, kind, batch == 1, ())
+    expected = OnnxGraph("image", "embedding", SIDE, columns, WIDTH, channels_last, kind, batch == 1, ())
     assert read_onnx(path) == expected
     assert check_runs(path) == expected
 
@@ -265,15 +266,15 @@ def test_a_graph_of_another_form_is_refused_with_it(tmp_path: Path, form: dict[s
         (["n", 1, 8, 8], "takes [?, 1, 8, 8] (image), which is no image"),
         (["n", 3, 8], "takes [?, 3, 8] (image), which is no image"),
         ([8, 3], "which is no image"),
-        (["n", 3, 8, 12], "takes images of 12 × 8 pixels (image): they must be square"),
-        (["n", 8, 12, 3], "takes images of 12 × 8 pixels"),
+        (["n", 3, 8, 12], "takes images of 8 rows and 12 columns (image): faces are square or higher than wide"),
+        (["n", 8, 12, 3], "takes images of 8 rows and 12 columns"),
         (["n", "c", 8, 8], "which is no image"),
         (None, "takes no tensor of a known shape"),
         ([1] * 100_000, "takes [1, 1, 1, 1, 1, 1, 1, 1, …]"),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_no_square_image_is_refused(tmp_path: Path, form: list[Any] | None, said: str) -> None:
+def test_what_is_no_image_of_a_face_is_refused(tmp_path: Path, form: list[Any] | None, said: str) -> None:
     model = recognizer()
     model.graph.input[0].CopyFrom(info("image", FLOAT, form))
     (tmp_path / "w.onnx").write_bytes(model.SerializeToString())

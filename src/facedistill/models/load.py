@@ -42,7 +42,9 @@ def load_network(
     """
     tensors, about, reference = read_weights(path)
     if not model and not {"model", "rate"} <= about.keys():
-        raise WeightsError(f"{path} does not say what network it is of: give its model beside it (model: …)")
+        plus = "+" if key.startswith("teachers.") else ""
+        named = f"{plus}model@{key}=timm {key}.name=… {key}.features=…"
+        raise WeightsError(f"{path} does not say what network it is of: name that, {named}")
     model, rate = (model, rate) if model else (about["model"], about["rate"])
     try:
         backbone = _built(tensors, model, rate, path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.errors import WeightsError
 from facedistill.models.backbone import Backbone
@@ -75,6 +75,10 @@ def in_our_names(
     if left:
         shown = ", ".join(f"{name} {list(tensors[name].shape)}" for name in left[:_SHOWN])
         notes.append(f"left out {shown}" + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""))
+    if not ours and isinstance(backbone.input, nn.BatchNorm2d):
+        notes.append(
+            "nothing normalizes its pixels, 0 … 255: give the mean and std that it was trained with, contract=…"
+        )
     found = {f"backbone.{name}": value for name, value in own.items()}
     return Renamed(found | {name: tensors[there] for name, there in taken.items()}, notes)
 

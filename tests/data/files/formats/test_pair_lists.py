@@ -119,12 +119,14 @@ def test_tenths_of_numbers_that_ten_does_not_divide(tmp_path: Path) -> None:
         assert {*np.bincount(fold, minlength=10).tolist()} == {count // 10, count // 10 + 1}
 
 
-ONE = "all of its 30 pairs are of one person, which tells nothing"
-TWO = "all of its 30 pairs are of two people, which tells nothing"
+@pytest.mark.parametrize("kind", [True, False])
+def test_a_list_may_have_one_kind_only(tmp_path: Path, kind: bool) -> None:
+    found = read(tmp_path, text([numbered((same_pair if kind else other_pair)(i)) for i in range(30)]))
+    assert {pair.same for pair in found.pairs} == {kind}
+    assert np.bincount(found.fold).tolist() == [3] * 10
+
+
 REFUSED: dict[str, tuple[str, str]] = {
-    "of one person only": (text([numbered(same_pair(i)) for i in range(30)]), ONE),
-    "of two people only": (text([numbered(other_pair(i)) for i in range(30)]), TWO),
-    "two lines a pair, one kind": (two_lines([same_pair(i) for i in range(30)], lambda *_: 1, 4), ONE),
     "few of a kind": (
         text([*map(numbered, map(same_pair, range(30))), numbered(other_pair(0))]),
         "1 pairs of two people, too few",
