@@ -2,18 +2,31 @@
 
 facedistill evaluate run=RUN_DIR                          score the published weights of a finished run again
 facedistill evaluate protocol=lfw root=LFW run=RUN_DIR    the same network on the 6,000 pairs of LFW
-facedistill evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.features=512] [model.mean=…]
-                                                          any timm network with a file of weights
+facedistill evaluate protocol=lfw root=LFW weights=FILE.onnx contract=arcface
+facedistill evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.features=512] contract=edgeface
+                                                          whatever can be a teacher: an ONNX file, a timm network with
+                                                          its weights, a network of your own (docs/extending.md)
 
 protocol=cfp_fp, agedb_30, calfw or cplfw are InsightFace's .bin files, root=FILE.bin or a folder that holds it. They
 name nobody, so pairs of people trained on can't be left out. LFW is an image tree, or lfw.bin in the same way.
 
+contract= says by which convention a network was trained; single keys of it as teacher.contract.colour=bgr, or the mean
+and std alone as model.mean=[…] model.std=[…]. The faces have the size that the contract, the graph or the run says,
+else 112 pixels; image.resize=… image.crop=… are others. Further keys: data.landmarks=FILE, cache_dir=…
+
 flip=concat (the default of a protocol) compares the embedding of an image and of its mirror, one after the other,
-flip=sum their sum, flip=none that of the image alone. Keys of a configuration may follow: image.resize=112
-image.crop=112 (of a timm network; a run has its own), data.landmarks=FILE, cache_dir=…
+flip=sum their sum, flip=none that of the image alone. Two images are of one person if the cosine is at least the
+threshold: threshold_at_far_1e-3 is the lowest at which at most one of 1,000 pairs of two people is accepted, and
+tar_at_far_1e-3 the share of the pairs of one person that are accepted there. It is one for this flip: an application
+that compares plain embeddings takes that of flip=none. threshold=0.3 prints how often that one is wrong; pairs of one
+kind only, for which accuracy means nothing, have that and the distribution of their cosines.
+
+A protocol is scored on all cores; trainer.threads=1 takes one, and the last digits of cosines may differ. A bar on the
+terminal says how long it takes yet. A run is scored again with one thread, as it was, unless trainer.threads=… says
+otherwise.
 
 Of a run's record come its network, its images and its data, whose paths are read as they stand there (data.root=… names
-others); where and how to compute are these words' alone, e.g. trainer.threads=4.
+others); where and how to compute are these words' alone.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ REFUSED = [
         ("contract=arcface", "teacher.contract.size=null", "image.crop=8", "init=fitnet"),
         ["no middle layer", "init=full"],
     ),
+    ((*CONTRACT, "teacher.contract.columns=5"), ["takes images of 8 columns, not of teacher.contract.columns=5"]),
     ((*CONTRACT, "target=soft"), ["has no classifier", "target.terms.soft", "target=hidden"]),
     ((*CONTRACT, "target=logits"), ["has no classifier", "target.terms.logits", "target=hidden"]),
 ]
