@@ -523,6 +523,7 @@ def test_two_halves_are_one_list(root: Path) -> None:
 def test_pairs_of_one_kind_are_a_protocol_but_nothing_to_train_beside(root: Path, kind: bool, said: str) -> None:
     write_pairs(root / "pairs.txt", [kind] * 40)
     assert source(root).protocol(SIZE, root.parent / "cache", set()).same.tolist() == [kind] * 40
+    assert source(root).pair_notes == []
     for on_error in ("raise", "skip"):
         refused(root, f"{root / 'pairs.txt'}: all of its 40 pairs are {said}", "tells nothing", on_error=on_error)
 

@@ -73,7 +73,8 @@ class Lfw(IdentityImages):
     @property
     def pair_notes(self) -> list[str]:
         note = f"{self._pairs_paths[0].name} has no folds: scored in {FOLDS}, tenths of the pairs of each kind"
-        return [note] if self._pairs.tenths else []
+        both_kinds = len({pair.same for pair in self._pairs.pairs}) == 2
+        return [note] if self._pairs.tenths and both_kinds else []
 
     def inventory(self, cache_dir: Path) -> Inventory:
         inventory = super().inventory(cache_dir)
