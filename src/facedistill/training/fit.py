@@ -71,9 +71,9 @@ def initialize(network: Network, run: Run) -> None:
     The output layers of an ancestor are taken along where they say the same: the landmarks, or the same identities.
     """
     if run.config.init.from_teacher:
-        parent = run.parents[TEACHER]
-        model = parent.network if isinstance(parent, WeightsFile) else {}  # a file of ours says it itself
-        network.backbone.load_state_dict(layers_from(parent.weights, model, network.backbone))
+        teacher = run.parents[TEACHER]
+        model = teacher.network if isinstance(teacher, WeightsFile) else {}  # a file of ours says it itself
+        network.backbone.load_state_dict(layers_from(teacher.weights, model, network.backbone))
         return
     parent = run.parents.get("init")
     if parent is None:
