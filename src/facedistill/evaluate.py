@@ -6,6 +6,9 @@ facedistill evaluate protocol=lfw root=LFW weights=FILE.onnx contract=arcface
 facedistill evaluate protocol=lfw root=LFW weights=FILE model.name=NAME [model.features=512] contract=edgeface
                                                           whatever can be a teacher: an ONNX file, a timm network with
                                                           its weights, a network of your own (docs/extending.md)
+facedistill evaluate doctor=true weights=FILE contract=NAME protocol=lfw root=LFW [model.name=NAME …]
+                                                          which contract a recognizer fits, and what others score;
+                                                          faces=FOLDER data.alignment=… where there are no pairs
 
 protocol=cfp_fp, agedb_30, calfw or cplfw are InsightFace's .bin files, root=FILE.bin or a folder that holds it. They
 name nobody, so pairs of people trained on can't be left out. LFW is an image tree, or lfw.bin in the same way.
@@ -43,7 +46,7 @@ from typing import TYPE_CHECKING
 
 from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config, with_words
-from facedistill.config.groups import MOST_THREADS
+from facedistill.config.groups import MOST_THREADS, ImageConfig
 from facedistill.config.schema import TEACHER, Config
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.plan import check_contract, trained_at
@@ -62,7 +65,7 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from facedistill.evaluation.scoring import Metrics
 
 FLIPS = ("none", "concat", "sum")
-_OWN = ("run", "protocol", "root", "weights", "flip", "threshold")
+_OWN = ("run", "protocol", "root", "weights", "flip", "threshold", "doctor", "faces")
 COSINES = ("threshold", "similarity")  # the names of metrics that are no percentages begin so
 CORES = [f"trainer.threads={min(os.cpu_count() or 1, MOST_THREADS)}"]
 
@@ -73,7 +76,9 @@ def main(words: Sequence[str]) -> int:
 
 def _evaluate(words: list[str]) -> int:
     own, others = split_words(words, _OWN)
-    if "protocol" in own:
+    if "doctor" in own:
+        _print_contracts(own, others)
+    elif "protocol" in own:
         _print_protocol(own, others)
     elif "run" in own:
         record = finished(Path(own["run"]))
@@ -215,6 +220,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         config = compose_config([*pairs_of, *size, *CORES, *others], trains=False)
     else:
         file, config = recognizer(own["weights"], [*pairs_of, *CORES, *others])
+        check_contract(file, config, TEACHER)
     say(f"scoring {own.get('run', own.get('weights'))} on the pairs of {own['protocol']}")
     from facedistill.data.loading.datamodule import read_faces
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
@@ -245,13 +251,29 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
             print(f"  {name:21} {_number(value, 4 if name.startswith(COSINES) else 3)}")
 
 
+def _print_contracts(own: dict[str, str], others: list[str]) -> None:
+    if own["doctor"] != "true" or not own.get("weights") or ("protocol" in own) == ("faces" in own):
+        raise ConfigError(
+            "the doctor takes doctor=true weights=FILE, the file of a recognizer, and faces to try contracts on: "
+            "protocol=lfw root=LFW, or faces=FOLDER with data.alignment=none or data.landmarks=FILE"
+        )
+    data = own.get("protocol", "photos")
+    root = own.get("faces") or own.get("root")
+    roots = [f"data.root={root}"] if root else []
+    file, config = recognizer(own["weights"], [f"data={data}", *roots, "rate=1", *others])
+    say(f"trying contracts on {file.weights}")
+    from facedistill.training.contract_doctor import examine
+
+    examine(file, config, "protocol" in own)
+
+
 def recognizer(weights: str, words: Sequence[str]) -> tuple[WeightsFile, Config]:
     """A network in a file, as a teacher would be named, and the configuration by which faces come at its size.
 
     ``model…`` is short for ``teacher.model…``, and without a family it is of timm. A file that is given no model says
     itself which it is of. Words win over the size that the contract, the graph or the file says.
 
-    Raises as ``check_contract``, and ``WeightsError`` if there is no such file.
+    Raises ``WeightsError`` if there is no such file.
     """
     words = [re.sub(r"^(\+*)model(?=\.)", r"\1teacher.model", word) for word in words]
     words = [re.sub(r"^model=", "model@teacher.model=", word) for word in words]
@@ -262,12 +284,11 @@ def recognizer(weights: str, words: Sequence[str]) -> tuple[WeightsFile, Config]
     own = compose_config(words, trains=False).teacher
     model = own.model if named or "model@teacher.model" in keys else {}
     file = WeightsFile(Path(weights), model, contract=own.contract)
-    size = own.contract.size or (file.graph.size if file.is_onnx else 112)
-    image = {"resize": size, "crop": size}
+    size = file.graph.size if file.is_onnx else 112
+    image = asdict(own.contract.image or ImageConfig(size, size))
     if not (own.contract.size or file.is_onnx):
         image |= trained_at(file)
     config = compose_config([*(f"image.{key}={value}" for key, value in image.items()), *words], trains=False)
-    check_contract(file, config, TEACHER)
     return file, config
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.distill.teacher import NetworkTeacher
@@ -121,7 +122,7 @@ def test_a_teacher_with_a_size_of_its_own_sees_the_whole_face_and_its_mirror_ima
     run = plan([*from_file(recognizer), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"])
     data = FaceData.of(run.config)
     teacher = load_teachers(run, data)["teacher"]
-    whole = data.seen_at(32).faces.images
+    whole = data.seen_at(ImageConfig(32, 32)).faces.images
     seen = {True: 0, False: 0}
     for batch in data.train_dataloader():
         assert batch.images.shape[2:] == (20, 20)

@@ -24,6 +24,7 @@ COLOURS = ("rgb", "bgr")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
+LEAST_CROP = 0.25  # of the side of an aligned face: less than its eyes, nose and mouth
 MOST_THREADS = 1024
 
 
@@ -183,6 +184,7 @@ class ContractConfig:
         colour: the order of its channels, ``rgb`` or ``bgr``.
         mean, std: per channel in that order, of pixels 0 … 255, which become (x − mean) / std; null: by its model.
         columns: of its images where they are narrower than high: the centre ones of the square; null: all.
+        crop: how much of the side of an aligned face it sees, about the centre: 1 is all of it.
     """
 
     name: str = "student"
@@ -191,6 +193,12 @@ class ContractConfig:
     mean: list[float] | None = None
     std: list[float] | None = None
     columns: int | None = None
+    crop: float = 1.0
+
+    @property
+    def image(self) -> "ImageConfig | None":
+        """At which size faces are kept for it, and what it sees of them; None: the student's own pixels."""
+        return None if self.size is None else ImageConfig(round(self.size / self.crop), self.size)
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -209,6 +217,10 @@ class ContractConfig:
             yield f"{key}.size={self.size} must lie in 1 … {MOST_PIXELS}, or be null: the student's own pixels"
         if self.columns is not None and not 1 <= self.columns <= (self.size or 0):
             yield f"{key}.columns={self.columns} must lie in 1 … {key}.size: the centre ones of that square"
+        if not LEAST_CROP <= self.crop <= 1:
+            yield f"{key}.crop={self.crop:g} must lie in {LEAST_CROP} … 1, the share of an aligned face's side"
+        elif self.crop != 1 and self.size is None:
+            yield f"{key}.crop={self.crop:g} is a part of faces of its own size: give {key}.size, too"
         if self.colour not in COLOURS:
             yield f"{key}.colour={self.colour}: choices are {', '.join(COLOURS)}"
         if (self.mean is None) != (self.std is None):
@@ -230,7 +242,8 @@ class TeacherConfig:
     """The recognizer's architecture and seed, and a file to take it from instead of pretraining it.
 
     ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from;
-    ``contract``: what the finished network takes.
+    ``contract``: what the finished network takes; ``check``: whether one from elsewhere first has to show on some
+    faces that this is right.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -238,6 +251,7 @@ class TeacherConfig:
     weights: str | None = None
     backbone: str | None = None
     contract: ContractConfig = field(default_factory=ContractConfig)
+    check: bool = True
 
     def complaints(self) -> Iterator[str]:
         yield from self.contract.complaints("teacher.contract", self.model)

@@ -24,8 +24,8 @@ INCLUDED = {
     *("schedule.momentum", "schedule.weight_decay", "schedule.optimizer", "schedule.shape", "schedule.warmup"),
     *("data.*", "recognition.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
-    *("teacher.contract.size", "teacher.contract.columns", "teacher.contract.colour"),
-    *("teacher.contract.mean", "teacher.contract.std"),
+    *("teacher.contract.size", "teacher.contract.columns", "teacher.contract.crop"),
+    *("teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher", "init.from_teacher"),
     *("target.terms.*", "target.parity", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
@@ -40,7 +40,7 @@ EXCLUDED = {
     *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
     *("task.distils", "task.imitates", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
-    *("trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),
+    *("teacher.check", "trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),
     *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),
 }
 

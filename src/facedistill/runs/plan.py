@@ -267,13 +267,13 @@ def _check_imitated(run: Run) -> None:
     if isinstance(teacher, Run):
         return
     trained = trained_at(teacher)
-    size = teacher.contract.size
-    seen = {"resize": size, "crop": size} if size else asdict(config.image)
+    own = teacher.contract.image
+    seen = asdict(own or config.image)
     if trained and trained != seen:
         raise ConfigError(
             f"{teacher.weights} was trained with image.resize={trained['resize']} image.crop={trained['crop']}, and is "
             f"to see faces of {seen['resize']} pixels, crops of {seen['crop']}. Give the student those two words"
-            f"{f', and leave out {teacher.contract_key}' if size else ''}"
+            f"{f', and leave out {teacher.contract_key}' if own else ''}"
         )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.datamodule import pair_batches
 from facedistill.data.sources.verification_set import protocol_source
@@ -32,9 +31,8 @@ def pair_scores(run: Run, config: Config) -> Mapping[str, Metrics]:
     torch.set_num_threads(threads)
     device = device_for(config.trainer.accelerator)
     source, cache = protocol_source(config.data), Path(config.cache_dir).expanduser()
-    own_size = parent.contract.size if isinstance(parent, WeightsFile) else None
-    seen = {"student": run.config.image}
-    seen["teacher"] = ImageConfig(own_size, own_size) if own_size else run.config.image
+    own = parent.contract.image if isinstance(parent, WeightsFile) else None
+    seen = {"student": run.config.image, "teacher": own or run.config.image}
     networks: dict[str, Teacher] = {"teacher": load_teacher(parent, 0, threads)}
     networks["student"] = NetworkTeacher.load(run.weights, run.config.network, run.config.rate)
     found = {}

@@ -21,6 +21,7 @@ from facedistill.runs.identity import augment_of, numbers_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
 from facedistill.tasks.assemble import build_evaluation
+from facedistill.training.contract_check import check_contract
 
 TOLERANCE = 0.5  # points by which a probe may be worse than it was: another device rounds differently
 
@@ -52,6 +53,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         views = banked_views(config) if seen is data else SIDES
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
             check_score(teacher, parent, data, device)
+            if isinstance(parent, WeightsFile) and config.teacher.check and not _is_ours(teacher):
+                check_contract(parent, seen, config.image, config.trainer.threads, device)
         if views is not None:
             bank = maker.open(views)
             banks[role] = bank if seen is data else OwnViewBank(bank)
@@ -63,9 +66,9 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
 
 
 def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
-    """The faces as a teacher sees them: at the size of its contract, or as its students do."""
-    size = parent.contract.size if isinstance(parent, WeightsFile) else None
-    return data if size is None else data.seen_at(size)
+    """The faces as a teacher sees them: as its contract says, or as its students do."""
+    image = parent.contract.image if isinstance(parent, WeightsFile) else None
+    return data if image is None else data.seen_at(image)
 
 
 def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32] | None:
@@ -99,6 +102,11 @@ def load_teacher(parent: Run | WeightsFile, identities: int, threads: int) -> Te
     if parent.is_onnx:
         return OnnxTeacher(parent.weights, parent.contract, threads)
     return NetworkTeacher.load(parent.weights, parent.network, 1, parent.key, identities, parent.contract)
+
+
+def _is_ours(teacher: Teacher) -> bool:
+    """Whether its file says itself what it takes, and has shown that it does what it did."""
+    return isinstance(teacher, NetworkTeacher) and bool(teacher.about)
 
 
 def _check_identities(teacher: Teacher, count: int, path: Path) -> None:

@@ -105,12 +105,15 @@ class Augmentation:
 
 
 class Upright:
-    """What a recognizer sees at its own size: the whole face in view 0, its mirror image in view 1."""
+    """What a recognizer sees at its own size: the centre crop in view 0, its mirror image in view 1."""
+
+    def __init__(self, crop: int) -> None:
+        self._centre = Augmentation(crop, seed=0)
 
     def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
         """Image and landmarks as ``Augmentation`` takes them."""
-        whole = View(image, landmarks, False)
-        return mirror_image(whole) if view == 1 else whole
+        centre = self._centre(image, landmarks, index, EVAL_VIEW)
+        return mirror_image(centre) if view == 1 else centre
 
 
 def mirror_image(view: View) -> View:

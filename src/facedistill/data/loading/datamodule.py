@@ -73,13 +73,13 @@ class FaceData(pl.LightningDataModule):
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
         self._views = Views(self._used, self._augmentation, banks, test_banks)
 
-    def seen_at(self, size: int) -> "FaceData":
-        """The same faces as a recognizer sees them at its own size: whole in view 0, mirrored in view 1."""
-        config = replace(self._config, image=ImageConfig(size, size))
+    def seen_at(self, image: ImageConfig) -> "FaceData":
+        """The same faces as a recognizer sees them at its own size: upright in view 0, mirrored in view 1."""
+        config = replace(self._config, image=image)
         try:
-            return FaceData(config, read_faces(config, config.data), Upright())
+            return FaceData(config, read_faces(config, config.data), Upright(image.crop))
         except DataError as error:
-            raise DataError(f"the teacher is to see these faces at {size} pixels, but {error}") from error
+            raise DataError(f"the teacher is to see these faces at {image.resize} pixels, but {error}") from error
 
     def faces_of(self, data: dict[str, Any]) -> FaceSet:
         """The faces of a ``conf/data`` node at this size; those of its own are not looked for again."""
