@@ -111,12 +111,10 @@ def mutilated(right: Contract, any_size: bool) -> list[Contract]:
     numbers = [right._replace(mean=mean, std=std) for mean, std in NUMBERS if (mean, std) != (right.mean, right.std)]
     crops = [right._replace(crop=crop) for crop in (1.0, 0.9375, 0.875, 0.8, 0.7) if crop != right.crop]
     sizes = [right._replace(size=size) for size in (56, 80, 96, 128, 160)] if any_size else []
+    tight = crops[-1].crop
     both = [
-        numbers_of._replace(colour=colour_of, crop=crop_of)
-        for numbers_of, colour_of, crop_of in product(
-            numbers, (colour.colour, right.colour), (crops[-1].crop, right.crop)
-        )
-        if colour_of != right.colour or crop_of != right.crop
+        wrong._replace(colour=hue, crop=crop)
+        for wrong, (hue, crop) in product(numbers, [(colour.colour, right.crop), (right.colour, tight)])
     ]
     return [colour, *numbers, *crops, *sizes, *both][:19]
 
@@ -152,10 +150,7 @@ def main(root: Path, held_out: int) -> None:
             best = ranked(trials, given)[0]
             cost, rest = score(right) - score(given), score(right) - score(best)
             worse = is_worse(trials.right(given, RANKING), trials.right(best, RANKING))
-            print(
-                f"{name}: {given} costs {cost:.1f}; {best} is named, {rest:.1f} below the right one; {worse}",
-                flush=True,
-            )
+            print(f"{name}: {given} costs {cost:.1f}. {best} is named and costs {rest:.1f}; {worse=}", flush=True)
             refused += worse and given == right
             if cost > 1:
                 costly += 1
@@ -175,8 +170,8 @@ def main(root: Path, held_out: int) -> None:
         "right, %",
         "contracts",
         "cost more than a point",
-        "of these a point or less is left",
-        "and named",
+        "what is named costs less",
+        "and is the same",
     ]
     print_table([*head, "right one called worse", "mirrored faces: right", "seconds"], table)
 

@@ -47,7 +47,10 @@ def test_pairs_of_a_protocol_are_its_own() -> None:
     whole = Pairs(FACES.images, left, right, same, np.arange(400) // 40, np.zeros(400, bool))
     pairs = of_protocol(whole, 20)
     check_turns(pairs)
-    given = {(FACES.images[a].tobytes(), FACES.images[b].tobytes(), bool(c)) for a, b, c in zip(left, right, same)}
+    given = {
+        (FACES.images[a].tobytes(), FACES.images[b].tobytes(), bool(c))
+        for a, b, c in zip(left, right, same, strict=True)
+    }
     found = {
         (pairs.images[a].tobytes(), pairs.images[b].tobytes(), bool(c))
         for a, b, c in zip(pairs.left, pairs.right, pairs.same, strict=True)

@@ -1,4 +1,4 @@
-"""A recognizer from elsewhere shows that its contract is right before it teaches; the words it is given instead work."""
+"""A recognizer from elsewhere shows that its contract is right before it teaches; the words it is told work."""
 
 from __future__ import annotations
 
