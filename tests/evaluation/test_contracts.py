@@ -153,3 +153,11 @@ def test_presets_are_named() -> None:
     assert presets(Contract("rgb", (127.5,) * 3, (127.5,) * 3, 112, 1.0)) == ["arcface"]
     assert presets(Contract("bgr", (127.5,) * 3, (127.5,) * 3, 112, 1.0)) == ["adaface"]
     assert presets(Contract("rgb", (127.5,) * 3, (127.5,) * 3, 112, 0.8)) == []
+
+
+def test_of_contracts_that_are_as_good_the_one_like_the_given_comes_first(trials: Trials) -> None:
+    """A hundredth of contrast is no difference that anybody should type."""
+    given = RIGHT._replace(std=(128.0,) * 3)
+    assert ranked(trials, given)[0] == given
+    best = ranked(trials, given._replace(colour="bgr"))[0]
+    assert best == given

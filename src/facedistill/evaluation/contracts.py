@@ -22,6 +22,7 @@ from facedistill.metrics.pairs import best_threshold, ten_fold_accuracy
 BATCH = 64
 FEW = 40  # pairs that rank contracts before all pairs rank the best of them
 FINALISTS = 8
+ALIKE = 0.99  # of the best separation: as good
 POINT = 0.01  # of accuracy: a contract that costs less is not refused
 CHANCE = 0.01  # of a contract being refused that is as good as the best
 SIZES = (56, 64, 80, 96, 112, 128, 160, 224)
@@ -166,7 +167,9 @@ def ranked(
     count: int | None = None,
     watch: Watch = lambda contracts: contracts,
 ) -> list[Contract]:
-    """Contracts by how well they tell pairs apart, best first; ``given`` is among them, and wins where they are equal.
+    """Contracts by how well they tell pairs apart, best first; ``given`` is among them.
+
+    Of the best that are nearly equal, the one that differs from ``given`` in the fewest things comes first.
 
     Colours and normalizations are tried together, then sizes and crops, and once more what was tried before, until
     nothing is better, on the first ``few`` pairs; the best by these, and ``given``, on the first ``count``, or all.
@@ -211,7 +214,17 @@ def ranked(
     finalists = list(dict.fromkeys([given, *order[:FINALISTS]]))
     for contract in watch(finalists):
         trials.similarity(contract, count)
-    return sorted(finalists, key=lambda contract: -trials.separation(contract, count))
+    finalists.sort(key=lambda contract: -trials.separation(contract, count))
+    enough = ALIKE * trials.separation(finalists[0], count)
+    alike = [contract for contract in finalists if trials.separation(contract, count) >= enough]
+    first = min(alike or finalists, key=lambda contract: differences(contract, given))
+    return [first, *(contract for contract in finalists if contract != first)]
+
+
+def differences(one: Contract, other: Contract) -> int:
+    """In how many things two contracts differ; mean and std are one."""
+    numbers = int((one.mean, one.std) != (other.mean, other.std))
+    return numbers + sum(int(getattr(one, name) != getattr(other, name)) for name in ("colour", "size", "crop"))
 
 
 def is_worse(given: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:

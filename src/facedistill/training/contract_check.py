@@ -28,6 +28,7 @@ from facedistill.evaluation.contracts import (
     ranked,
 )
 from facedistill.evaluation.trial_pairs import of_people, of_protocol, of_views
+from facedistill.models.load import load_network
 from facedistill.runs.run import WeightsFile
 from facedistill.system.terminal import say
 from facedistill.system.text import command_line
@@ -47,12 +48,13 @@ def open_recognizer(parent: WeightsFile, threads: int, device: torch.device) -> 
     normalizes = normalizes_itself(parent)
     mean, std = (None, None) if normalizes and not parent.is_onnx else ([0.0] * 3, [1.0] * 3)
     bare = replace(parent.contract, size=None, colour="rgb", mean=mean, std=std, crop=1.0)
-    asked = replace(parent, contract=bare)
     teacher: Teacher
     if parent.is_onnx:
         teacher = OnnxTeacher(parent.weights, bare, threads)
     else:
-        teacher = NetworkTeacher.load(parent.weights, asked.network, 1, parent.key, 0, bare)
+        model = replace(parent, contract=bare).network
+        network = load_network(parent.weights, model, 1, parent.key, identities=0).network
+        teacher = NetworkTeacher(network, contract=bare)
     teacher.to(device)
 
     def ask(numbers: Tensor) -> Tensor:

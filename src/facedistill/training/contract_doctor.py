@@ -13,7 +13,7 @@ from facedistill.data.faces import Pairs
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import DataError
-from facedistill.evaluation.contracts import Contract, Trials, interval, is_worse, presets, ranked
+from facedistill.evaluation.contracts import Contract, Trials, differences, interval, is_worse, presets, ranked
 from facedistill.evaluation.scoring import device_for
 from facedistill.evaluation.trial_pairs import of_people, of_protocol, of_views
 from facedistill.runs.run import WeightsFile
@@ -84,7 +84,7 @@ def _watched(contracts: Sequence[Contract]) -> Iterator[Contract]:
 def _table(trials: Trials, given: Contract, order: Sequence[Contract]) -> Table:
     """The best by all pairs, and what differs from the first in one thing by fewer; the others are counted."""
     table = Table("colours", "(x − mean) / std", "pixels", "crop", "pairs", "right, %", "95 %", "separation", "")
-    alike = [contract for contract in trials.tried if contract not in order and _differences(contract, order[0]) == 1]
+    alike = [contract for contract in trials.tried if contract not in order and differences(contract, order[0]) == 1]
     alike.sort(key=lambda contract: -trials.separation(contract, trials.asked(contract)))
     for contract in (*order, *alike):
         count = trials.asked(contract)
@@ -107,9 +107,3 @@ def _table(trials: Trials, given: Contract, order: Sequence[Contract]) -> Table:
 
 def _values(values: tuple[float, ...]) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:.4g}" for value in values)
-
-
-def _differences(one: Contract, other: Contract) -> int:
-    """In how many things two contracts differ; mean and std are one."""
-    numbers = int((one.mean, one.std) != (other.mean, other.std))
-    return numbers + sum(int(getattr(one, name) != getattr(other, name)) for name in ("colour", "size", "crop"))
