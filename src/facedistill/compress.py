@@ -31,6 +31,8 @@ from facedistill.cli import run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
+from facedistill.data.placement import judge_placement
+from facedistill.data.sources.photo_source import PhotoSource
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
@@ -73,6 +75,7 @@ def _compress(words: list[str]) -> int:
         Output().print_whole(tree(run))
         return 0
     if not run.is_complete:
+        check_placement(run)
         print(forecast(run), flush=True)
     run_cell(run)
     if not run.is_complete:  # where several processes train it, that is said and not raised
@@ -143,6 +146,14 @@ def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
     values = {"name": model["name"], **{key: model[key] for key in ("features", "mean", "std")}, "blocks": blocks}
     words = [f"model.{key}={value}".replace(" ", "") for key, value in values.items()]
     return [*LAYERS, *words, f"image.resize={own_size}", f"image.crop={own_size}"]
+
+
+def check_placement(run: Run) -> None:
+    """Say where the faces lie. Raises ``DataError`` where recognizers fail on them."""
+    source = build_source(run.config.data)
+    if isinstance(source, PhotoSource):
+        count = len(source.inventory(Path(run.config.cache_dir).expanduser()).labels)
+        print(f"Alignment: {judge_placement(source, count)}", flush=True)
 
 
 def forecast(run: Run) -> str:

@@ -14,6 +14,8 @@ from facedistill.compress import main, parameters, run_of, size_of, width_for
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import Pairs
+from facedistill.data.files.alignment import align
+from facedistill.data.synthetic.render import render_faces
 from facedistill.errors import ConfigError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
@@ -29,15 +31,15 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a recognizer of 32 pixels and 12 faces without labels."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    draw = np.random.default_rng(0)
+    rendered = render_faces(0, np.arange(12), np.zeros(12, np.int64), 64)
     model = compose_config(["teacher.model.width=16"]).teacher.model
     save_weights(tmp_path / "recognizer.safetensors", build_network(model, 1), {"model": model, "rate": 1})
     (tmp_path / "faces").mkdir()
-    for number in range(12):
-        pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "faces" / f"{number}.png")
+    for number, (image, points) in enumerate(zip(rendered.images, rendered.landmarks, strict=True)):
+        Image.fromarray(align(Image.fromarray(image), points, 64)).save(tmp_path / "faces" / f"{number}.png")
     own = ["teacher=recognizer.safetensors", "faces=faces", "size=30kB"]
     contract = ["teacher.contract.size=32", "teacher.model.width=16", "data.alignment=none", "cache_dir=cache"]
+    contract.append("data.test_share=0.2")
     return [*own, *contract, *SMALL]
 
 
@@ -51,6 +53,7 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
         "facedistill train task=embed target=cosine scale=imitation augment=recognizer data=photos rate=1 "
     )
     assert "model.features=128" in command
+    assert re.search(r"^Alignment: faces in 12 of 12 images, 0\.\d\d eye distances from where", said, re.MULTILINE)
     assert re.search(r"^\d+ faces to train on and \d+ to test on\. The teacher answers \d+ times", said, re.MULTILINE)
     assert "1 epoch of training: about 1 min" in said
     own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
@@ -68,6 +71,19 @@ def test_a_plan_trains_nothing(words: list[str], tmp_path: Path, capsys: pytest.
     assert main([*words, "plan=true"]) == 0
     assert "to be trained" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
+
+
+def test_faces_that_are_not_where_recognizers_expect_them_are_refused_before_anything_is_trained(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (tmp_path / "faces").iterdir():
+        body = Image.new("RGB", (64, 128))
+        body.paste(Image.open(file).resize((24, 24)), (20, 0))
+        body.save(file)
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "recognizers fail on such images. data.alignment=detect" in said.out + said.err
+    assert not list(tmp_path.glob("runs/*/record.json"))
 
 
 def test_a_student_of_other_pixels_crops_as_much_of_them(words: list[str]) -> None:

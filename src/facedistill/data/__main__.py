@@ -79,6 +79,8 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
     try:
         if isinstance(tolerant, PhotoSource) and tolerant.has_pairs:
             print(_pairs_line(tolerant, survey, size, cache))
+        if isinstance(tolerant, PhotoSource) and _is_unlabelled(survey.samples):
+            print(doctor.alignment_line(tolerant, survey))
         run_words = _trainable_words(skipping if leaves_out else words, config, survey.samples)
     except FacedistillError as error:
         print(f"\nIt can't be trained on: {shown(error)}")
@@ -117,7 +119,7 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
     """
     crop = [] if config.image.crop <= config.image.resize else [f"image.crop={max(1, config.image.resize * 7 // 8)}"]
     names_a_run = any(word.startswith(("task=", "init=", "target=")) for word in words)
-    if not (names_a_run or samples.has_identities or samples.has_landmarks):
+    if _is_unlabelled(samples) and not names_a_run:
         for complaint in complaints_of_any_task(samples):
             raise DataError(complaint)
         return []
@@ -132,6 +134,11 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
         else:
             return run_words
     raise errors[0]
+
+
+def _is_unlabelled(samples: Samples) -> bool:
+    """Whether they are good for imitation alone."""
+    return not (samples.has_identities or samples.has_landmarks)
 
 
 def _given(words: Sequence[str], key: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.data.files.photos import full_size
+from facedistill.data.placement import judge_placement
 from facedistill.data.sources.photo_source import Inventory, PhotoSource, tested_only
 from facedistill.errors import DataError
 from facedistill.system.progress import progress_bar
@@ -171,6 +172,11 @@ def pairs_line(pairs: Pairs) -> str:
     trained = int(pairs.trained_on.sum())
     remark = f"{int(pairs.same.sum()):,} of one person" + (f"; {trained:,} with people trained on" if trained else "")
     return _line("pairs", len(pairs.same), remark)
+
+
+def alignment_line(source: PhotoSource, survey: Survey) -> str:
+    """Where the faces of a source lie. Raises ``DataError`` where recognizers fail on them."""
+    return _line("alignment", "", judge_placement(source, len(survey.usable)))
 
 
 def _in_rows(images: Images) -> list[Images]:
