@@ -7,10 +7,11 @@ facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [KEY=VALUE
       teacher.model.features=512 contract=edgeface faces=FOLDER data.landmarks=landmarks.txt
 
 teacher=FILE is an ONNX file, weights of a network of timm, or those of a run of ours; contract= says what it takes.
-faces=FOLDER holds faces that are aligned (data.alignment=none), or that a list of landmarks aligns
-(data.landmarks=FILE); faces=[A,B] are several folders. size= is how large the student may be with a byte a weight:
-500kB, 1MB (the default), 4MB. pairs= is a folder like LFW's with its pairs, on which both are scored in the end; nobody
-in them should be among the faces.
+faces=FOLDER holds faces that are aligned (data.alignment=none), that a list of landmarks aligns (data.landmarks=FILE),
+or that are looked for (data.alignment=detect); images on which recognizers fail are refused. faces=[A,B] are several
+folders. size= is how large the student may be with a byte a weight: 500kB, 1MB (the default), 4MB. pairs= is a folder
+like LFW's with its pairs, on which both are scored in the end; faces of people in them, whom the teacher knows again,
+are left out (data.leave_out=FILE: the images that are named in a list of your own).
 
 The student imitates the embedding: vectors of the two can be compared with each other. Any other words go into the run
 (schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; plan=true
@@ -33,6 +34,7 @@ from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.placement import judge_placement
 from facedistill.data.sources.photo_source import PhotoSource
+from facedistill.data.sources.photos import Photos
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
@@ -70,6 +72,8 @@ def _compress(words: list[str]) -> int:
     check_tree(run)
     if pairs := own.get("pairs"):
         check_pairs(pairs, run)
+        if not run.config.plan:
+            run = without_people_of(pairs, run, own, others)
     print(f"facedistill train {command_line(run.words)}\n", flush=True)
     if run.config.plan:
         Output().print_whole(tree(run))
@@ -154,6 +158,25 @@ def check_placement(run: Run) -> None:
     if isinstance(source, PhotoSource):
         count = len(source.inventory(Path(run.config.cache_dir).expanduser()).labels)
         print(f"Alignment: {judge_placement(source, count)}", flush=True)
+
+
+def without_people_of(pairs: str, run: Run, own: Mapping[str, str], others: Sequence[str]) -> Run:
+    """The run without the faces of people in the pairs; as it is where a list of these is given, or there are none."""
+    source = build_source(run.config.data)
+    if not isinstance(source, Photos) or source.leave_out:
+        return run
+    from facedistill.training.left_out import write_left_out
+
+    files, count, cosine = write_left_out(run, source, config_of_pairs(pairs, run))
+    say(
+        f"{count:,} faces are left out, of people in the pairs: cosine with an image of them at least {cosine:.2f}"
+        f"{''.join(f', {file}' for file in files if file)}"
+    )
+    if not count:
+        return run
+    named = [str(file) if file else "null" for file in files]
+    word = f"data.leave_out={named[0] if len(named) == 1 else '[' + ','.join(named) + ']'}"
+    return run_of(own, [*others, word])
 
 
 def forecast(run: Run) -> str:

@@ -32,7 +32,7 @@ def write(root: Path, shown: str) -> Path:
 
 
 def source(root: Path) -> Photos:
-    return Photos("photos", str(root), "none", None, False, 0.3, "skip")
+    return Photos("photos", str(root), "none", None, None, False, 0.3, "skip")
 
 
 def test_aligned_faces_lie_where_recognizers_expect_them(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facedistill.compress import main, parameters, run_of, size_of, width_for
+from facedistill.compress import main, parameters, run_of, size_of, width_for, without_people_of
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import Pairs
@@ -20,6 +20,7 @@ from facedistill.errors import ConfigError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
+from facedistill.training import left_out
 from facedistill.training import pair_scores as module
 from facedistill.training.pair_scores import pair_scores
 
@@ -84,6 +85,24 @@ def test_faces_that_are_not_where_recognizers_expect_them_are_refused_before_any
     said = capsys.readouterr()
     assert "recognizers fail on such images. data.alignment=detect" in said.out + said.err
     assert not list(tmp_path.glob("runs/*/record.json"))
+
+
+def test_people_of_the_pairs_are_left_out_by_a_word_of_the_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    run = run_of(own, others)
+    (tmp_path / "out.txt").write_text("3.png\n5.png\n")
+    answers: list[tuple[list[Path | None], int, float]] = [([tmp_path / "out.txt"], 2, 0.38), ([None], 0, 0.38)]
+    monkeypatch.setattr(left_out, "write_left_out", lambda *arguments: answers.pop(0))
+    without = without_people_of("lfw", run, own, others)
+    assert without.name != run.name
+    assert f"data.leave_out={tmp_path}/out.txt" in without.words
+    assert "2 faces are left out, of people in the pairs: cosine with an image of them at least 0.38" in "".join(
+        capsys.readouterr()
+    )
+    assert without_people_of("lfw", run, own, others) is run
+    assert without_people_of("lfw", without, own, others) is without, "a list of one's own is not written over"
 
 
 def test_a_student_of_other_pixels_crops_as_much_of_them(words: list[str]) -> None:

@@ -52,7 +52,9 @@ def album(tmp_path: Path) -> Path:
 def source(root: Path | list[Path], **words: Any) -> Photos:
     roots = list(map(str, root)) if isinstance(root, list) else str(root)
     node = {"type": "photos", "name": "photos", "root": roots, "alignment": "detect", "landmarks": None}
-    built = build_source({**node, "every_face": False, "test_share": 0.5, "on_error": "raise", **words})
+    built = build_source(
+        {**node, "leave_out": None, "every_face": False, "test_share": 0.5, "on_error": "raise", **words}
+    )
     assert isinstance(built, Photos)
     return built
 

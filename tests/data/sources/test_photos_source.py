@@ -59,12 +59,14 @@ def source(
 ) -> Photos:
     roots = list(map(str, root)) if isinstance(root, list) else str(root)
     node = {"type": "photos", "name": "photos", "root": roots, "alignment": alignment, "landmarks": landmarks}
-    built = build_source({**node, "every_face": False, "test_share": 0.2, "on_error": on_error, **words})
+    built = build_source(
+        {**node, "leave_out": None, "every_face": False, "test_share": 0.2, "on_error": on_error, **words}
+    )
     assert isinstance(built, Photos)
     return built
 
 
-def read(root: object, *words: object, size: int = SIZE, **more: str) -> FaceSet:
+def read(root: object, *words: object, size: int = SIZE, **more: object) -> FaceSet:
     top = Path(str([*root, "."][0] if isinstance(root, list) else root))
     return source(root, *words, **more).faces(size, top.parent / "cache")
 
@@ -332,6 +334,46 @@ def test_a_link_in_a_circle_is_a_fault(root: Path) -> None:
     (root / "deep" / "up").symlink_to(root)
     refused(root, said=["remove the link"])
     assert read(root, on_error="skip").counts["images"] == 10
+
+
+def test_what_a_list_names_is_left_out_counted_and_part_of_the_identity(root: Path, tmp_path: Path) -> None:
+    """Of equal files the first counts, so its copy does not stand in for it."""
+    shutil.copy(root / "a.png", root / "z.png")
+    (tmp_path / "out.txt").write_text("a.png\nmany/3.png\nnowhere.png\n")
+    faces = read(root, leave_out="../out.txt")
+    left = [name for name in ORDER if name not in ("a.png", "many/3.png")]
+    np.testing.assert_array_equal(faces.images, squares([root / name for name in left]))
+    assert (faces.counts["images_left_out"], faces.counts["copies_of_other_images"]) == (2, 1)
+    assert len(source(root, leave_out="../out.txt").samples(tmp_path / "cache").is_test) == 9  # with the copy
+    identity = source(root, leave_out="../out.txt").identity()
+    assert identity != source(root).identity()
+    (tmp_path / "out.txt").write_text("many/3.png\na.png\n")
+    assert source(root, leave_out="../out.txt").identity() == identity
+    (tmp_path / "out.txt").write_text("a.png\n")
+    assert source(root, leave_out="../out.txt").identity() != identity
+
+
+def test_every_folder_may_leave_out_its_own(root: Path, tmp_path: Path) -> None:
+    other = tree(tmp_path / "others", ["a.png", "z.png"], first=50)
+    (tmp_path / "out.txt").write_text("a.png\n")
+    faces = read([root, other], leave_out=[None, "../out.txt"])
+    np.testing.assert_array_equal(faces.images, squares([*(root / name for name in ORDER), other / "z.png"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("x.png\n", r"out.txt names no image of .*photos by its path, as a.png"),
+        ("\n".join(NAMES), "data.leave_out names every image"),
+        ("x" * 3000, "longer than 2000"),
+    ],
+)
+def test_a_list_that_can_not_be_meant_is_refused(root: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (root.parent / "out.txt").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read(root, leave_out="../out.txt")
 
 
 def test_names_may_be_any_bytes(root: Path) -> None:

@@ -21,6 +21,7 @@ from facedistill.data.files.detector import detector_name
 from facedistill.data.files.layouts.tree import TreeLayout
 from facedistill.data.files.roots import data_folder
 from facedistill.data.files.store import Batches, Item, open_or_make
+from facedistill.data.files.text_lists import lines_of
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
 from facedistill.data.sources.source import is_test_sample
 from facedistill.errors import DataError
@@ -53,6 +54,7 @@ class Photos(PhotoSource):
             for each.
         landmarks: for the alignment ``similarity``: a file in each folder with that, see ``read_annotations``, or one
             for each folder. Images without a line in it are left out, and counted.
+        leave_out: a file with the paths of images that are not used, one a line; one for all folders, or one for each.
         every_face: of those that the detector finds in a photo, not only the largest.
         test_share: how much of it is never trained on.
         on_error: ``raise`` at the first image or line that can't be used, or ``skip`` and count it.
@@ -64,6 +66,7 @@ class Photos(PhotoSource):
     root: str | list[str]
     alignment: str | list[str]
     landmarks: str | list[str | None] | None
+    leave_out: str | list[str | None] | None
     every_face: bool
     test_share: float
     on_error: str
@@ -76,6 +79,7 @@ class Photos(PhotoSource):
         if not isinstance(self.test_share, float) or not 0 < self.test_share < 1:
             raise DataError(f"data.test_share={self.test_share} must be a number between 0 and 1, as 0.05")
         self._alignments, self._lists = self._of_each("alignment"), self._of_each("landmarks")
+        self._leave_out = self._of_each("leave_out")
         for root, alignment, file in zip(self._roots, self._alignments, self._lists, strict=True):
             if alignment not in ALIGNMENTS:
                 raise DataError(f"data.alignment={alignment}: choices are {', '.join(ALIGNMENTS)}")
@@ -93,19 +97,28 @@ class Photos(PhotoSource):
     def identity(self) -> dict[str, Any]:
         """Of all images, as what is left out follows from these."""
         folders = [{**aligned.layout.contents(min_images=1), **aligned.identity} for aligned in self._folders]
+        for folder, names in zip(folders, self._left_out, strict=True):
+            folder |= {"left_out": hash_of_lines(sorted(names))} if names else {}
         return {"source": "photos", "folders": folders, "test_share": self.test_share}
 
     def samples(self, cache_dir: Path) -> Samples:
         """Before equal files, and faces in them, are looked for, as that reads them."""
-        return self._inventory(self._usable, 0).samples
+        return self._inventory(self._not_left_out(self._usable), Counter()).samples
 
     def inventory(self, cache_dir: Path) -> Inventory:
-        photos = self._without_copies(self._usable, cache_dir)
-        self._photos = self._with_faces(photos, cache_dir)
-        return self._inventory(self._photos, len(self._usable) - len(photos))
+        single = self._without_copies(self._usable, cache_dir)
+        used = self._not_left_out(single)  # afterwards, or a copy would stand in for what is left out
+        self._photos = self._with_faces(used, cache_dir)
+        copies, left_out = len(self._usable) - len(single), len(single) - len(used)
+        return self._inventory(self._photos, Counter(copies_of_other_images=copies, images_left_out=left_out))
 
-    def _inventory(self, photos: list[_Photo], copies: int) -> Inventory:
-        counts = Counter(images_without_landmarks=self._unlisted, copies_of_other_images=copies)
+    def name_of(self, number: int) -> tuple[int, str]:
+        """Of an image of the inventory: the number of its folder in ``root``, and its path within it."""
+        photo = self._photos[number]
+        return photo.folder, self._layouts[photo.folder].name(photo.number)
+
+    def _inventory(self, photos: list[_Photo], counts: Counter[str]) -> Inventory:
+        counts["images_without_landmarks"] += self._unlisted
         for aligned in self._folders:
             counts.update(aligned.layout.counts)
             counts.update(aligned.counts)
@@ -195,6 +208,24 @@ class Photos(PhotoSource):
             raise DataError(f"no line of {paths} can be used: {self.faults.first[-1]}")
         return usable
 
+    @cached_property
+    def _left_out(self) -> list[set[str]]:
+        """The names of each folder that are not used."""
+        return [
+            _names_in(layout.path / Path(file).expanduser(), layout) if file else set()
+            for layout, file in zip(self._layouts, self._leave_out, strict=True)
+        ]
+
+    def _not_left_out(self, photos: list[_Photo]) -> list[_Photo]:
+        used = [
+            photo
+            for photo in photos
+            if self._layouts[photo.folder].name(photo.number) not in self._left_out[photo.folder]
+        ]
+        if not used:
+            raise DataError("data.leave_out names every image: shorten it, or leave the word out")
+        return used
+
     def _with_faces(self, photos: list[_Photo], cache_dir: Path) -> list[_Photo]:
         """The photos of folders in which faces are looked for, once for each that is used; all others as they are."""
         found = []
@@ -232,6 +263,15 @@ class Photos(PhotoSource):
             if first_of.setdefault(digest.tobytes(), photo) != photo
         }
         return [photo for photo in photos if photo not in copies]
+
+
+def _names_in(file: Path, layout: TreeLayout) -> set[str]:
+    """The lines of a list that are images of a layout. Raises ``DataError`` if none is, or it can't be read."""
+    lines = (line.rstrip("\r\n") for _, line in lines_of(file))
+    names = {line for line in lines if line in layout.by_name}
+    if not names:
+        raise DataError(f"data.leave_out: {file} names no image of {layout.path} by its path, as {layout.name(0)}")
+    return names
 
 
 def _digest(path: Path) -> NDArray[np.uint8]:
