@@ -113,7 +113,7 @@ def main(root: Path, seconds: float) -> None:
     teachers = load_teachers(run, data)  # with its bank
     print(f"{len(data.faces.train)} faces to train on; {seconds:g} s of one core for each", flush=True)
     faces = np.stack([data.faces.images[int(index)] for index in data.faces.train])
-    seen = data.seen_at(ImageConfig(112, 112))
+    seen = data.seen_as(ImageConfig(112, 112))
     answers = torch.cat([teachers["teacher"](batch.images).embedding for batch in seen.test_loader(data.faces.train)])
 
     torch.manual_seed(0)

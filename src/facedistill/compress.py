@@ -6,7 +6,8 @@ facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [KEY=VALUE
   facedistill compress teacher=weights.safetensors model@teacher.model=timm teacher.model.name=edgenext_x_small \\
       teacher.model.features=512 contract=edgeface faces=FOLDER data.landmarks=landmarks.txt
 
-teacher=FILE is an ONNX file, weights of a network of timm, or those of a run of ours; contract= says what it takes.
+teacher=FILE is an ONNX file, or weights of a network of timm; contract= says what it takes. teacher=runs/NAME is a run
+of ours, whose file says it all.
 faces=FOLDER holds faces that are aligned (data.alignment=none), that a list of landmarks aligns (data.landmarks=FILE),
 or that are looked for (data.alignment=detect); images on which recognizers fail are refused. faces=[A,B] are several
 folders. size= is how large the student may be with a byte a weight: 500kB, 1MB (the default), 4MB. pairs= is a folder
@@ -64,7 +65,7 @@ def main(words: Sequence[str]) -> int:
 def _compress(words: list[str]) -> int:
     stop_on_signals()
     own, others = split_words(words, _OWN)
-    for name, what in (("teacher", "the file of a recognizer"), ("faces", "a folder of faces")):
+    for name, what in (("teacher", "a recognizer, a file or a run"), ("faces", "a folder of faces")):
         if not own.get(name):
             raise ConfigError(f"{name}= is missing: {what}, as in facedistill compress teacher=FILE faces=FOLDER")
     run = run_of(own, others)
@@ -189,18 +190,18 @@ def forecast(run: Run) -> str:
     config, parent = run.config, run.parents[TEACHER]
     torch.set_num_threads(config.trainer.threads)
     teacher, student = load_teacher(parent, 0, config.trainer.threads), build_network(config.network, config.rate)
-    own_size = parent.contract.size if isinstance(parent, WeightsFile) else None
+    own = parent.pixels if isinstance(parent, WeightsFile) else None
 
     def trained(images: torch.Tensor) -> None:
         student(images).embedding.square().sum().backward()
 
-    answer = _seconds(lambda images: teacher(images), own_size or config.image.crop)
+    answer = _seconds(lambda images: teacher(images), (own or config.image).crop)
     step = _seconds(trained, config.image.crop) + SECONDS_A_VIEW
     samples = build_source(config.data).samples(Path(config.cache_dir).expanduser())
     if samples is None:
         return ""
     test, train, epochs = int(samples.is_test.sum()), int((~samples.is_test).sum()), len(config.epoch_rates)
-    answers = (2 if own_size else len(banked_views(config) or ())) * train + test
+    answers = (2 if own else len(banked_views(config) or ())) * train + test
     return (
         f"{train:,} faces to train on and {test:,} to test on. The teacher answers {answers:,} times, once and for all "
         f"students: about {_minutes(answer * answers)}. {epochs} epoch{'s' * (epochs > 1)} of training: about "

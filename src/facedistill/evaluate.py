@@ -49,7 +49,7 @@ from facedistill.config.compose import compose_config, with_words
 from facedistill.config.groups import MOST_THREADS, ImageConfig
 from facedistill.config.schema import TEACHER, Config
 from facedistill.errors import ConfigError, RunError, WeightsError
-from facedistill.runs.plan import check_contract, trained_at
+from facedistill.runs.plan import check_contract
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS, WeightsFile
 from facedistill.system.terminal import say
@@ -146,7 +146,7 @@ def imitated(
 
     own, beside = config.teacher, directory.resolve().parent
     if own.weights:
-        file = WeightsFile(Path(own.weights), own.model, contract=own.contract)
+        file = WeightsFile.imitated(own)
         if file.identity != record.recipe["parents"][TEACHER]:
             raise RunError(f"{file.weights} is not the recognizer that it imitated: teacher.weights=FILE names that")
     else:
@@ -283,12 +283,10 @@ def recognizer(weights: str, words: Sequence[str]) -> tuple[WeightsFile, Config]
     words = [f"teacher.weights={weights}", *family, *words]
     own = compose_config(words, trains=False).teacher
     model = own.model if named or "model@teacher.model" in keys else {}
-    file = WeightsFile(Path(weights), model, contract=own.contract)
+    file = replace(WeightsFile.imitated(own), model=model)
     size = file.graph.size if file.is_onnx else 112
-    image = asdict(own.contract.image or ImageConfig(size, size))
-    if not (own.contract.size or file.is_onnx):
-        image |= trained_at(file)
-    config = compose_config([*(f"image.{key}={value}" for key, value in image.items()), *words], trains=False)
+    image = file.pixels or ImageConfig(size, size)
+    config = compose_config([f"image.resize={image.resize}", f"image.crop={image.crop}", *words], trains=False)
     return file, config
 
 

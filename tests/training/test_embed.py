@@ -122,7 +122,7 @@ def test_a_teacher_with_a_size_of_its_own_sees_the_whole_face_and_its_mirror_ima
     run = plan([*from_file(recognizer), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"])
     data = FaceData.of(run.config)
     teacher = load_teachers(run, data)["teacher"]
-    whole = data.seen_at(ImageConfig(32, 32)).faces.images
+    whole = data.seen_as(ImageConfig(32, 32)).faces.images
     seen = {True: 0, False: 0}
     for batch in data.train_dataloader():
         assert batch.images.shape[2:] == (20, 20)

@@ -241,7 +241,8 @@ class ContractConfig:
 class TeacherConfig:
     """The recognizer's architecture and seed, and a file to take it from instead of pretraining it.
 
-    ``weights``: of a finished network, with or without a classifier; ``backbone``: where pretraining starts from;
+    ``weights``: of a finished network, with or without a classifier; ``backbone``: of one on which a classifier is
+    trained; ``finetune``: the share of the learning rate at which that backbone is trained as well, 0: not at all;
     ``contract``: what the finished network takes; ``check``: whether one from elsewhere first has to show on some
     faces that this is right.
     """
@@ -250,6 +251,7 @@ class TeacherConfig:
     seed: int = MISSING
     weights: str | None = None
     backbone: str | None = None
+    finetune: float = 0.0
     contract: ContractConfig = field(default_factory=ContractConfig)
     check: bool = True
 
@@ -262,6 +264,10 @@ class TeacherConfig:
             )
         if self.weights and self.backbone:
             yield "teacher.weights names a finished teacher, teacher.backbone one to be trained: give one"
+        if not 0 <= self.finetune <= 1:
+            yield f"teacher.finetune={self.finetune:g} must lie in 0 … 1: the share of the learning rate that it takes"
+        if self.finetune and not self.backbone:
+            yield f"teacher.finetune={self.finetune:g} trains a recognizer on: name its file, teacher.backbone=FILE"
         if not 0 <= self.seed < SEEDS:
             yield f"teacher.seed={self.seed} must lie in 0 … {SEEDS - 1}"
 

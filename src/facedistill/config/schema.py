@@ -97,6 +97,16 @@ class Config:
         return self.teacher.model if self.is_teacher else self.model
 
     @property
+    def starts_from_recognizer(self) -> bool:
+        """Whether it trains a classifier on the backbone of a recognizer from elsewhere."""
+        return self.task.is_teacher and self.teacher.backbone is not None
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether that backbone is trained, too; else the classifier alone is."""
+        return self.starts_from_recognizer and self.teacher.finetune > 0
+
+    @property
     def recognition_data(self) -> dict[str, Any]:
         """Whose faces the classification runs see that this run stands on."""
         return self.recognition if "type" in self.recognition else self.data
@@ -141,8 +151,7 @@ class Config:
     @property
     def _start(self) -> str:
         """Which of the task's learning rates it takes: it depends on whether it starts from an initialization."""
-        from_backbone = self.task.is_teacher and self.teacher.backbone is not None
-        return "initialized" if from_backbone else self.init.rates
+        return "initialized" if self.starts_from_recognizer else self.init.rates
 
     @property
     def _rates(self) -> list[float]:

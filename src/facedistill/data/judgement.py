@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.faces import Samples
+from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
 
 
@@ -15,6 +18,14 @@ def check(config: Config, samples: Samples) -> None:
     """Raise ``DataError`` where the task of a configuration can't be done with these samples."""
     for complaint in complaints(config, samples):
         raise DataError(f"data={config.data['name']}: {complaint}")
+
+
+def check_seen_as(image: ImageConfig, data: dict[str, Any]) -> None:
+    """Raise ``DataError`` where it is known that a teacher can't see the faces of a ``conf/data`` node in these pixels."""
+    try:
+        build_source(data).check_size(image.resize)
+    except DataError as error:
+        raise DataError(f"the teacher is to see these faces at {image.resize} pixels, but {error}") from error
 
 
 def complaints(config: Config, samples: Samples) -> Iterator[str]:

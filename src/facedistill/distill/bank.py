@@ -27,7 +27,7 @@ from facedistill.system.terminal import say
 
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
-SIDES = (0, 1)  # the views of a teacher with a size of its own, see ``FaceData.seen_at``
+SIDES = (0, 1)  # the views of a teacher with pixels of its own, see ``FaceData.seen_as``
 _KINDS = {"float16": "<f2", "float32": "<f4"}
 
 
@@ -58,7 +58,7 @@ class Bank:
 class OwnViewBank:
     """K_T by sample, of a teacher that sees each face whole, at its own size, and mirrored where the student's is.
 
-    ``bank`` has the faces as ``FaceData.seen_at`` numbers their views.
+    ``bank`` has the faces as ``FaceData.seen_as`` numbers their views.
     """
 
     bank: Bank

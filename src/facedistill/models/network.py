@@ -37,7 +37,10 @@ class Network(nn.Module):
         return 0 if self.classifier is None else self.classifier.out_features
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        embedding = self.backbone(images)
+        return self.of_embedding(self.backbone(images))
+
+    def of_embedding(self, embedding: Tensor) -> NetworkOutput:
+        """What it says where K [B, width] is known already."""
         nothing = embedding[:, :0]
         logits = nothing if self.classifier is None else self.classifier(embedding)
         points = nothing if self.regressor is None else self.regressor(embedding)

@@ -23,7 +23,8 @@ INCLUDED = {
     *("task.learning_rates.*", "schedule.epochs", "schedule.reading"),
     *("schedule.momentum", "schedule.weight_decay", "schedule.optimizer", "schedule.shape", "schedule.warmup"),
     *("data.*", "recognition.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
-    *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teacher.backbone", "teachers.*"),
+    *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teachers.*"),
+    *("teacher.backbone", "teacher.finetune"),
     *("teacher.contract.size", "teacher.contract.columns", "teacher.contract.crop"),
     *("teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
     *("init.name", "init.parent.*", "init.rates", "init.makes_teacher", "init.from_teacher"),
@@ -78,6 +79,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "target": terms,
         # a number where every epoch has a view of its own
         **({"bank": [views if min(views) < 0 else len(views), config.target.bank]} if views else {}),
+        **({"finetune": config.teacher.finetune} if config.starts_from_recognizer else {}),
         "learning_rates": config.epoch_rates,
         "optimizer": {
             **{key: schedule[key] for key in ("momentum", "weight_decay")},

@@ -3,10 +3,8 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich.markup import escape
@@ -17,7 +15,7 @@ from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.faces import Samples
-from facedistill.data.judgement import check
+from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
 from facedistill.models.file_kinds import check_kind
@@ -66,9 +64,12 @@ def _plan(
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
         if config.teacher.weights and choices.get("task") == _RECOGNIZER["task"]:
-            file, own = Path(config.teacher.weights), config.teacher
-            in_place_of = None if config.task.imitates else _composed(ancestor)  # its data may name nobody
-            parents[role] = WeightsFile(file, own.model, in_place_of, contract=own.contract)
+            own = config.teacher
+            parents[role] = (
+                WeightsFile.imitated(own)  # its data may name nobody
+                if config.task.imitates
+                else WeightsFile(Path(config.teacher.weights), own.model, _composed(ancestor), contract=own.contract)
+            )
         else:
             parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
@@ -80,7 +81,7 @@ def _plan(
             check_contract(parent, config, role)
     if config.task.is_teacher and config.teacher.backbone:
         check_kind(Path(config.teacher.backbone))  # an ONNX file can't be trained
-        parents["init"] = WeightsFile(Path(config.teacher.backbone))
+        parents["init"] = WeightsFile(Path(config.teacher.backbone), config.teacher.model)
     for name, term in config.target.active().items():
         teacher = parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
@@ -223,6 +224,9 @@ def check_data(run: Run, usable: Samples | None = None) -> None:
             samples = samples or _samples(json.dumps(config.data), config.cache_dir, hash_of(each.data))
             if samples is not None:
                 check(config, samples)
+            for parent in each.parents.values():
+                if isinstance(parent, WeightsFile) and parent.pixels:
+                    check_seen_as(parent.pixels, config.data)
 
 
 def runs_of(run: Run) -> Iterator[Run]:
@@ -258,7 +262,7 @@ def check_tree(run: Run) -> None:
         if isinstance(parent, Run):
             check_tree(parent)
         else:
-            _loadable(parent, parent.network or (config.network if config.task.is_teacher else {}))
+            _loadable(parent, parent.network)
 
 
 def _check_imitated(run: Run) -> None:
@@ -266,14 +270,12 @@ def _check_imitated(run: Run) -> None:
     config, teacher = run.config, run.parents[TEACHER]
     if isinstance(teacher, Run):
         return
-    trained = trained_at(teacher)
-    own = teacher.contract.image
-    seen = asdict(own or config.image)
-    if trained and trained != seen:
+    trained, own = teacher.image, teacher.contract.image
+    if trained and own and trained != own:
         raise ConfigError(
-            f"{teacher.weights} was trained with image.resize={trained['resize']} image.crop={trained['crop']}, and is "
-            f"to see faces of {seen['resize']} pixels, crops of {seen['crop']}. Give the student those two words"
-            f"{f', and leave out {teacher.contract_key}' if own else ''}"
+            f"{teacher.weights} was trained with image.resize={trained.resize} image.crop={trained.crop}, and is to "
+            f"see faces of {own.resize} pixels, crops of {own.crop}: leave out {teacher.contract_key}, the file says "
+            "what it takes"
         )
 
 
@@ -301,11 +303,6 @@ def stands_on_files(run: Run) -> bool:
     return any(isinstance(parent, WeightsFile) for each in runs_of(run) for parent in each.parents.values())
 
 
-def trained_at(file: WeightsFile) -> Mapping[str, int]:
-    """``resize`` and ``crop`` of the run of ours that published a file; empty: none did. Raises as ``check_tree``."""
-    return _loadable(file, file.network).image
-
-
 def width_of(teacher: Run | WeightsFile) -> int:
     """How many values its embedding has. Raises as ``check_tree``."""
     return _width(teacher) if isinstance(teacher, Run) else _loadable(teacher, teacher.network).width
@@ -322,13 +319,10 @@ def _width_of_model(model: str, rate: int) -> int:
 
 
 class _Loaded(NamedTuple):
-    """Of a file: how many identities its classifier has, 0 without one, values its embedding; ``image``: the sizes at
-    which a run of ours was trained.
-    """
+    """Of a file: how many identities its classifier has, 0 without one, and values its embedding."""
 
     identities: int
     width: int
-    image: Mapping[str, int] = MappingProxyType({})
 
 
 def _loadable(file: WeightsFile, model: Mapping[str, Any]) -> _Loaded:
@@ -346,8 +340,5 @@ def _loaded(weights: Path, identity: str, model: str, key: str) -> _Loaded:
     """Many cells have the same teacher; ``identity`` tells what it was when they were planned."""
     from facedistill.models.load import load_network  # torch takes seconds
 
-    network, about, *_ = load_network(weights, json.loads(model), key=key)
-    image = about.get("image")  # of a stranger's file
-    if not (isinstance(image, dict) and all(isinstance(image.get(key), int) for key in ("resize", "crop"))):
-        image = {}
-    return _Loaded(network.num_identities, network.backbone.width, image)
+    network = load_network(weights, json.loads(model), key=key).network
+    return _Loaded(network.num_identities, network.backbone.width)

@@ -7,17 +7,18 @@ act.
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from facedistill.config.groups import ContractConfig
+from facedistill.config.groups import ContractConfig, ImageConfig, TeacherConfig
 from facedistill.config.schema import Config
-from facedistill.errors import RunError
+from facedistill.errors import RunError, WeightsError
 from facedistill.models.file_kinds import check_kind
 from facedistill.models.onnx_file import OnnxGraph, read_onnx
 from facedistill.runs.identity import numbers_of, recipe_of
@@ -45,6 +46,7 @@ class WeightsFile:
     ``config``: of the run in whose place it stands, where there is one.
     ``key``: that of ``model`` in a configuration.
     ``contract``: what it takes.
+    ``image``: the pixels that a run of ours was trained on, where it is to see these and not its students'.
 
     Raises ``WeightsError`` if there is no such file, or one of another kind.
     """
@@ -54,6 +56,24 @@ class WeightsFile:
     config: Config | None = None
     key: str = "teacher.model"
     contract: ContractConfig = field(default_factory=ContractConfig)
+    image: ImageConfig | None = None
+
+    @classmethod
+    def imitated(cls, teacher: TeacherConfig) -> WeightsFile:
+        """The recognizer that a student imitates: a file, or the directory of a run, which says all of itself."""
+        assert teacher.weights is not None
+        path = Path(teacher.weights)
+        path = path / WEIGHTS if path.is_dir() else path
+        check_kind(path, takes_onnx=True)
+        about = _about(path)
+        model = {} if {"model", "rate"} <= about.keys() else teacher.model
+        image = _image(path, about["image"]) if "image" in about else None
+        return cls(path, model, contract=teacher.contract, image=image)
+
+    @property
+    def pixels(self) -> ImageConfig | None:
+        """The pixels of a face that it sees, whatever its students do; None: theirs."""
+        return self.contract.image or self.image
 
     def __post_init__(self) -> None:
         check_kind(self.weights, takes_onnx=True)
@@ -80,6 +100,7 @@ class WeightsFile:
     def particulars(self) -> list[Any]:
         """What decides its answers beside its bytes and its architecture; empty for most."""
         numbers = [self.contract.numbers] if self.contract.numbers else []
+        numbers += [asdict(self.image)] if self.image and self.pixels == self.image else []
         return [*numbers, *(sha256(file) for file in (self.graph.files if self.is_onnx else ()))]
 
     @cached_property
@@ -112,6 +133,30 @@ class WeightsFile:
         return str(self.weights)
 
     is_complete = True
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a safetensors file of ours says of itself; empty for others."""
+    from safetensors import safe_open  # late: few plans have such a file
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["facedistill"])
+    except Exception:  # a stranger's file: whoever loads it says what is wrong with it
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _image(path: Path, said: Any) -> ImageConfig:
+    """Raises ``WeightsError`` for what is no size of images."""
+    try:
+        image = ImageConfig(**said)
+        wrong = next(image.complaints(), None)
+    except TypeError as error:
+        wrong = str(error)
+    if wrong:
+        raise WeightsError(f"{path} does not say what images it takes: {wrong}")
+    return image
 
 
 @dataclass(frozen=True)

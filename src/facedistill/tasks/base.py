@@ -125,7 +125,10 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def configure_optimizers(self) -> Any:
         """Every epoch has its learning rate, by how the run starts; along a cosine every step has its own."""
         schedule, rates = self.config.schedule, self.config.epoch_rates
-        optimizer = build_optimizer(schedule, self.parameters())
+        slow = list(self.network.backbone.parameters()) if self.config.finetunes else []
+        taken = {id(parameter) for parameter in slow}
+        fast = [parameter for parameter in self.parameters() if id(parameter) not in taken]
+        optimizer = build_optimizer(schedule, fast, slow, self.config.teacher.finetune)
         if schedule.shape == "cosine":
             data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
             steps = len(data.train_batches) * len(rates)
@@ -209,8 +212,9 @@ class TaskModule(ScheduledModule):
 
     def _answers(self, batch: FaceBatch, batch_index: int, network: Callable[[Tensor], NetworkOutput]) -> Answers:
         sizes = self.batch_sizes_per_rank(batch, batch_index)
+        known = batch.teacher_embeddings.get("init")  # of a backbone that is frozen
         with self.batch_norm_over(sizes):
-            output = network(batch.images)
+            output = network(batch.images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
         teachers = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
         return Answers(student, teachers, gather_batch(batch.without_images(), sizes))

@@ -18,7 +18,9 @@ from facedistill.tracking.wandb_run import WandbRun
 from facedistill.training.callbacks.checkpoint import checkpoint_to_resume
 from facedistill.training.callbacks.finite import FiniteLoss
 from facedistill.training.callbacks.history import History
+from facedistill.training.callbacks.recognition import Recognition
 from facedistill.training.publish import publish
+from facedistill.training.recognizer import prepare
 from facedistill.training.teachers import load_teachers
 from facedistill.training.trainer import build_trainer, prepare_compiler, quiet
 
@@ -43,12 +45,15 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
     data = FaceData.of(config)
     network = training_network(config, len(data.faces_of(config.identities_data).identities))
     initialize(network, run)
+    if config.starts_from_recognizer:
+        prepare(network, run, data)
     with torch.random.fork_rng(devices=[]):  # a teacher that is asked draws numbers, and one with a bank may not be
         teachers = load_teachers(run, data)
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     with WandbRun(run) as dashboard:
         history = History(run.directory / HISTORY, dashboard)
-        trainer = build_trainer(run, [FiniteLoss(), history], title, starts_ranks)
+        watchers = [FiniteLoss(), history, *([Recognition()] if config.finetunes else [])]
+        trainer = build_trainer(run, watchers, title, starts_ranks)
         resume = checkpoint_to_resume(run)
         with quiet():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)

@@ -31,7 +31,7 @@ def pair_scores(run: Run, config: Config) -> Mapping[str, Metrics]:
     torch.set_num_threads(threads)
     device = device_for(config.trainer.accelerator)
     source, cache = protocol_source(config.data), Path(config.cache_dir).expanduser()
-    own = parent.contract.image if isinstance(parent, WeightsFile) else None
+    own = parent.pixels if isinstance(parent, WeightsFile) else None
     seen = {"student": run.config.image, "teacher": own or run.config.image}
     networks: dict[str, Teacher] = {"teacher": load_teacher(parent, 0, threads)}
     networks["student"] = NetworkTeacher.load(run.weights, run.config.network, run.config.rate)

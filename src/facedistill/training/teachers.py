@@ -66,9 +66,9 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
 
 
 def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
-    """The faces as a teacher sees them: as its contract says, or as its students do."""
-    image = parent.contract.image if isinstance(parent, WeightsFile) else None
-    return data if image is None else data.seen_at(image)
+    """The faces as a teacher sees them: in its own pixels, or as its students do."""
+    own = parent.pixels if isinstance(parent, WeightsFile) else None
+    return data if own is None else data.seen_as(own)
 
 
 def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32] | None:

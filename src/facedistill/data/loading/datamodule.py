@@ -17,13 +17,12 @@ from torch.utils.data import DataLoader
 from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
-from facedistill.data.judgement import check
+from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.loading.augment import Augmentation, Upright
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import build_source
-from facedistill.errors import DataError
 
 EVAL_BATCH = 128
 
@@ -73,13 +72,11 @@ class FaceData(pl.LightningDataModule):
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
         self._views = Views(self._used, self._augmentation, banks, test_banks)
 
-    def seen_at(self, image: ImageConfig) -> "FaceData":
-        """The same faces as a recognizer sees them at its own size: upright in view 0, mirrored in view 1."""
+    def seen_as(self, image: ImageConfig) -> "FaceData":
+        """The same faces as a recognizer sees them: the centre crop in view 0, mirrored in view 1."""
         config = replace(self._config, image=image)
-        try:
-            return FaceData(config, read_faces(config, config.data), Upright(image.crop))
-        except DataError as error:
-            raise DataError(f"the teacher is to see these faces at {image.resize} pixels, but {error}") from error
+        check_seen_as(image, config.data)
+        return FaceData(config, read_faces(config, config.data), Upright(image.crop))
 
     def faces_of(self, data: dict[str, Any]) -> FaceSet:
         """The faces of a ``conf/data`` node at this size; those of its own are not looked for again."""

@@ -15,11 +15,14 @@ def banked_views(config: Config) -> list[int] | None:
 
     Every epoch has its own view. If ``target.views`` allows fewer, epochs cycle through them, and each view is followed
     by its mirror image: where flipping is the only augmentation (the paper's with ``image.crop=image.resize``), two
-    views are all of it.
+    views are all of it. Two are enough for a classifier on a frozen backbone.
     """
     views, epochs = config.target.views, len(config.epoch_rates)
-    if views == "live" or not config.target.active():
+    is_frozen = config.starts_from_recognizer and not config.finetunes
+    if views == "live" or not (config.target.active() or is_frozen):
         return None
+    if is_frozen and views == "all":
+        views = 2
     if isinstance(views, str) or views >= epochs:
         return list(range(epochs))
     return [mirror_of(number // 2) if number % 2 else number // 2 for number in range(views)]

@@ -67,12 +67,16 @@ class Packed(Source):
     def samples(self, cache_dir: Path) -> Samples:
         return self.faces(self._manifest()[1].size, cache_dir).samples
 
-    def faces(self, size: int, cache_dir: Path) -> FaceSet:
-        """All faces. Raises ``DataError`` unless all pixels are what was written; see ``store.verify_once``."""
+    def check_size(self, size: int) -> None:
         folder, manifest = self._manifest()
         if size != manifest.size:
             actual = manifest.size
             raise DataError(f"{folder} holds images of {actual} pixels, not {size}: image.resize={actual}")
+
+    def faces(self, size: int, cache_dir: Path) -> FaceSet:
+        """All faces. Raises ``DataError`` unless all pixels are what was written; see ``store.verify_once``."""
+        folder, manifest = self._manifest()
+        self.check_size(size)
         if sha256(folder / FACES) != manifest.sha256:
             raise DataError(f"{folder / FACES} is not what was written. {AGAIN}")
         return _face_set(folder, manifest)

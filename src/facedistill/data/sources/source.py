@@ -29,6 +29,9 @@ class Source(abc.ABC):
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         """All faces at ``size`` × ``size`` pixels, prepared on the first call and kept in ``cache_dir``."""
 
+    def check_size(self, size: int) -> None:
+        """Raise ``DataError`` where it is known before they are read that there are no faces of this size."""
+
     def samples(self, cache_dir: Path) -> Samples | None:
         """What names and lists say of the samples, without decoding any; None: that is known of ``faces`` alone.
 
