@@ -85,6 +85,25 @@ BESIDE: dict[str, tuple[Callable[[State], Any], str]] = {
         lambda net: under("module.backbone.", net) | {"module.margin.kernel": torch.ones(24, 99)},
         "left out module.margin.kernel [24, 99]",
     ),
+    "Lightning's, of AdaFace": (
+        lambda net: {
+            "epoch": 3,
+            "state_dict": under("model.", net) | {"head.kernel": torch.ones(24, 99), "head.batch_mean": torch.ones(1)},
+            "optimizer_states": [{"state": {0: {"momentum_buffer": torch.ones(3)}}}],
+            "hyper_parameters": {"head": "adaface"},
+        },
+        "left out head.kernel [24, 99], head.batch_mean [1]",
+    ),
+    "timm's, of its training": (
+        lambda net: {"epoch": 1, "arch": "x", "state_dict": net, "optimizer": {}, "state_dict_ema": state(24, 1)},
+        "left out state_dict_ema.",
+    ),
+    "the kernel of a margin alone": (lambda net: net | {"kernel": torch.ones(24, 99)}, "left out kernel [24, 99]"),
+    "the weight of a margin alone": (lambda net: net | {"weight": torch.ones(99, 24)}, "left out weight [99, 24]"),
+    "a metric": (
+        lambda net: net | {"metric_fc.weight": torch.ones(99, 24)},
+        "left out metric_fc.weight [99, 24]",
+    ),
     "an average": (lambda net: {"model": net, "ema": state(24, 1)}, "left out ema."),
     "another network": (lambda net: {"student": net, "critic": {"a.b": torch.ones(2)}}, "left out critic.a.b [2]"),
 }

@@ -1,5 +1,6 @@
 """Files of weights: read back whole, refused by name, and never run."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -200,6 +201,27 @@ def test_a_file_of_another_kind_is_named_in_a_line(tmp_path: Path, suffix: str, 
     assert re.search(expected, said), said
     assert "\n" not in said
     assert "could run code" not in said
+
+
+def test_an_exported_program_is_refused_since_torch_would_run_what_is_in_it(tmp_path: Path) -> None:
+    program = torch.export.export(nn.Linear(2, 2).eval(), (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "whole.pt2")
+    with zipfile.ZipFile(tmp_path / "whole.pt2") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    blob = io.BytesIO()
+    torch.save({"weight": Marker(tmp_path / "ran")}, blob)
+    folder = "whole/data/weights"
+    table = json.loads(members[f"{folder}/model_weights_config.json"])
+    table["config"]["weight"]["use_pickle"] = True
+    members[f"{folder}/model_weights_config.json"] = json.dumps(table).encode()
+    members[f"{folder}/{table['config']['weight']['path_name']}"] = blob.getvalue()
+    (tmp_path / "hostile.pt2").write_bytes(zipped(members))
+    for name in ("whole.pt2", "hostile.pt2"):
+        assert re.search(r"is an exported program.*torch\.onnx\.export\(", refused(tmp_path / name))
+    assert not (tmp_path / "ran").exists()
+    with contextlib.suppress(Exception):
+        torch.export.load(tmp_path / "hostile.pt2")
+    assert (tmp_path / "ran").exists(), "torch loads them safely now: they need no longer be refused"
 
 
 def test_a_file_named_onnx_is_one(tmp_path: Path) -> None:

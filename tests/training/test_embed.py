@@ -14,13 +14,15 @@ from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.distill.teacher import NetworkTeacher
-from facedistill.errors import ConfigError, RunError
+from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.evaluate import evaluate_run
 from facedistill.evaluation.scoring import embeddings
 from facedistill.metrics.pairs import verification_metrics
+from facedistill.models.network import build_network
+from facedistill.models.weights import save_weights
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_tree, plan
-from facedistill.runs.run import Run
+from facedistill.runs.run import Run, WeightsFile
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.training import fit
 from facedistill.training.teachers import load_teachers
@@ -153,9 +155,43 @@ def test_all_seeds_and_crops_share_what_it_said(recognizer: Run, folder: Path) -
 
 def test_a_recognizer_of_ours_is_asked_at_the_size_that_it_learnt_from(recognizer: Run, folder: Path) -> None:
     """It would answer at any, and be worth little."""
-    for word in ("teacher.contract.size=null", "teacher.contract.size=48"):
-        with pytest.raises(ConfigError, match=r"was trained with image\.resize=32 image\.crop=32, and is to see"):
-            check_tree(plan([*from_file(recognizer, word), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"]))
+    words = [*from_file(recognizer), f"runs_dir={folder}/runs", f"cache_dir={folder}/cache"]
+    with pytest.raises(ConfigError, match=r"was trained with image\.resize=32 image\.crop=32, and is to see"):
+        plan([*words, "teacher.contract.size=48"])
+    run = plan([*words, "teacher.contract.size=null"])
+    data = FaceData.of(run.config)
+    load_teachers(run, data)
+    batch = next(iter(data.test_loader(data.faces.test[:2])))
+    own = FaceData.of(recognizer.config)
+    expected = NetworkTeacher.load(recognizer.weights, {})(next(iter(own.test_loader(own.faces.test[:2]))).images)
+    torch.testing.assert_close(batch.teacher_embeddings["teacher"].float(), expected.embedding, rtol=1e-2, atol=1e-2)
+
+
+def test_the_directory_of_a_run_says_all_of_its_recognizer(folder: Path) -> None:
+    """Its network, and the crop that it saw of a larger face."""
+    own = ["teacher.model.width=12", "image.resize=32", "image.crop=24"]
+    made = trained(folder, *RUN, "task=teacher", *own)
+    run = trained(folder, *EMBED, f"teacher.weights={made.directory}", "model.features=96")
+    file = run.parents["teacher"]
+    assert isinstance(file, WeightsFile)
+    assert (file.weights, file.pixels) == (made.weights, ImageConfig(32, 24))
+    data = FaceData.of(run.config)
+    load_teachers(run, data)
+    batch = data.first_batches(1)[0]
+    seen = FaceData.of(made.config)
+    whole = torch.from_numpy(np.stack([seen.faces.images[index][4:28, 4:28] for index in batch.indices]))
+    whole = torch.where(batch.mirrored[:, None, None, None], whole.flip(2), whole).permute(0, 3, 1, 2)
+    expected = NetworkTeacher.load(made.weights, {})(whole).embedding
+    torch.testing.assert_close(batch.teacher_embeddings["teacher"].float(), expected, rtol=1e-2, atol=1e-2)
+    assert evaluate_run(run.directory, [])
+
+
+@pytest.mark.parametrize("said", [{"resize": 32}, {"resize": 32, "crop": 64}, {"resize": 10**9, "crop": 9}, [], 7])
+def test_a_file_that_says_impossible_pixels_is_refused(compose: Compose, tmp_path: Path, said: object) -> None:
+    model = compose("teacher.model.width=8").teacher.model
+    save_weights(tmp_path / "w.safetensors", build_network(model, 1), {"model": model, "rate": 1, "image": said})
+    with pytest.raises(WeightsError, match=r"w\.safetensors does not say what images it takes"):
+        plan([*EMBED, f"teacher.weights={tmp_path}/w.safetensors"])
 
 
 def test_a_recognizer_shows_its_score_at_its_own_size(recognizer: Run, folder: Path) -> None:

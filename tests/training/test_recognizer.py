@@ -125,16 +125,30 @@ def test_fine_tuning_that_ruins_a_recognizer_stops_and_says_so(
     recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [f"teacher.backbone={recognizer}", "teacher.finetune=1", "schedule.epochs=2"]
-    scores = iter([98.9, 98.0, 64.1])
+    scores = iter([(98.9, 0.2), (98.0, 0.2), (64.1, 0.9)])
     monkeypatch.setattr(Recognition, "_on_pairs", lambda *_: next(scores))
     run = planned(tmp_path, *words)
     with pytest.raises(RunError, match=r"from 98\.90 to 64\.10 % on pairs.*teacher\.finetune=0 leaves"):
         ensure(run, fit.train_run)
     assert not run.is_complete
     assert [row["epoch"] for row in read_history(run.directory)] == [0, 1]
+    monkeypatch.setattr(Recognition, "_on_pairs", lambda *_: (90.0, 0.9))
     with pytest.raises(RunError, match=r"from 98\.90 to 90\.00 %"):  # what it was is in the checkpoint
-        monkeypatch.setattr(Recognition, "_on_pairs", lambda *_: 90.0)
         ensure(run, fit.train_run)
+
+
+@pytest.mark.parametrize(("before", "after"), [((98.9, 0.2), 98.0), ((98.9, 0.8), 97.4), ((70.0, 10.0), 65.0)])
+def test_a_point_or_what_few_pairs_can_not_tell_may_be_lost(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[float, float], after: float
+) -> None:
+    class Trainer:
+        global_step, current_epoch, max_epochs = 0, 0, 1
+
+    scores = iter([before, (after, 0.2)])
+    monkeypatch.setattr(Recognition, "_on_pairs", lambda *_: next(scores))
+    watcher = Recognition()
+    watcher.on_train_start(Trainer(), None)  # type: ignore[arg-type]
+    watcher.on_train_epoch_end(Trainer(), None)  # type: ignore[arg-type]
 
 
 def test_where_there_are_no_pairs_it_has_to_beat_the_largest_identity(
@@ -147,10 +161,10 @@ def test_where_there_are_no_pairs_it_has_to_beat_the_largest_identity(
 
 
 def test_what_it_scores_on_pairs_is_what_its_record_says(recognizer: Path, tmp_path: Path) -> None:
-    seen: list[float | None] = []
+    seen: list[tuple[float, float] | None] = []
     own = Recognition._on_pairs
 
-    def noted(*args: object) -> float | None:
+    def noted(*args: object) -> tuple[float, float] | None:
         seen.append(own(*args))  # type: ignore[arg-type]
         return seen[-1]
 
@@ -159,4 +173,4 @@ def test_what_it_scores_on_pairs_is_what_its_record_says(recognizer: Path, tmp_p
         patch.setattr(recognition, "TOLERANCE", 100)
         run = trained(tmp_path, f"teacher.backbone={recognizer}", FINETUNED)
     assert len(seen) == 2
-    assert seen[-1] == pytest.approx(run.record.metrics["pairs"])
+    assert seen[-1] == pytest.approx((run.record.metrics["pairs"], run.record.metrics["pairs_se"]))

@@ -21,7 +21,7 @@ def check(config: Config, samples: Samples) -> None:
 
 
 def check_seen_as(image: ImageConfig, data: dict[str, Any]) -> None:
-    """Raise ``DataError`` where it is known that a teacher can't see the faces of a ``conf/data`` node in these pixels."""
+    """Raise ``DataError`` where a teacher can't see the faces of a ``conf/data`` node in these pixels."""
     try:
         build_source(data).check_size(image.resize)
     except DataError as error:

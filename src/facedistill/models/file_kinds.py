@@ -84,9 +84,16 @@ def _check_archive(path: Path) -> None:
     if any(name.endswith("/constants.pkl") for name in names):
         loaded = f"torch.jit.load('{path}')"
         raise WeightsError(
-            f"{path} is a TorchScript archive, i.e. a program: save its weights alone, "
+            f"{path} is a TorchScript archive, i.e. a program. Where you trust it, save its weights alone, "
             f"torch.save({loaded}.state_dict(), 'weights.pt'); or, to teach as it is, export it to ONNX, "
             f"torch.onnx.export({loaded}.eval(), torch.zeros(1, 3, 112, 112), 'teacher.onnx', dynamo=False)"
+        )
+    if any(name.endswith(("/models/model.json", "serialized_exported_program.json")) for name in names):
+        loaded = f"torch.export.load('{path}')"
+        raise WeightsError(
+            f"{path} is an exported program, which torch can't load without running what it may hold. Where you trust "
+            f"it, save its weights alone, torch.save({loaded}.state_dict, 'weights.pt'); or, to teach as it is, export "
+            f"it to ONNX, torch.onnx.export({loaded}, (), 'teacher.onnx')"
         )
     if not any(name.endswith("/data.pkl") for name in names):
         held = ", ".join(names[:3]) or "nothing"

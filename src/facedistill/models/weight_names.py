@@ -13,7 +13,9 @@ from facedistill.models.backbone import Backbone
 from facedistill.models.weights import differences_of, of_one_form
 
 _OUTPUTS = [f"{layer}.{kind}" for layer in ("classifier", "regressor") for kind in ("weight", "bias")]
-_HEAD = re.compile(r"(^|\.)(fc\w*|\w*(head|classifier|regressor|logits|margin|arcface|cosface|softmax|loss)\w*)(\.|$)")
+_HEAD = re.compile(
+    r"(^|\.)(fc\w*|arc|kernel|\w*(head|classifier|regressor|logits|margin|arcface|cosface|metric|softmax|loss)\w*)(\.|$)"
+)
 _PREFERRED = ("state_dict.", "model.")  # of several that fit
 _COUNTER = "num_batches_tracked"  # nothing is computed from it, and files of other programs lack it
 _EMBEDDINGS = (64, 128, 256, 512, 1024, 2048)  # usual widths, and unusual numbers of identities
@@ -69,7 +71,8 @@ def in_our_names(
             )
     left = [name for name in tensors if name not in taken.values()]
     for name in left:
-        if name.startswith(prefix) and not (_HEAD.search(name) or (last and name.startswith(f"{last}."))):
+        is_bare = name.removeprefix(prefix) == "weight"  # of a margin that was saved beside the network
+        if name.startswith(prefix) and not (is_bare or _HEAD.search(name) or (last and name.startswith(f"{last}."))):
             raise WeightsError(f"{path} is of another architecture: {name} is unknown, {list(tensors[name].shape)}")
     notes = [f"the prefix {outer} was taken off its names"] if outer else []
     if left:

@@ -102,6 +102,12 @@ def check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
             "of torch, for the student's own pixels (contract=student)"
         )
     if not teacher.is_onnx:
+        trained, own = teacher.image, contract.image
+        if trained and own and trained != own:
+            raise ConfigError(
+                f"{file} was trained with image.resize={trained.resize} image.crop={trained.crop}, and is to see faces "
+                f"of {own.resize} pixels, crops of {own.crop}. Leave out {key}: the file says what it takes"
+            )
         if contract.mean is not None and not teacher.model:
             raise ConfigError(
                 f"{file} normalizes as its network says: leave out {key}, or name the network, "
@@ -254,8 +260,6 @@ def check_tree(run: Run) -> None:
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
         build_on_meta("target", term, student_width=_width(run), teacher_width=width_of(teacher))
-    if config.task.imitates:
-        _check_imitated(run)
     if config.init.from_teacher:
         _check_layers(run)
     for parent in run.parents.values():
@@ -263,20 +267,6 @@ def check_tree(run: Run) -> None:
             check_tree(parent)
         else:
             _loadable(parent, parent.network)
-
-
-def _check_imitated(run: Run) -> None:
-    """Refuse a run of ours as a teacher that would see other pixels than it learnt from."""
-    config, teacher = run.config, run.parents[TEACHER]
-    if isinstance(teacher, Run):
-        return
-    trained, own = teacher.image, teacher.contract.image
-    if trained and own and trained != own:
-        raise ConfigError(
-            f"{teacher.weights} was trained with image.resize={trained.resize} image.crop={trained.crop}, and is to "
-            f"see faces of {own.resize} pixels, crops of {own.crop}: leave out {teacher.contract_key}, the file says "
-            "what it takes"
-        )
 
 
 def _check_layers(run: Run) -> None:

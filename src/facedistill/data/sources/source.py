@@ -31,6 +31,7 @@ class Source(abc.ABC):
 
     def check_size(self, size: int) -> None:
         """Raise ``DataError`` where it is known before they are read that there are no faces of this size."""
+        return None  # photographs are resized
 
     def samples(self, cache_dir: Path) -> Samples | None:
         """What names and lists say of the samples, without decoding any; None: that is known of ``faces`` alone.
