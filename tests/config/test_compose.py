@@ -30,6 +30,8 @@ REFUSED = [
     ("target=hidden target.beta=-0.1", ["target.terms.hidden.weight=-0.1", "negative"]),
     ("image.resize=40 image.crop=41", ["image.crop=41", "image.resize=40"]),
     ("image.crop=0", ["image.crop=0", "1"]),
+    ("teacher.finetune=0.1", ["teacher.finetune=0.1", "teacher.backbone=FILE"]),
+    ("teacher.backbone=a.pt teacher.finetune=2", ["teacher.finetune=2", "0 … 1"]),
     ("teacher.weights=a.pt teacher.backbone=b.pt", ["teacher.weights", "teacher.backbone", "one"]),
     ("data=identity_folders", ["data.root", "data.root=…"]),
     ("model=timm", ["model.name", "model.name=…"]),

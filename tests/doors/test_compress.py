@@ -13,13 +13,16 @@ from PIL import Image
 from facedistill.compress import main, parameters, run_of, size_of, width_for, without_people_of
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
-from facedistill.data.faces import Pairs
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.alignment import align
+from facedistill.data.sources.packed import write_pack
 from facedistill.data.synthetic.render import render_faces
 from facedistill.errors import ConfigError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
+from facedistill.runs.plan import check_data, check_tree
+from facedistill.runs.run import WeightsFile
 from facedistill.training import left_out
 from facedistill.training import pair_scores as module
 from facedistill.training.pair_scores import pair_scores
@@ -110,6 +113,34 @@ def test_a_student_of_other_pixels_crops_as_much_of_them(words: list[str]) -> No
     others = [word for word in others if not word.startswith("image.")]
     config = run_of(own, [*others, "image.resize=80"]).config
     assert (config.image.resize, config.image.crop) == (80, 70)
+
+
+def test_a_run_of_ours_is_a_teacher_by_one_word(words: list[str], tmp_path: Path) -> None:
+    """Its network, size and crop are none of the defaults."""
+    model = compose_config(["teacher.model.width=12"]).teacher.model
+    about = {"model": model, "rate": 1, "image": {"resize": 40, "crop": 36}}
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    save_weights(tmp_path / "runs" / "mine" / "weights.safetensors", build_network(model, 1, 5), about)
+    run = run_of({"teacher": "runs/mine", "faces": "faces", "size": "30kB"}, ["data.alignment=none", *SMALL])
+    check_data(run)
+    check_tree(run)
+    file = run.parents["teacher"]
+    assert isinstance(file, WeightsFile)
+    assert (file.weights, file.pixels) == (Path("runs/mine/weights.safetensors"), ImageConfig(40, 36))
+    assert run.config.model["features"] == 8 * 12
+    named = run_of({"teacher": str(file.weights), "faces": "faces", "size": "30kB"}, ["data.alignment=none", *SMALL])
+    assert named.identity == run.identity
+
+
+def test_a_pack_of_another_size_than_the_teachers_is_refused_in_a_plan(
+    words: list[str], faces: FaceSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pack(faces, {"source": "made"}, Path("pack"))
+    packed = [word for word in words if not word.startswith(("faces=", "data."))]
+    assert main([*packed, "faces=pack", "data=packed", "plan=true"]) == 2
+    said = capsys.readouterr().err
+    assert "the teacher is to see these faces at 32 pixels, but pack holds images of 24 pixels, not 32" in said
+    assert not Path("runs").exists()
 
 
 def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:

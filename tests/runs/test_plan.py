@@ -171,7 +171,7 @@ def test_a_backbone_is_what_the_teacher_starts_from(planned: Planner, tmp_path: 
     file.write_bytes(b"weights")
     run = planned("target=soft", f"teacher.backbone={file}")
     assert run.parents.keys() == {"teacher"}
-    assert parent(run, "teacher").parents == {"init": WeightsFile(file)}
+    assert parent(run, "teacher").parents == {"init": WeightsFile(file, run.config.teacher.model)}
 
 
 @pytest.mark.parametrize("key", ["teacher.weights", "teacher.backbone"])

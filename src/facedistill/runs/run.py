@@ -32,6 +32,7 @@ from facedistill.system.files import (
     this_process,
     write_json,
 )
+from facedistill.system.text import shown
 
 _OUTPUT_LAYER = re.compile(r"(^|[._])(fc|head|classifier|logits)\.weight$")
 OWNER = "owner.json"  # in a run's directory: which process trains it, or began to
@@ -151,11 +152,11 @@ def _image(path: Path, said: Any) -> ImageConfig:
     """Raises ``WeightsError`` for what is no size of images."""
     try:
         image = ImageConfig(**said)
-        wrong = next(image.complaints(), None)
-    except TypeError as error:
-        wrong = str(error)
+        wrong = next(image.complaints(), None) or not all(type(side) is int for side in said.values())
+    except TypeError:
+        wrong = True
     if wrong:
-        raise WeightsError(f"{path} does not say what images it takes: {wrong}")
+        raise WeightsError(f"{path} says that it takes images of {shown(said)}, which is no size: it is damaged")
     return image
 
 

@@ -24,7 +24,7 @@ def prepare(network: Network, run: Run, data: FaceData) -> None:
     backbone = network.backbone.eval()
     with torch.no_grad():
         mean_square = float(backbone(data.first_batches(1)[0].images).square().mean())
-    network.classifier.weight.register_hook(lambda gradient: gradient / mean_square)
+    network.classifier.weight.register_hook(lambda gradient: gradient / mean_square)  # type: ignore[no-untyped-call]
     if run.config.finetunes:
         backbone.train()
         return

@@ -41,10 +41,11 @@ def detect(image: Image.Image) -> NDArray[np.float64]:
 
         _own.detector = YuNetDetector()
     shrink = max(1, max(image.size) / LONGEST)
-    size = tuple(max(1, round(side / shrink)) for side in image.size)
-    seen = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3) if shrink > 1 else image
+    width, height = (max(1, round(side / shrink)) for side in image.size)
+    seen = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3) if shrink > 1 else image
     rows = _own.detector.detect(np.ascontiguousarray(np.asarray(seen)[:, :, ::-1]), details=True).astype(np.float64)
     rows = rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]  # x, y, width, height; 5 times x, y; score
     points = rows[:, 4:14].reshape(-1, 5, 2)  # in the order of LANDMARKS
     points = (points + 0.5) * (np.array(full_size(image)) / seen.size) - 0.5
-    return points[[likeness(one) >= LEAST_LIKENESS for one in points]]
+    found: NDArray[np.float64] = points[[likeness(one) >= LEAST_LIKENESS for one in points]]
+    return found
