@@ -46,8 +46,7 @@ def write_left_out(run: Run, source: Photos, config: Config) -> tuple[list[Path 
     threads, parent = config.trainer.threads, run.parents[TEACHER]
     assert isinstance(parent, WeightsFile)
     torch.set_num_threads(threads)
-    cache, own_size = Path(config.cache_dir).expanduser(), parent.contract.size
-    image = ImageConfig(own_size, own_size) if own_size else run.config.image
+    cache, image = Path(config.cache_dir).expanduser(), parent.pixels or run.config.image
     teacher, device = load_teacher(parent, 0, threads), device_for(config.trainer.accelerator)
     teacher.to(device)
     inventory = source.inventory(cache)
