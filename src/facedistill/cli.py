@@ -62,6 +62,6 @@ def split_words(words: Sequence[str], own: Collection[str]) -> tuple[dict[str, s
     others = [word for word in words if word.partition("=")[0] not in own]
     for word in others:
         key, _, value = word.lstrip("-").partition("=")
-        for near in get_close_matches(key, own, 1, 0.7):
+        for near in get_close_matches(key, own, 1, 0.7) if "." not in key else ():  # teacher.check is none of these
             raise ConfigError(f"{word}: there is no such word. Did you mean {near}={value or '…'}?")
     return found, others

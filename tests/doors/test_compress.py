@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from facedistill.compress import main, parameters, run_of, size_of, width_for, without_people_of
 from facedistill.config.compose import compose_config
@@ -17,14 +19,15 @@ from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.alignment import align
 from facedistill.data.sources.packed import write_pack
 from facedistill.data.synthetic.render import render_faces
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, WeightsError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
-from facedistill.runs.plan import check_data, check_tree
+from facedistill.runs.plan import check_data, check_tree, plan
 from facedistill.runs.run import WeightsFile
 from facedistill.training import left_out
 from facedistill.training import pair_scores as module
+from facedistill.training.fit import initialize
 from facedistill.training.pair_scores import pair_scores
 
 SMALL = ["image.resize=24", "image.crop=20", "schedule.epochs=1", "logger=csv", "trainer.progress=false"]
@@ -143,6 +146,79 @@ def test_a_pack_of_another_size_than_the_teachers_is_refused_in_a_plan(
     assert not Path("runs").exists()
 
 
+@pytest.fixture
+def edge(words: list[str], tmp_path: Path) -> list[str]:
+    """The words of a teacher that shows its layers: 2, 2, 6 and 2 blocks in its stages, 1.2 million weights."""
+    network = timm.create_model("edgenext_xx_small", num_classes=16)
+    save_file(network.state_dict(), tmp_path / "edge.safetensors")
+    of_timm = ["model@teacher.model=timm", "teacher.model.name=edgenext_xx_small", "teacher.model.features=16"]
+    kept = [word for word in words if word.startswith(("faces=", "data.", "cache_dir=", "schedule.", "logger="))]
+    return ["teacher=edge.safetensors", *kept, *of_timm, "contract=edgeface", "teacher.contract.size=32"]
+
+
+def test_a_student_of_a_teacher_that_shows_its_layers_starts_from_some_of_them(
+    edge: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*edge, "size=700kB", "teacher.check=false"]) == 0
+    command = capsys.readouterr().out.splitlines()[0]
+    found = re.search(r"init=layers .*'model.blocks=\[([\d,]+)\]'", command)
+    assert found
+    assert "image.resize=32 image.crop=32" in command
+    own = dict(word.split("=", 1) for word in [*edge[:2], "size=700kB"])
+    run = run_of(own, [*edge[2:], "teacher.check=false"])
+    assert run.is_complete
+    assert run.record.params <= 700_000
+    blocks = [int(count) for count in found[1].split(",")]
+    more = min(
+        parameters({**run.config.model, "blocks": [count + (place == stage) for place, count in enumerate(blocks)]})
+        for stage in range(4)
+        if blocks[stage] < (2, 2, 6, 2)[stage]
+    )
+    assert more > 700_000, "no block more fits"
+    network = build_network(run.config.model, 1)
+    initialize(network, run)
+    teacher = load_file(tmp_path / "edge.safetensors")
+    kept = network.backbone.net.state_dict()
+    assert torch.equal(kept["stem.0.weight"], teacher["stem.0.weight"])
+    assert torch.equal(kept["stages.2.blocks.0.mlp.fc1.weight"], teacher["stages.2.blocks.0.mlp.fc1.weight"])
+    last = f"stages.2.blocks.{blocks[2] - 1}.mlp.fc1.weight"
+    assert torch.equal(kept[last], teacher["stages.2.blocks.5.mlp.fc1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("added", "init"),
+    [
+        ([], "layers"),
+        (["size=100kB"], "scratch"),  # not even one block a stage
+        (["size=4MB"], "scratch"),  # nothing to leave out
+        (["model.width=8"], "scratch"),
+        (["init=scratch"], "scratch"),
+        (["contract=adaface", "teacher.contract.size=32"], "scratch"),  # BGR
+    ],
+)
+def test_when_a_student_starts_from_layers(edge: list[str], added: list[str], init: str) -> None:
+    given = [*edge[2:], *(word for word in added if not word.startswith("size="))]
+    own = dict(word.split("=", 1) for word in edge[:2])
+    own["size"] = next((word.partition("=")[2] for word in added if word.startswith("size=")), "900kB")
+    assert run_of(own, given).config.init.name == init
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("model.mean=[0,0,0]", r"has to normalize pixels as edge.safetensors does: model.mean=\[127.5,127.5,127.5\]"),
+        ("contract=adaface", "edge.safetensors takes BGR, and its student would see RGB. Use init=scratch"),
+        ("model.name=resnet18", "edge.safetensors has no layers that the student could start from"),
+    ],
+)
+def test_layers_that_can_t_be_kept_are_refused_in_a_plan(edge: list[str], changed: str, said: str) -> None:
+    own = dict(word.split("=", 1) for word in [*edge[:2], "size=900kB"])
+    run = run_of(own, edge[2:])
+    blocks = ["model.blocks=null"] if changed.startswith("model.name") else []
+    with pytest.raises((ConfigError, WeightsError), match=said):
+        check_tree(plan([*run.words, changed, "teacher.contract.size=32", *blocks]))
+
+
 def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
     own, others = dict(word.split("=", 1) for word in words[:2]), words[3:]
     run = run_of(own, [*others, "target=raw", "model.width=8", "schedule.epochs=7"])
@@ -153,7 +229,7 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("dropped", "added", "said"),
     [
-        ("teacher=", [], "teacher= is missing: the file of a recognizer"),
+        ("teacher=", [], "teacher= is missing: a recognizer, a file or a run"),
         ("faces=", [], "faces= is missing: a folder of faces"),
         ("", ["model.width=8"], "size=30kB: this resnet_small has"),
         ("", ["pairs=nowhere"], "pairs=nowhere can't be read as LFW is: facedistill data data=lfw data.root=nowhere"),
