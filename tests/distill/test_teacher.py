@@ -129,7 +129,7 @@ def test_a_saved_network_is_loaded_and_answers_the_same(compose: Compose, tmp_pa
     for model in (config.teacher.model, {}):  # given, or as the file says
         teacher = NetworkTeacher.load(tmp_path / "w.safetensors", model)
         assert teacher.about == about
-        assert (teacher.width, teacher.num_identities, teacher.input) == (128, 4, (16, None, None, "rgb"))
+        assert (teacher.width, teacher.num_identities, teacher.input) == (128, 4, (16, None, None, "rgb", None))
         assert torch.equal(teacher(images).logits, expected.logits)
         assert torch.equal(teacher(images).embedding, expected.embedding)
 
@@ -142,7 +142,7 @@ def test_a_recognizer_without_a_classifier_is_a_teacher_as_it_is(tmp_path: Path)
     model = {"type": "timm", "architecture": "resnet18", "features": 24, "mean": [127.5] * 3, "std": [128.0] * 3}
     teacher: Teacher = NetworkTeacher.load(tmp_path / "w.safetensors", model)
     assert (teacher.width, teacher.num_identities) == (24, 0)
-    assert teacher.input == (None, [127.5] * 3, [128.0] * 3, "rgb")
+    assert teacher.input == (None, [127.5] * 3, [128.0] * 3, "rgb", None)
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         expected = net.eval()((images - 127.5) / 128)
