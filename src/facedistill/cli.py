@@ -1,13 +1,17 @@
 """What the commands share: words of the form key=value, help, and errors as one line."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
+from facedistill.config.groups import MOST_THREADS
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.system.terminal import REFUSED, leave_pipe, say
 from facedistill.system.text import escape_unprintable
+
+ALL_CORES = f"trainer.threads={min(os.cpu_count() or 1, MOST_THREADS)}"  # for what is done alone
 
 
 def run_command(

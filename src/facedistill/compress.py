@@ -15,8 +15,8 @@ like LFW's with its pairs, on which both are scored in the end; faces of people 
 are left out (data.leave_out=FILE: the images that are named in a list of your own).
 
 The student imitates the embedding: vectors of the two can be compared with each other. Any other words go into the run
-(schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; plan=true
-trains nothing. What is complete is not trained again; what was interrupted resumes.
+(schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; it takes all
+cores (trainer.threads). plan=true trains nothing. What is complete is not trained again; what was interrupted resumes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facedistill.cli import run_command, split_words
+import numpy as np
+
+from facedistill.cli import ALL_CORES, run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
@@ -49,13 +51,15 @@ from facedistill.train import run_cell
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     import torch
 
+    from facedistill.data.loading.augment import Augmentation
+
 _OWN = ("teacher", "faces", "size", "pairs")
 TIMED = 32  # images of the batch by which a forecast is made
-SECONDS_A_VIEW = 2e-4  # of its augmentation
 _UNITS = {"kb": 10**3, "mb": 10**6}
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
 RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
 LAYERS = ("init=layers", "model=timm")  # where the teacher shows some that are small enough
+EPOCHS_OF_LAYERS = "schedule.epochs=20"  # half of those that random weights take
 
 
 def main(words: Sequence[str]) -> int:
@@ -100,13 +104,14 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     Raises as ``plan``.
     """
     given = {word.partition("=")[0].lstrip("+~") for word in others}
-    recipe = [word for word in RECIPE if word.partition("=")[0] not in given]
+    recipe = [word for word in (*RECIPE, ALL_CORES) if word.partition("=")[0] not in given]
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
     teacher, size = plan(named, data=known).parents[TEACHER], size_of(own.get("size", "1MB"))
     own_network = any(key in ("init", "model") or key.startswith(("model.", "image.")) for key in given)
     if not own_network and (layers := layers_within(size, teacher)):
-        return plan([*named, *layers], data=known)
+        epochs = [] if "schedule.epochs" in given else [EPOCHS_OF_LAYERS]
+        return plan([*named, *layers, *epochs], data=known)
     if "image.resize" in given and "image.crop" not in given:
         resize = compose_config(named).image.resize
         named.append(f"image.crop={resize * 7 // 8}")
@@ -184,6 +189,7 @@ def forecast(run: Run) -> str:
     """How many faces there are and about how long it takes, from a batch that teacher and student answer now."""
     import torch
 
+    from facedistill.data.loading.augment import Augmentation
     from facedistill.models.network import build_network
     from facedistill.training.teachers import load_teacher
 
@@ -196,7 +202,8 @@ def forecast(run: Run) -> str:
         student(images).embedding.square().sum().backward()
 
     answer = _seconds(lambda images: teacher(images), (own or config.image).crop)
-    step = _seconds(trained, config.image.crop) + SECONDS_A_VIEW
+    augmentation = Augmentation(config.image.crop, config.seed, config.augment.name)
+    step = _seconds(trained, config.image.crop) + _seconds_a_view(augmentation, config.image.resize)
     samples = build_source(config.data).samples(Path(config.cache_dir).expanduser())
     if samples is None:
         return ""
@@ -217,6 +224,15 @@ def _seconds(answer: Callable[[torch.Tensor], object], size: int) -> float:
     answer(images)
     started = time.perf_counter()
     answer(images)
+    return (time.perf_counter() - started) / TIMED
+
+
+def _seconds_a_view(augmentation: Augmentation, size: int) -> float:
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    nowhere = np.zeros((0, 2), np.float32)
+    started = time.perf_counter()
+    for view in range(TIMED):
+        augmentation(image, nowhere, 0, view)
     return (time.perf_counter() - started) / TIMED
 
 

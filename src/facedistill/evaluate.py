@@ -35,7 +35,6 @@ others); where and how to compute are these words' alone.
 from __future__ import annotations
 
 import math
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,9 +43,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedistill.cli import run_command, split_words
+from facedistill.cli import ALL_CORES, run_command, split_words
 from facedistill.config.compose import compose_config, with_words
-from facedistill.config.groups import MOST_THREADS, ImageConfig
+from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import TEACHER, Config
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.runs.plan import check_contract
@@ -67,7 +66,6 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
 FLIPS = ("none", "concat", "sum")
 _OWN = ("run", "protocol", "root", "weights", "flip", "threshold", "doctor", "faces")
 COSINES = ("threshold", "similarity")  # the names of metrics that are no percentages begin so
-CORES = [f"trainer.threads={min(os.cpu_count() or 1, MOST_THREADS)}"]
 
 
 def main(words: Sequence[str]) -> int:
@@ -217,9 +215,9 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         with as_recorded(directory):
             trained = scored_config(record)
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
-        config = compose_config([*pairs_of, *size, *CORES, *others], trains=False)
+        config = compose_config([*pairs_of, *size, ALL_CORES, *others], trains=False)
     else:
-        file, config = recognizer(own["weights"], [*pairs_of, *CORES, *others])
+        file, config = recognizer(own["weights"], [*pairs_of, ALL_CORES, *others])
         check_contract(file, config, TEACHER)
     say(f"scoring {own.get('run', own.get('weights'))} on the pairs of {own['protocol']}")
     from facedistill.data.loading.datamodule import read_faces
