@@ -5,7 +5,7 @@ one is worse than another is said of how many pairs each is right on, by pairs t
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +157,38 @@ def shown_by(contract: Contract, images: NDArray[np.uint8]) -> Tensor:
     return (pixels - mean) / std
 
 
+class Space(NamedTuple):
+    """What is tried of each thing that a contract says: of a colour its means and stds, in the order of its channels."""
+
+    norms: Mapping[str, Sequence[tuple[Triple, Triple]]]
+    sizes: Sequence[int]
+    crops: Sequence[float]
+
+    @classmethod
+    def of(cls, recognizer: Recognizer, given: Contract) -> "Space":
+        own = (given.mean, given.std)
+        norms = {colour: [_RAW] if recognizer.normalizes else [*NORMS[colour], own] for colour in NORMS}
+        sizes = [recognizer.size] if recognizer.size else sorted({*SIZES, given.size})
+        return cls(norms, sizes, list(dict.fromkeys([*CROPS, given.crop])))
+
+    def numbers(self, contract: Contract) -> list[Contract]:
+        """A contract with every order of colours, mean and std."""
+        return [
+            contract._replace(colour=colour, mean=mean, std=std)
+            for colour, norms in self.norms.items()
+            for mean, std in norms
+        ]
+
+    def neighbours(self, contract: Contract) -> list[Contract]:
+        """Those that differ from a contract in one thing."""
+        others = [
+            *self.numbers(contract),
+            *(contract._replace(size=size) for size in self.sizes),
+            *(contract._replace(crop=crop) for crop in self.crops),
+        ]
+        return [other for other in dict.fromkeys(others) if differences(contract, other) == 1]
+
+
 Watch = Callable[[Sequence[Contract]], Iterable[Contract]]
 
 
@@ -184,18 +216,8 @@ def ranked(
             trials.similarity(contract, few)
         return max([given, *tried], key=lambda contract: trials.separation(contract, few))
 
-    fixed = trials.recognizer.size
-    sizes = (fixed,) if fixed else tuple(sorted({*SIZES, given.size}))
-    crops = tuple(dict.fromkeys([*CROPS, given.crop]))
-
-    def by_numbers(geometry: Contract) -> list[Contract]:
-        own = (given.mean, given.std)
-        norms = {colour: [_RAW] if trials.recognizer.normalizes else [*NORMS[colour], own] for colour in NORMS}
-        return [
-            geometry._replace(colour=colour, mean=mean, std=std)
-            for colour, of_colour in norms.items()
-            for mean, std in of_colour
-        ]
+    space = Space.of(trials.recognizer, given)
+    sizes = space.sizes
 
     def by_geometry(found: Contract) -> Contract:
         found = best(
@@ -203,11 +225,12 @@ def ranked(
         )
         place = sizes.index(found.size)
         found = best(found._replace(size=size) for size in sizes[max(0, place - 1) : place + 2])
-        return best(found._replace(crop=crop) for crop in crops)
+        return best(found._replace(crop=crop) for crop in space.crops)
 
-    found = best([*by_numbers(given), *by_numbers(given._replace(size=fixed or USUAL_SIZE, crop=1.0))])
+    usual = given._replace(size=USUAL_SIZE if USUAL_SIZE in sizes else given.size, crop=1.0)
+    found = best([*space.numbers(given), *space.numbers(usual)])
     for _ in range(_ROUNDS):
-        before, found = found, best(by_numbers(by_geometry(found)))
+        before, found = found, best(space.numbers(by_geometry(found)))
         if found == before:
             break
     order = sorted(trials.tried, key=lambda contract: -trials.separation(contract, few))

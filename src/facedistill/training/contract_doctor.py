@@ -13,7 +13,7 @@ from facedistill.data.faces import Pairs
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import DataError
-from facedistill.evaluation.contracts import Contract, Trials, differences, interval, is_worse, presets, ranked
+from facedistill.evaluation.contracts import FEW, Contract, Space, Trials, interval, is_worse, presets, ranked
 from facedistill.evaluation.scoring import device_for
 from facedistill.evaluation.trial_pairs import of_people, of_protocol, of_views
 from facedistill.runs.run import WeightsFile
@@ -43,8 +43,11 @@ def examine(parent: WeightsFile, config: Config, has_pairs: bool) -> None:
     trials = Trials(open_recognizer(parent, config.trainer.threads, device), pairs)
     given = given_by(parent, config.image)
     order = ranked(trials, given, watch=_watched)
+    alike = [other for other in Space.of(trials.recognizer, given).neighbours(order[0]) if other not in order]
+    for contract in _watched([other for other in alike if trials.asked(other) < FEW]):
+        trials.similarity(contract, FEW)
     print(f"{shown(parent.weights)}, on {len(trials)} {what}; best first")
-    Output().print_whole(_table(trials, given, order))
+    Output().print_whole(_table(trials, given, order, alike))
     best = order[0]
     right, better = (trials.right(contract, RANKING) for contract in (given, best))
     if best == given:
@@ -81,11 +84,10 @@ def _watched(contracts: Sequence[Contract]) -> Iterator[Contract]:
         yield from bar.track(contracts, description="trying contracts")
 
 
-def _table(trials: Trials, given: Contract, order: Sequence[Contract]) -> Table:
-    """The best by all pairs, and what differs from the first in one thing by fewer; the others are counted."""
+def _table(trials: Trials, given: Contract, order: Sequence[Contract], alike: Sequence[Contract]) -> Table:
+    """The best by all pairs, and those ``alike`` that differ from the first in one thing by fewer."""
     table = Table("colours", "(x − mean) / std", "pixels", "crop", "pairs", "right, %", "95 %", "separation", "")
-    alike = [contract for contract in trials.tried if contract not in order and differences(contract, order[0]) == 1]
-    alike.sort(key=lambda contract: -trials.separation(contract, trials.asked(contract)))
+    alike = sorted(alike, key=lambda contract: -trials.separation(contract, FEW))
     for contract in (*order, *alike):
         count = trials.asked(contract)
         accuracy = trials.accuracy(contract)
