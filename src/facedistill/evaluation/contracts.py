@@ -158,7 +158,7 @@ def shown_by(contract: Contract, images: NDArray[np.uint8]) -> Tensor:
 
 
 class Space(NamedTuple):
-    """What is tried of each thing that a contract says: of a colour its means and stds, in the order of its channels."""
+    """What is tried of each thing that a contract says; ``norms``: mean and std by the order of colours."""
 
     norms: Mapping[str, Sequence[tuple[Triple, Triple]]]
     sizes: Sequence[int]
