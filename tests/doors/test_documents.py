@@ -37,14 +37,8 @@ PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 EXTENDING = "extending.md"  # its commands name targets, tasks and models of a package that is not installed here
 CLUSTER = "hydra/launcher=slurm"  # takes a package that is not everybody's
-SCORING = (
-    "run",
-    "protocol",
-    "root",
-    "weights",
-    "flip",
-    "threshold",
-)  # words that belong to `facedistill evaluate` alone
+# words that belong to `facedistill evaluate` alone
+SCORING = ("run", "protocol", "root", "weights", "flip", "threshold", "doctor", "faces")
 POINTS = [10, 12, 20, 12, 15, 18, 11, 23, 19, 23]
 
 
@@ -284,9 +278,10 @@ def test_what_is_to_be_scored_lacks_only_the_run_or_the_weights(
     assert lacking in capsys.readouterr().err
     of_a_run = [word for word in command.words[1:] if word.partition("=")[0] not in SCORING]
     pairs = [f"data={given['protocol']}", f"data.root={given['root']}"] if "protocol" in given else []
-    network = ["model=timm", "rate=1"] if "model.name" in given else []
-    file = [f"teacher.weights={given['weights']}"] if "weights" in given else []
-    compose_config([*pairs, *network, *file, *of_a_run], trains=False)
+    faces = ["data=photos", f"data.root={given['faces']}"] if "faces" in given else []
+    weights = [f"teacher.weights={given['weights']}"] if "weights" in given else []
+    model = ["model=timm", "rate=1"] if "model.name" in given else []
+    compose_config([*pairs, *faces, *weights, *model, *of_a_run], trains=False)
 
 
 @pytest.mark.parametrize("command", typed("report"), ids=str)
