@@ -87,7 +87,7 @@ def trained(start: Backbone, data: FaceData, steps: int, rate: float) -> tuple[B
         optimizer.zero_grad()
         loss.backward()
         for name, weights in network.backbone.named_parameters():
-            first.setdefault(name, float(weights.grad.norm() / weights.norm()))  # type: ignore[union-attr]
+            first.setdefault(name, float(weights.grad.norm() / weights.detach().norm()))  # type: ignore[union-attr]
         optimizer.step()
     return network.backbone, first
 
