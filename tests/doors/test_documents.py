@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import timm
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
@@ -120,9 +122,13 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @cache
     def photos() -> Path:
+        """So many that some are in the twentieth that is held out."""
         root = shutil.copytree(lfw(), top / "photos")
-        for number, path in enumerate((root / "images").rglob("*.jpg")):  # of equal ones only one counts
-            Image.new("RGB", (32, 32), (10 * number, 0, 0)).save(path)
+        names = [f"{number}.jpg" for number in range(80)]
+        for number, path in enumerate([*(root / "images").rglob("*.jpg"), *(root / "images" / name for name in names)]):
+            Image.new("RGB", (32, 32), (number, 2 * number, 0)).save(path, quality=100)  # of equal ones only one counts
+        with (root / "landmarks.txt").open("a") as lines:
+            lines.writelines("\t".join([name, *map(str, POINTS)]) + "\n" for name in names)
         return root
 
     @cache
@@ -141,8 +147,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A file of weights by its name: only that of a run tells identities apart."""
     top = tmp_path_factory.mktemp("weights")
     save_file({"backbone.net.x": torch.zeros(1), "classifier.weight": torch.zeros(4, 2)}, top / "weights.safetensors")
-    for name in ("recognizer", "edgeface_xs"):
-        save_file({"x": torch.zeros(1)}, top / f"{name}.safetensors")
+    save_file({"x": torch.zeros(1)}, top / "recognizer.safetensors")
+    edgeface = timm.create_model("edgenext_x_small", num_classes=512)  # a student may start from its layers
+    save_file(edgeface.state_dict(), top / "edgeface_xs.safetensors")
 
     @cache
     def graph(name: str) -> Path:
@@ -248,7 +255,8 @@ def test_data_can_be_examined(command: Command, here: Callable[[Sequence[str]], 
         words += ["data=identity_folders", "data.root=folders"]
     words = here(words)
     status = import_module(COMMANDS["data"]).main([*words, f"cache_dir={tmp_path}/cache"])
-    assert status == (1 if "data=cfp_fp" in words else 0)  # pairs alone are nothing to train on
+    # pairs alone are nothing to train on, and these photographs have no faces
+    assert status == (1 if {"data=cfp_fp", "data=photos"} & {*words} else 0)
     assert [*tmp_path.glob("*.png"), *tmp_path.glob("*.jpg")]
 
 
@@ -262,6 +270,11 @@ def test_what_is_to_be_compressed_can_be_planned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("facedistill.runs.plan._loaded", lambda *about: _Loaded(0, 512))
+    if "teacher=runs/NAME" in command.words:
+        about = {"model": compose_config([]).teacher.model, "rate": 1, "image": {"resize": 32, "crop": 28}}
+        (tmp_path / "runs" / "NAME").mkdir(parents=True)
+        file = tmp_path / "runs" / "NAME" / "weights.safetensors"
+        save_file({"x": torch.zeros(1)}, file, {"facedistill": json.dumps(about)})
     words = [re.sub(r"^faces=.*", f"faces={sets('photos')}", word) for word in here(command.words[1:])]
     assert import_module(COMMANDS["compress"]).main([*words, "plan=true", f"cache_dir={tmp_path}/cache"]) == 0
     assert "to be trained" in capsys.readouterr().out
