@@ -305,7 +305,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], list[str]]] = {
         lambda root: [root, "box"],
         ["data.alignment=box", "similarity, detect, none, celeba, centre"],
     ),
-    "no list": (lambda root: [root, "similarity"], ["data.landmarks=FILE", "data.alignment=none", "centre"]),
+    "no list": (lambda root: [root, "similarity"], ["data.landmarks=FILE", "data.alignment=detect", "none", "centre"]),
     "no such list": (
         lambda root: [root, "similarity", "x.txt"],
         ["photos/x.txt does not exist", "data.landmarks=FILE"],
