@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> int:
 def _compress(words: list[str]) -> int:
     stop_on_signals()
     own, others = split_words(words, _OWN)
-    for name, what in (("teacher", "a recognizer, a file or a run"), ("faces", "a folder of faces")):
+    for name, what in (("teacher", "the file of a recognizer"), ("faces", "a folder of faces")):
         if not own.get(name):
             raise ConfigError(f"{name}= is missing: {what}, as in facedistill compress teacher=FILE faces=FOLDER")
     run = run_of(own, others)

@@ -236,7 +236,7 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
         (
             "",
             ["contract=edgeface"],
-            "recognizer.safetensors normalizes as its network says: leave out teacher.contract, or name the network",
+            "recognizer.safetensors normalizes as its network says: leave out teacher.contract",
         ),
         ("size=", ["size=1GB"], "size=1GB is no size: give it as size=500kB or size=1MB"),
         ("size=", ["size=1kB"], "size= is too small: the narrowest resnet_small has"),
