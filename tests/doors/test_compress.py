@@ -229,7 +229,7 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("dropped", "added", "said"),
     [
-        ("teacher=", [], "teacher= is missing: a recognizer, a file or a run"),
+        ("teacher=", [], "teacher= is missing: the file of a recognizer"),
         ("faces=", [], "faces= is missing: a folder of faces"),
         ("", ["model.width=8"], "size=30kB: this resnet_small has"),
         ("", ["pairs=nowhere"], "pairs=nowhere can't be read as LFW is: facedistill data data=lfw data.root=nowhere"),
