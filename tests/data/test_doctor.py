@@ -301,6 +301,13 @@ def test_packed_faces_and_their_checksums(capsys: pytest.CaptureFixture[str]) ->
     assert f"image {PEOPLE * SHOTS - 1}" in said
 
 
+@pytest.fixture
+def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where these rendered faces lie is not the question."""
+    monkeypatch.setattr("facedistill.data.placement.is_there", lambda: False)
+
+
+@pytest.mark.usefixtures("no_detector")
 def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_folders(tmp_path / "faces", FACES)
     (root / "copy.png").write_bytes(FACES[0].content)
@@ -333,6 +340,7 @@ def test_faces_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert f" images {PEOPLE * SHOTS}\n" in said
 
 
+@pytest.mark.usefixtures("no_detector")
 def test_photos_of_two_folders_on_one_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = write_folders(tmp_path / "one", FACES[:20]), write_folders(tmp_path / "two (b)", FACES[10:])
     words = ["data=photos", f"data.root=[{one},{two}]", "data.alignment=[none,centre]", "data.test_share=0.2"]
@@ -343,6 +351,7 @@ def test_photos_of_two_folders_on_one_sheet(tmp_path: Path, capsys: pytest.Captu
     assert "as a network sees them: 32 px, alignment none, centre\n" in said
 
 
+@pytest.mark.usefixtures("no_detector")
 @pytest.mark.parametrize("names", [[], ["a.jpg"]])
 def test_photos_that_can_not_be_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]

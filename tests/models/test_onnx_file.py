@@ -248,7 +248,7 @@ FORMS: list[tuple[dict[str, Any], str]] = [
     ({"batch": 8}, "takes batches of 8 images (image)"),
     ({"pixel": 10}, "takes values of type float16 (image)"),
     ({"pixel": 7}, "takes values of type int64 (image)"),
-    ({"side": 4096}, "takes images of 4096 × 4096 pixels"),
+    ({"side": 4096}, "takes images of 4096 rows and 4096 columns"),
     ({"width": 1000}, "it has 1000 values, as many as ImageNet has classes"),
     ({"width": 85742}, "it has 85,742 values"),
     ({"width": 1}, "it has 1 values"),
