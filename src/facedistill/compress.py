@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +138,10 @@ def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
     from facedistill.models.families.timm import blocks_of
 
     model, own_size = teacher.network, teacher.contract.size
-    blocks = blocks_of(build_on_meta("model", model, rate=1).net)
+    blocks = tuple(blocks_of(build_on_meta("model", model, rate=1).net))
 
-    def weights(blocks: Sequence[int]) -> int:
+    @cache
+    def weights(blocks: tuple[int, ...]) -> int:
         return parameters({**model, "blocks": [*blocks]})
 
     if not blocks or own_size is None or model.get("mean") is None or weights(blocks) <= size:
@@ -148,12 +150,12 @@ def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
         if max(blocks) == 1:
             return []
         fewer = [
-            [*blocks[:stage], count - 1, *blocks[stage + 1 :]]
+            (*blocks[:stage], count - 1, *blocks[stage + 1 :])
             for stage, count in enumerate(blocks)
             if count == max(blocks)
         ]
         blocks = min(fewer, key=weights)
-    values = {"name": model["name"], **{key: model[key] for key in ("features", "mean", "std")}, "blocks": blocks}
+    values = {"name": model["name"], **{key: model[key] for key in ("features", "mean", "std")}, "blocks": [*blocks]}
     words = [f"model.{key}={value}".replace(" ", "") for key, value in values.items()]
     return [*LAYERS, *words, f"image.resize={own_size}", f"image.crop={own_size}"]
 
