@@ -24,9 +24,9 @@ from __future__ import annotations
 import re
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,33 +129,29 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
 def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
     """The words of a student that starts from layers of its teacher and has no more weights than ``size``.
 
-    Block after block is left out, always in the stage that has most; of several, in that with most weights. Empty:
-    the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
+    Block after block is left out, always in the stage that has most; of several, in that with the heaviest blocks.
+    Empty: the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
     """
     if not isinstance(teacher, WeightsFile) or teacher.model.get("type") != "timm" or teacher.contract.colour != "rgb":
         return []
     from facedistill.config.build import build_on_meta
-    from facedistill.models.families.timm import blocks_of
+    from facedistill.models.families.timm import stages_of
 
     model, own_size = teacher.network, teacher.contract.size
-    blocks = tuple(blocks_of(build_on_meta("model", model, rate=1).net))
-
-    @cache
-    def weights(blocks: tuple[int, ...]) -> int:
-        return parameters({**model, "blocks": [*blocks]})
-
-    if not blocks or own_size is None or model.get("mean") is None or weights(blocks) <= size:
+    stages = stages_of(build_on_meta("model", model, rate=1).net)
+    if not stages or own_size is None or model.get("mean") is None:
         return []
-    while weights(blocks) > size:
-        if max(blocks) == 1:
-            return []
-        fewer = [
-            (*blocks[:stage], count - 1, *blocks[stage + 1 :])
-            for stage, count in enumerate(blocks)
-            if count == max(blocks)
-        ]
-        blocks = min(fewer, key=weights)
-    values = {"name": model["name"], **{key: model[key] for key in ("features", "mean", "std")}, "blocks": [*blocks]}
+    blocks = [len(stage) for stage in stages]
+    weight = [sum(part.numel() for part in stage.parameters()) / len(stage) for stage in stages]
+    choices = [blocks]
+    while max(blocks) > 1:
+        shortened = max(range(len(blocks)), key=lambda stage: (blocks[stage], weight[stage]))
+        blocks = [count - (stage == shortened) for stage, count in enumerate(blocks)]
+        choices.append(blocks)
+    largest = bisect_left(choices, -size, key=lambda blocks: -parameters({**model, "blocks": blocks}))
+    if not 0 < largest < len(choices):
+        return []
+    values = {key: model[key] for key in ("name", "features", "mean", "std")} | {"blocks": choices[largest]}
     words = [f"model.{key}={value}".replace(" ", "") for key, value in values.items()]
     return [*LAYERS, *words, f"image.resize={own_size}", f"image.crop={own_size}"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
-from facedistill.config.groups import ContractConfig
+from facedistill.config.recognizer import ContractConfig
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.errors import ConfigError
 

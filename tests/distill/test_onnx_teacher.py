@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from facedistill.config.groups import ContractConfig
+from facedistill.config.recognizer import ContractConfig
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.distill.onnx_teacher import BATCH, OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher

@@ -5,7 +5,7 @@ import timm
 import torch
 
 from facedistill.errors import ConfigError, WeightsError
-from facedistill.models.families.timm import TimmBackbone, blocks_of
+from facedistill.models.families.timm import TimmBackbone, stages_of
 from facedistill.models.layers import kept_layers
 
 EDGE = "edgenext_xx_small"  # its stages have 2, 2, 6 and 2 blocks; the last but of the first is of another kind
@@ -51,9 +51,12 @@ def test_layers_of_another_network_are_refused(other: tuple[str, int]) -> None:
 
 
 def test_blocks_are_counted() -> None:
-    assert blocks_of(timm.create_model("edgenext_x_small")) == [3, 3, 9, 3]
-    assert blocks_of(timm.create_model("resnet50")) == [3, 4, 6, 3]
-    assert blocks_of(timm.create_model("mobilenetv3_small_050")) == []
+    def blocks(architecture: str) -> list[int]:
+        return [len(stage) for stage in stages_of(timm.create_model(architecture))]
+
+    assert blocks("edgenext_x_small") == [3, 3, 9, 3]
+    assert blocks("resnet50") == [3, 4, 6, 3]
+    assert blocks("mobilenetv3_small_050") == []
 
 
 @pytest.mark.parametrize(

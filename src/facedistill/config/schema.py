@@ -12,7 +12,6 @@ from facedistill.config.choices import data_with, initializations_of, nodes, ser
 from facedistill.config.groups import (
     SEEDS,
     AugmentConfig,
-    ContractConfig,
     ImageConfig,
     InitConfig,
     LoggerConfig,
@@ -20,9 +19,9 @@ from facedistill.config.groups import (
     ScheduleConfig,
     TargetConfig,
     TaskConfig,
-    TeacherConfig,
     TrainerConfig,
 )
+from facedistill.config.recognizer import ContractConfig, TeacherConfig
 from facedistill.errors import ConfigError
 
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.config.groups import ContractConfig
+from facedistill.config.recognizer import ContractConfig
 from facedistill.distill.teacher import Teacher, TeacherInput, TeacherOutput, as_taken
 from facedistill.models.onnx_trial import check_runs
 

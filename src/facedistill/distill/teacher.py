@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from facedistill.config.groups import ContractConfig
+from facedistill.config.recognizer import ContractConfig
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
 from facedistill.models.load import load_network

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from facedistill.config.groups import ContractConfig, ImageConfig, TeacherConfig
+from facedistill.config.groups import ImageConfig
+from facedistill.config.recognizer import ContractConfig, TeacherConfig
 from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.models.file_kinds import check_kind

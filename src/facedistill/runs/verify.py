@@ -8,7 +8,7 @@ from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedistill.config.groups import ContractConfig
+from facedistill.config.recognizer import ContractConfig
 from facedistill.data.files.formats.base64_tsv import verify_index
 from facedistill.data.files.store import verify_store
 from facedistill.data.sources.packed import MANIFEST, Packed

@@ -40,7 +40,7 @@ class TimmBackbone(Backbone):
 
 def _with_blocks(net: nn.Module, architecture: str, features: int, blocks: Sequence[int]) -> nn.Module:
     """The network with so many blocks in its stages, instead of those that it has."""
-    has = blocks_of(net)
+    has = [len(stage) for stage in stages_of(net)]
     word = f"model.blocks=[{','.join(map(str, blocks))}]"
     if not has:
         raise ConfigError(f"{word}: {architecture} has no stages whose blocks can be counted. Leave it out")
@@ -55,8 +55,8 @@ def _with_blocks(net: nn.Module, architecture: str, features: int, blocks: Seque
     return found
 
 
-def blocks_of(net: nn.Module) -> list[int]:
-    """How many blocks each stage of a timm network has; empty where it has no such stages."""
+def stages_of(net: nn.Module) -> list[nn.Sequential]:
+    """The blocks of every stage of a timm network; empty where it has no such stages."""
     stages = [getattr(net, f"layer{i}") for i in range(1, 5) if hasattr(net, f"layer{i}")]
     stages = stages or [getattr(stage, "blocks", ()) for stage in getattr(net, "stages", ())]
-    return [len(stage) for stage in stages] if all(len(stage) for stage in stages) else []
+    return stages if all(len(stage) for stage in stages) else []
