@@ -109,10 +109,11 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
     teacher, size = plan(named, data=known).parents[TEACHER], size_of(own.get("size", "1MB"))
-    own_network = any(key in ("init", "model") or key.startswith(("model.", "image.")) for key in given)
+    own_network = any(key == "model" or key.startswith(("model.", "image.")) for key in given)
+    own_network |= "init" in given and "init=layers" not in others
     if not own_network and (layers := layers_within(size, teacher)):
         epochs = [] if "schedule.epochs" in given else [EPOCHS_OF_LAYERS]
-        return plan([*named, *layers, *epochs], data=known)
+        return plan([*(word for word in named if word != "init=layers"), *layers, *epochs], data=known)
     if "image.resize" in given and "image.crop" not in given:
         resize = compose_config(named).image.resize
         named.append(f"image.crop={resize * 7 // 8}")

@@ -193,6 +193,7 @@ def test_a_student_of_a_teacher_that_shows_its_layers_starts_from_some_of_them(
         (["size=4MB"], "scratch"),  # nothing to leave out
         (["model.width=8"], "scratch"),
         (["init=scratch"], "scratch"),
+        (["init=layers"], "layers"),
         (["contract=adaface", "teacher.contract.size=32"], "scratch"),  # BGR
     ],
 )
