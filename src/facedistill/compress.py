@@ -109,9 +109,10 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     named = [*recipe, f"data.root={own['faces']}", f"teacher.weights={own['teacher']}", *others]
     known: Identities = {}  # of a large folder it takes a while
     teacher, size = plan(named, data=known).parents[TEACHER], size_of(own.get("size", "1MB"))
-    own_network = any(key == "model" or key.startswith(("model.", "image.")) for key in given)
+    own_network = any(key == "model" or key.startswith(("model.", "image.")) for key in given - {"model.features"})
     own_network |= "init" in given and "init=layers" not in others
-    if not own_network and (layers := layers_within(size, teacher)):
+    features = compose_config(named).network.get("features") if "model.features" in given else None
+    if not own_network and (layers := layers_within(size, teacher, features)):
         epochs = [] if "schedule.epochs" in given else [EPOCHS_OF_LAYERS]
         return plan([*(word for word in named if word != "init=layers"), *layers, *epochs], data=known)
     if "image.resize" in given and "image.crop" not in given:
@@ -127,8 +128,10 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     return plan(named, data=known)
 
 
-def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
+def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -> list[str]:
     """The words of a student that starts from layers of its teacher and has no more weights than ``size``.
+
+    ``features``: values of its embedding, where they are fewer than the teacher's.
 
     Block after block is left out, always in the stage that has most; of several, in that with the heaviest blocks.
     Empty: the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
@@ -138,7 +141,7 @@ def layers_within(size: int, teacher: Run | WeightsFile) -> list[str]:
     from facedistill.config.build import build_on_meta
     from facedistill.models.families.timm import stages_of
 
-    model, own_size = teacher.network, teacher.contract.size
+    model, own_size = {**teacher.network, **({"features": features} if features else {})}, teacher.contract.size
     stages = stages_of(build_on_meta("model", model, rate=1).net)
     if not stages or own_size is None or model.get("mean") is None:
         return []

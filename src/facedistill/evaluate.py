@@ -138,8 +138,10 @@ def imitated(
     import numpy as np
 
     from facedistill.data.loading.datamodule import FaceData
+    from facedistill.distill.axes import TeacherOnAxes
     from facedistill.distill.bank import Answered
     from facedistill.evaluation.scoring import embeddings
+    from facedistill.models.weights import read_weights
     from facedistill.training.teachers import load_teacher, seen_by_teacher
 
     own, beside = config.teacher, directory.resolve().parent
@@ -150,6 +152,8 @@ def imitated(
     else:
         file = WeightsFile(beside / Path(record.parents[TEACHER]).name / WEIGHTS)
     teacher = load_teacher(file, 0, config.trainer.threads)
+    if (axes := read_weights(directory / WEIGHTS).axes) is not None:
+        teacher = TeacherOnAxes(teacher, axes)
     teacher.to(device)
     seen = seen_by_teacher(file, FaceData.of(config, data))
 

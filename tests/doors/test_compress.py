@@ -17,8 +17,10 @@ from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.files.alignment import align
+from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.sources.packed import write_pack
 from facedistill.data.synthetic.render import render_faces
+from facedistill.distill.axes import TeacherOnAxes
 from facedistill.errors import ConfigError, WeightsError
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
@@ -29,6 +31,7 @@ from facedistill.training import left_out
 from facedistill.training import pair_scores as module
 from facedistill.training.fit import initialize
 from facedistill.training.pair_scores import pair_scores
+from facedistill.training.teachers import load_teachers
 
 SMALL = ["image.resize=24", "image.crop=20", "schedule.epochs=1", "logger=csv", "trainer.progress=false"]
 
@@ -176,13 +179,25 @@ def test_a_student_of_a_teacher_that_shows_its_layers_starts_from_some_of_them(
     )
     assert more > 700_000, "no block more fits"
     network = build_network(run.config.model, 1)
-    initialize(network, run)
+    initialize(network, run, load_teachers(run, FaceData.of(run.config)))
     teacher = load_file(tmp_path / "edge.safetensors")
     kept = network.backbone.net.state_dict()
     assert torch.equal(kept["stem.0.weight"], teacher["stem.0.weight"])
     assert torch.equal(kept["stages.2.blocks.0.mlp.fc1.weight"], teacher["stages.2.blocks.0.mlp.fc1.weight"])
     last = f"stages.2.blocks.{blocks[2] - 1}.mlp.fc1.weight"
     assert torch.equal(kept[last], teacher["stages.2.blocks.5.mlp.fc1.weight"])
+
+
+def test_a_narrower_student_starts_from_the_layers_on_the_axes_of_the_embedding(edge: list[str]) -> None:
+    own = dict(word.split("=", 1) for word in [*edge[:2], "size=700kB"])
+    run = run_of(own, [*edge[2:], "teacher.check=false", "model.features=6"])
+    assert run.config.init.name == "layers"
+    network = build_network(run.config.model, 1)
+    teacher = load_teachers(run, FaceData.of(run.config))["teacher"]
+    assert isinstance(teacher, TeacherOnAxes)
+    initialize(network, run, {"teacher": teacher})
+    head = load_file(own["teacher"])["head.fc.weight"]
+    torch.testing.assert_close(network.backbone.net.head.fc.weight, teacher.axes.T @ head, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import Config
 from facedistill.data.loading.datamodule import FaceData, pair_batches
+from facedistill.distill.axes import TeacherOnAxes
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.errors import ConfigError, RunError, WeightsError
 from facedistill.evaluate import evaluate_run
 from facedistill.evaluation.scoring import embeddings
 from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.network import build_network
-from facedistill.models.weights import save_weights
+from facedistill.models.weights import read_weights, save_weights
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run, WeightsFile
@@ -46,6 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def student(folder: Path) -> Run:
     return trained(folder, *EMBED)
+
+
+@pytest.fixture(scope="module")
+def narrow(folder: Path) -> Run:
+    """Its embedding has 24 values, its teacher's 128."""
+    return trained(folder, *RUN, "task=embed", "rate=4", "target=cosine", "model.features=24")
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +118,40 @@ def test_pairs_are_scored_for_the_student_the_teacher_and_one_in_the_gallery_of_
             assert metrics[name + suffix] == pytest.approx(expected[name], abs=1e-6), (name, suffix)
 
 
-def test_evaluate_gives_the_recorded_numbers(student: Run) -> None:
-    found, recorded = evaluate_run(student.directory, []), student.record.metrics
+def test_a_narrower_student_imitates_its_teacher_on_the_axes_that_its_weights_bring(narrow: Run) -> None:
+    axes = read_weights(narrow.weights).axes
+    assert axes is not None
+    assert axes.shape == (128, 24)
+    data = FaceData.of(narrow.config)
+    teacher = load_teachers(narrow, data)["teacher"]
+    assert isinstance(teacher, TeacherOnAxes)
+    assert torch.equal(teacher.axes, axes), "a run that resumes finds the same"
+    plain = FaceData.of(narrow.config)
+    faces = [teacher.whole(batch.images).embedding for batch in plain.test_loader(plain.faces.train)]
+    assert F.normalize(torch.cat(faces), dim=1).matmul(axes).square().sum(1).mean() > 0.9
+    published = NetworkTeacher.load(narrow.weights, narrow.config.network, 4)
+    batches = list(data.val_dataloader())
+    own = torch.cat([published(batch.images).embedding for batch in batches])
+    taught = torch.cat([teacher.whole(batch.images).embedding for batch in batches]) @ axes
+    expected = 100 * float(F.cosine_similarity(own.double(), taught.double(), dim=1).mean())
+    assert narrow.record.metrics["cosine"] == pytest.approx(expected, abs=0.02)
+
+    pairs = data.faces.pairs
+    assert pairs is not None
+    cpu = torch.device("cpu")
+    probes, gallery = (
+        embeddings(ask, pair_batches(pairs, narrow.config), cpu)
+        for ask in (lambda images: published(images).embedding, lambda images: teacher.whole(images).embedding @ axes)
+    )
+    cosine = np.einsum("pd,pd->p", gallery[pairs.left], probes[pairs.right], dtype=np.float64)
+    expected_auc = verification_metrics(cosine, pairs.same, pairs.fold)["pairs_auc"]
+    assert narrow.record.metrics["pairs_auc_gallery"] == pytest.approx(expected_auc, abs=0.02)
+
+
+@pytest.mark.parametrize("which", ["student", "narrow"])
+def test_evaluate_gives_the_recorded_numbers(which: str, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(which)
+    found, recorded = evaluate_run(run.directory, []), run.record.metrics
     assert found.keys() == recorded.keys()
     for name, value in found.items():  # a bank rounds the teacher to float16
         assert value == (recorded[name] and pytest.approx(recorded[name], rel=1e-3, abs=0.02)), name
@@ -217,7 +256,7 @@ def test_another_recognizer_in_the_place_of_its_teacher_is_noticed(recognizer: R
         ("target.views=live", r"asks the teacher about the student's own pixels.* Use target\.views=all"),
         ("target=soft", r"needs identities, and task=embed has none\. Use target=cosine"),
         ("target=hidden", r"behind a map that is dropped.* Use target=cosine"),
-        ("model.features=64", r"has 64 values, the teacher's 128: model\.features=128"),
+        ("model.features=256", r"has 256 values, the teacher's 128: model\.features=128"),
     ],
 )
 def test_what_it_can_not_do_is_refused(recognizer: Run, folder: Path, word: str, said: str) -> None:

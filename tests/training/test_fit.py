@@ -431,7 +431,7 @@ def test_pretraining_starts_from_a_recognizer_of_others(
     run = plan([*given, *model, f"teacher.backbone={tmp_path / 'theirs.pt'}"])
     network = build_network(run.config.network, 1, 4)
     before = network.classifier.weight.clone()
-    fit.initialize(network, run)
+    fit.initialize(network, run, {})
     own = network.backbone.net.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items())
     assert torch.equal(network.classifier.weight, before)
@@ -447,7 +447,7 @@ def test_pretraining_starts_from_a_recognizer_without_its_classifier(
     save_weights(tmp_path / "recognizer.safetensors", network, {})
     run = plan(words(tmp_path, "task=teacher", f"teacher.backbone={tmp_path / 'recognizer.safetensors'}"))
     started = build_network(run.config.network, 1, 4)
-    fit.initialize(started, run)
+    fit.initialize(started, run, {})
     assert same(dict(started.backbone.state_dict()), dict(network.backbone.state_dict()))
     assert capsys.readouterr().err == f"{tmp_path / 'recognizer.safetensors'}: its classifier was left out\n"
     ensure(run, fit.train_run)

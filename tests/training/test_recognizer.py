@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import RunError
+from facedistill.models.backbone import Backbone
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights, save_weights
 from facedistill.runs.ensure import ensure
@@ -64,6 +66,25 @@ def test_it_stays_as_it_is_and_its_classifier_is_trained(recognizer: Path, tmp_p
     assert len(list((tmp_path / "cache").glob("bank-*/view-*.npz"))) == (2 if views == "all" else 0)
 
 
+def test_a_frozen_backbone_answers_once_however_many_epochs(
+    recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def counted(self: Backbone, images: torch.Tensor, forward: Any = Backbone.forward) -> torch.Tensor:
+        asked.append(len(images))
+        return forward(self, images)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Backbone, "forward", counted)
+    counts = []
+    for epochs in (2, 5):
+        asked.clear()
+        words = [f"teacher.backbone={recognizer}", f"schedule.epochs={epochs}", "trainer.score_every=0"]
+        trained(tmp_path / str(epochs), *words)
+        counts.append(sum(asked))
+    assert counts[0] == counts[1]
+
+
 def test_a_bank_trains_the_classifier_that_live_answers_do(recognizer: Path, tmp_path: Path) -> None:
     words = [f"teacher.backbone={recognizer}", "image.crop=24", "schedule.epochs=1", "target.bank=float32"]
     banked, live = (trained(tmp_path, *words, f"target.views={views}") for views in ("all", "live"))
@@ -84,7 +105,7 @@ def test_the_classifier_takes_the_steps_that_it_would_on_an_embedding_of_mean_sq
     run = planned(tmp_path, f"teacher.backbone={recognizer}", "target.views=live")
     data = FaceData.of(run.config)
     network = training_network(run.config, 4)
-    fit.initialize(network, run)
+    fit.initialize(network, run, {})
     prepare(network, run, data)
     batches = data.first_batches(4)
     rms = float(network.backbone(batches[0].images).double().square().mean().sqrt())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.config.build import build
 from facedistill.errors import FacedistillError, WeightsError
@@ -40,7 +40,7 @@ def load_network(
     Raises:
         WeightsError: the file is unreadable or of another architecture.
     """
-    tensors, about, reference = read_weights(path)
+    tensors, about, reference, *_ = read_weights(path)
     if not model and not {"model", "rate"} <= about.keys():
         plus = "+" if key.startswith("teachers.") else ""
         named = f"{plus}model@{key}=timm {key}.name=… {key}.features=…"
@@ -60,20 +60,38 @@ def load_network(
     return LoadedNetwork(network, about, reference, renamed.notes)
 
 
-def layers_from(path: Path, model: Mapping[str, Any], backbone: Backbone) -> dict[str, Tensor]:
+def layers_from(
+    path: Path, model: Mapping[str, Any], backbone: Backbone, axes: Tensor | None = None
+) -> dict[str, Tensor]:
     """Weights for ``backbone``, all of them layers of the network in a file, see ``kept_layers``.
 
     Args:
         model: the architecture in the file, as ``load_network`` takes it.
+        axes: [D, E], on which the embedding of ``backbone`` is that of the file: its last layer gives it there.
 
     Raises:
         WeightsError: it is unreadable, or of no network that has such layers.
     """
     whole = load_network(path, model).network.backbone
+    if axes is not None:
+        put_on_axes(whole, axes)
     try:
         return kept_layers(backbone.state_dict(), whole.state_dict())
     except WeightsError as error:
         raise WeightsError(f"{path} has no layers that the student could start from: {error}") from error
+
+
+def put_on_axes(backbone: Backbone, axes: Tensor) -> None:
+    """Have a network give its embedding on axes [D, E]: the last layer W x + b becomes Aᵀ W x + Aᵀ b.
+
+    Raises ``WeightsError`` where that is no linear layer of D values.
+    """
+    head = backbone.net.get_classifier()
+    if not isinstance(head, nn.Linear) or head.out_features != len(axes):
+        raise WeightsError("it does not end in a linear layer, which could give an embedding of fewer values")
+    with torch.no_grad():
+        head.weight = nn.Parameter(axes.T @ head.weight)
+        head.bias = None if head.bias is None else nn.Parameter(axes.T @ head.bias)
 
 
 def _built(tensors: Mapping[str, Tensor], model: Mapping[str, Any], rate: int, path: Path) -> Backbone:

@@ -16,6 +16,7 @@ from facedistill.models.file_kinds import check_kind, is_zip
 from facedistill.system.files import write_aside
 
 _REFERENCE = "reference."  # in the names of tensors that are no weights
+_AXES = "teacher_axes"  # of a tensor that is none, either
 _DEPTH = 3  # of mappings in mappings
 _SHOWN = 3
 
@@ -33,18 +34,30 @@ class Reference(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Tensors by name, what the file says of itself (nothing, where it is not ours), and its reference."""
+    """Tensors by name, what the file says of itself (nothing, where it is not ours), and its reference.
+
+    ``axes``: [D, E], on which an embedding of E values is that of the teacher of D values, where it imitates fewer.
+    """
 
     tensors: dict[str, Tensor]
     about: dict[str, Any]
     reference: Reference | None = None
+    axes: Tensor | None = None
 
 
-def save_weights(path: Path, module: nn.Module, about: dict[str, Any], reference: Reference | None = None) -> None:
-    """Write a module's state as safetensors, whole or not at all."""
+def save_weights(
+    path: Path,
+    module: nn.Module,
+    about: dict[str, Any],
+    reference: Reference | None = None,
+    axes: Tensor | None = None,
+) -> None:
+    """Write a module's state as safetensors, whole or not at all; ``axes``: see ``Weights``."""
     parts = module.state_dict()
     if reference is not None:
         parts |= {f"{_REFERENCE}{name}": tensor for name, tensor in reference._asdict().items()}
+    if axes is not None:
+        parts |= {_AXES: axes}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
     with write_aside(path) as part:
         part.write_bytes(save(tensors, metadata={"facedistill": json.dumps(about, sort_keys=True)}))
@@ -108,7 +121,7 @@ def _read_safetensors(path: Path) -> Weights:
     except Exception as error:  # a stranger's header: whatever is wrong with it
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
     stored = [tensors.pop(f"{_REFERENCE}{name}", None) for name in Reference._fields]
-    return Weights(tensors, about, _reference(path, *stored))
+    return Weights(tensors, about, _reference(path, *stored), _axes(path, tensors.pop(_AXES, None)))
 
 
 def _mappings(content: Any, prefix: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -136,6 +149,14 @@ def _reference(path: Path, images: Tensor | None, embedding: Tensor | None) -> R
     if not (is_square and images.dtype == torch.uint8 and embedding.ndim == 2 and len(images) == len(embedding) > 0):
         raise WeightsError(f"{path} has reference images or embeddings of another shape than it was published with")
     return Reference(images, embedding)
+
+
+def _axes(path: Path, axes: Tensor | None) -> Tensor | None:
+    if axes is None:
+        return None
+    if axes.ndim != 2 or axes.dtype != torch.float32 or not axes.isfinite().all():
+        raise WeightsError(f"{path} has axes of a teacher of another shape than it was published with")
+    return axes
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

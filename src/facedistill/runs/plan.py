@@ -259,7 +259,10 @@ def check_tree(run: Run) -> None:
         teacher = run.parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
-        build_on_meta("target", term, student_width=_width(run), teacher_width=width_of(teacher))
+        width, taught = _width(run), width_of(teacher)
+        if config.task.imitates:  # it may imitate some axes of the embedding
+            taught = min(width, taught)
+        build_on_meta("target", term, student_width=width, teacher_width=taught)
     if config.init.from_teacher:
         _check_layers(run)
     for parent in run.parents.values():
@@ -271,7 +274,9 @@ def check_tree(run: Run) -> None:
 
 def _check_layers(run: Run) -> None:
     """Refuse to start a student from layers of a teacher that shows none, or takes other pixels than it."""
-    from facedistill.models.load import layers_from  # torch takes seconds
+    import torch  # it takes seconds
+
+    from facedistill.models.load import layers_from
 
     teacher, starts = run.parents[TEACHER], f"init={run.config.init.name}"
     if isinstance(teacher, Run):
@@ -285,7 +290,9 @@ def _check_layers(run: Run) -> None:
     if own != taken:
         words = " ".join(f"model.{name}={value}".replace(" ", "") for name, value in taken.items())
         raise ConfigError(f"{starts}: the student has to normalize pixels as {teacher.weights} does: {words}")
-    layers_from(teacher.weights, teacher.network, build_on_meta("model", run.config.network, rate=run.config.rate))
+    student, width = build_on_meta("model", run.config.network, rate=run.config.rate), width_of(teacher)
+    axes = torch.eye(width, student.width) if student.width < width else None  # which ones, the faces will say
+    layers_from(teacher.weights, teacher.network, student, axes)
 
 
 def stands_on_files(run: Run) -> bool:

@@ -43,7 +43,7 @@ def faults_of(run: RunFolder, runs: Sequence[RunFolder]) -> list[str]:
     found += [*_faults_of_ancestors(record, runs), *_faults_of_sample_scores(run.directory, record)]
     weights = run.directory / WEIGHTS
     try:
-        tensors, about, _ = read_weights(weights)
+        tensors, about, *_ = read_weights(weights)
     except WeightsError as error:
         return [*found, str(error)]
     if record.weights_sha256 != sha256(weights):

@@ -1,11 +1,15 @@
 """Train one run: data, network, teachers, fit, and what it publishes."""
 
+from collections.abc import Mapping
+
 import pytorch_lightning as pl
 import torch
 from torch import distributed
 
 from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
+from facedistill.distill.axes import TeacherOnAxes
+from facedistill.distill.teacher import Teacher
 from facedistill.errors import RunError
 from facedistill.models.load import features_key, layers_from
 from facedistill.models.network import Network
@@ -44,11 +48,11 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = FaceData.of(config)
     network = training_network(config, len(data.faces_of(config.identities_data).identities))
-    initialize(network, run)
-    if config.starts_from_recognizer:
-        prepare(network, run, data)
     with torch.random.fork_rng(devices=[]):  # a teacher that is asked draws numbers, and one with a bank may not be
         teachers = load_teachers(run, data)
+    initialize(network, run, teachers)
+    if config.starts_from_recognizer:
+        prepare(network, run, data)
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     with WandbRun(run) as dashboard:
         history = History(run.directory / HISTORY, dashboard)
@@ -70,7 +74,7 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
     run.checkpoint.unlink(missing_ok=True)
 
 
-def initialize(network: Network, run: Run) -> None:
+def initialize(network: Network, run: Run, teachers: Mapping[str, Teacher]) -> None:
     """Start from layers of the teacher, or from the weights of the ``init`` ancestor, where the run has one.
 
     The output layers of an ancestor are taken along where they say the same: the landmarks, or the same identities.
@@ -78,7 +82,9 @@ def initialize(network: Network, run: Run) -> None:
     if run.config.init.from_teacher:
         teacher = run.parents[TEACHER]
         model = teacher.network if isinstance(teacher, WeightsFile) else {}  # a file of ours says it itself
-        network.backbone.load_state_dict(layers_from(teacher.weights, model, network.backbone))
+        asked = teachers[TEACHER]
+        axes = asked.axes if isinstance(asked, TeacherOnAxes) else None
+        network.backbone.load_state_dict(layers_from(teacher.weights, model, network.backbone, axes))
         return
     parent = run.parents.get("init")
     if parent is None:

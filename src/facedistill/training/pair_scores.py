@@ -9,9 +9,11 @@ import torch
 from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.datamodule import pair_batches
 from facedistill.data.sources.verification_set import protocol_source
+from facedistill.distill.axes import concatenated_on_axes
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.evaluation.scoring import Metrics, device_for, embeddings, pair_similarity
 from facedistill.metrics.pairs import verification_metrics
+from facedistill.models.weights import read_weights
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.training.teachers import load_teacher
 
@@ -42,5 +44,7 @@ def pair_scores(run: Run, config: Config) -> Mapping[str, Metrics]:
         batches = pair_batches(pairs, replace(config, image=seen[name]))
         found[name] = embeddings(lambda images, of=network: of(images).embedding, batches, device, "concat")  # type: ignore[misc]
     similarity = {name: pair_similarity(embedding, pairs) for name, embedding in found.items()}
-    similarity["gallery"] = pair_similarity(found["student"], pairs, found["teacher"])
+    axes = read_weights(run.weights).axes
+    gallery = found["teacher"] if axes is None else concatenated_on_axes(found["teacher"], axes)
+    similarity["gallery"] = pair_similarity(found["student"], pairs, gallery)
     return {name: verification_metrics(values, pairs.same, pairs.fold) for name, values in similarity.items()}

@@ -13,6 +13,7 @@ import torch
 from facedistill import __version__
 from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
+from facedistill.distill.axes import TeacherOnAxes
 from facedistill.distill.teacher import REFERENCE_IMAGES, reference_of
 from facedistill.evaluation.pictures import curves, roc_curve, save_pictures
 from facedistill.evaluation.scoring import Metrics, device_for, final_scores, probe
@@ -47,14 +48,16 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "run": run.identity,
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
     }
-    gallery = gallery_of(run, module.teachers[TEACHER], data) if config.task.imitates else None
+    teacher = module.teachers.get(TEACHER)
+    gallery = gallery_of(run, teacher, data) if config.task.imitates and teacher else None
+    axes = teacher.axes if isinstance(teacher, TeacherOnAxes) else None
     final = final_scores(config, evaluation, module.measure, network.backbone, data, device, gallery)
     per_sample = evaluation.per_sample()
     identity = data.faces.clusters[data.faces.test][: len(per_sample)]
     SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)
     module.cpu()
     few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
-    save_weights(run.weights, network, about, reference_of(network, few.images))
+    save_weights(run.weights, network, about, reference_of(network, few.images), axes)
     missing: list[str] = []
     with decoration("the picture of its curves", missing):
         save_pictures({"curves": curves(history, config.task.metric, run.name)}, run.directory)

@@ -12,14 +12,17 @@ from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
+from facedistill.distill.axes import ReaderOnAxes, TeacherOnAxes, leading_axes, on_axes
 from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Probe, device_for, probe
 from facedistill.runs.identity import augment_of, numbers_of
+from facedistill.runs.plan import width_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import sha256
+from facedistill.system.terminal import say
 from facedistill.tasks.assemble import build_evaluation
 from facedistill.training.contract_check import check_contract
 
@@ -60,6 +63,14 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             banks[role] = bank if seen is data else OwnViewBank(bank)
         if config.task.imitates:
             test_banks[role] = replace(maker, samples=data.faces.test).open([EVAL_VIEW])
+            if (width := width_of(run)) < teacher.width:
+                axes, kept = leading_axes(next(iter(bank.views.values())), width)
+                say(
+                    f"the student's embedding has {width} values: the teacher's {teacher.width} on the axes "
+                    f"where they keep most of their squared length, {kept:.1f} %"
+                )
+                banks[role], test_banks[role] = (ReaderOnAxes(of[role], axes) for of in (banks, test_banks))
+                teacher = TeacherOnAxes(teacher, axes)
         teachers[role] = teacher
     data.use_banks(banks, test_banks)
     return teachers
@@ -77,6 +88,7 @@ def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32
     L2-normalized, float32 [M, width]; None: there are no pairs.
     """
     config, parent = run.config, run.parents[TEACHER]
+    whole = teacher.whole if isinstance(teacher, TeacherOnAxes) else teacher
     seen = seen_by_teacher(parent, data)
     images = seen.of_pairs
     if images is None:
@@ -86,8 +98,10 @@ def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32
         "of": "pairs of a teacher that is imitated"
     }
     samples = images.faces.test
-    bank = BankMaker(teacher, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
+    bank = BankMaker(whole, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
     embedding = bank([(int(index), EVAL_VIEW) for index in samples]).astype(np.float32)
+    if isinstance(teacher, TeacherOnAxes):
+        embedding = on_axes(embedding, teacher.axes)
     normalized: NDArray[np.float32] = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     return normalized
 
