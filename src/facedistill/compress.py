@@ -305,6 +305,18 @@ def scored_on_pairs(run: Run, root: str) -> list[Row]:
     ]
 
 
+def cost_of(run: Run, teacher: WeightsFile) -> tuple[float | None, float | None]:
+    """Millions of weights of a run's teacher, and of its multiply-adds for a face; None: an ONNX file does not say."""
+    if teacher.is_onnx:
+        return None, None
+    from facedistill.models.cost import multiply_adds
+    from facedistill.models.load import load_network
+
+    backbone = load_network(teacher.weights, teacher.network, key=teacher.key, identities=0).network.backbone
+    weights = sum(part.numel() for part in backbone.parameters())
+    return weights / 1e6, multiply_adds(backbone, (teacher.pixels or run.config.image).crop) / 1e6
+
+
 def _print(run: Run, scores: Sequence[Row]) -> None:
     from rich.table import Table
 
@@ -312,9 +324,10 @@ def _print(run: Run, scores: Sequence[Row]) -> None:
     assert isinstance(parent, WeightsFile)
     files = [parent.weights, *(parent.graph.files if parent.is_onnx else ())]
     of_teacher = sum(file.stat().st_size for file in files)
+    weights, macs = cost_of(run, parent)
     rows: list[Row] = [("file, MB", of_teacher / 1e6, record.weights_bytes / 1e6)]
-    rows.append(("with a byte a weight, MB", None, record.params / 1e6))
-    rows.append(("million multiply-adds a face", None, record.macs / 1e6))
+    rows.append(("with a byte a weight, MB", weights, record.params / 1e6))
+    rows.append(("million multiply-adds a face", macs, record.macs / 1e6))
     table = Table("", "teacher", "student")
     for title, *values in (*rows, *scores):
         table.add_row(title, *("" if value is None else f"{value:.2f}" for value in values))

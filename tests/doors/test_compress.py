@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from facedistill.compress import main, parameters, run_of, size_of, width_for, without_people_of
+from facedistill.compress import cost_of, main, parameters, run_of, size_of, width_for, without_people_of
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import FaceSet, Pairs
@@ -23,6 +23,7 @@ from facedistill.data.synthetic.render import render_faces
 from facedistill.distill.axes import TeacherOnAxes
 from facedistill.errors import ConfigError, WeightsError
 from facedistill.metrics.pairs import verification_metrics
+from facedistill.models.cost import multiply_adds
 from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
 from facedistill.runs.plan import check_data, check_tree, plan
@@ -72,6 +73,14 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
     assert run.record.params <= 30_000
     assert f"{run.record.metrics['cosine']:.2f}" in said
     assert str(run.weights) in said
+    teacher = run.parents["teacher"]
+    assert isinstance(teacher, WeightsFile)
+    weights, macs = cost_of(run, teacher)
+    model = compose_config(["teacher.model.width=16"]).teacher.model
+    whole = build_network(model, 1).backbone
+    assert weights == pytest.approx(parameters(model) / 1e6)
+    assert macs == pytest.approx(multiply_adds(whole, 32) / 1e6)
+    assert re.search(rf"multiply-adds a face +│ +{macs:.2f} +│ +{run.record.macs / 1e6:.2f} ", said)
     changed = {**run.config.model, "width": run.config.model["width"] + 1}
     assert parameters(changed) > 30_000, "the widest that fits was chosen"
     assert run.record.data["train"] + run.record.data["test"] == 12
@@ -259,7 +268,7 @@ def test_ones_own_words_win_over_the_recipe(words: list[str]) -> None:
         ("faces=", ["faces=nowhere"], "nowhere does not exist"),
         ("teacher=", ["teacher=nowhere.onnx"], "nowhere.onnx does not exist"),
         ("", ["target=none"], "task=embed learns from its target alone"),
-        ("", ["model.features=64"], "model.features=128"),
+        ("", ["model.features=256"], "model.features=128"),
     ],
 )
 def test_what_can_not_be_done_is_one_line(
