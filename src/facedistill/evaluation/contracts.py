@@ -21,6 +21,7 @@ from facedistill.metrics.pairs import best_threshold, ten_fold_accuracy
 
 BATCH = 64
 FEW = 40  # pairs that rank contracts before all pairs rank the best of them
+CLEAR = 2.0  # of the best separation on few pairs: below it, their standard error is more than a fifth of it
 FINALISTS = 8
 ALIKE = 0.99  # of the best separation: as good
 POINT = 0.01  # of accuracy: a contract that costs less is not refused
@@ -204,7 +205,8 @@ def ranked(
     Of the best that are nearly equal, the one that differs from ``given`` in the fewest things comes first.
 
     Colours and normalizations are tried together, then sizes and crops, and once more what was tried before, until
-    nothing is better, on the first ``few`` pairs; the best by these, and ``given``, on the first ``count``, or all.
+    nothing is better, on the first ``few`` pairs; the best by these, and ``given``, on the first ``count``, or all. A
+    recognizer that hardly tells pairs apart is asked about all of these from the start: few would tell nothing.
 
     Args:
         watch: is given what is tried next, as a progress bar is.
@@ -228,7 +230,11 @@ def ranked(
         return best(found._replace(crop=crop) for crop in space.crops)
 
     usual = given._replace(size=USUAL_SIZE if USUAL_SIZE in sizes else given.size, crop=1.0)
-    found = best([*space.numbers(given), *space.numbers(usual)])
+    first = [*space.numbers(given), *space.numbers(usual)]
+    found = best(first)
+    if trials.separation(found, few) < CLEAR:
+        few = len(trials) if count is None else count
+        found = best(first)
     for _ in range(_ROUNDS):
         before, found = found, best(space.numbers(by_geometry(found)))
         if found == before:
@@ -240,8 +246,8 @@ def ranked(
     finalists.sort(key=lambda contract: -trials.separation(contract, count))
     enough = ALIKE * trials.separation(finalists[0], count)
     alike = [contract for contract in finalists if trials.separation(contract, count) >= enough]
-    first = min(alike or finalists, key=lambda contract: differences(contract, given))
-    return [first, *(contract for contract in finalists if contract != first)]
+    nearest = min(alike or finalists, key=lambda contract: differences(contract, given))
+    return [nearest, *(contract for contract in finalists if contract != nearest)]
 
 
 def differences(one: Contract, other: Contract) -> int:
