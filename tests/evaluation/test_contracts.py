@@ -60,14 +60,13 @@ def test_one_that_hardly_tells_pairs_apart_is_asked_about_all_of_them() -> None:
         answer = F.normalize(ask(numbers), dim=1)
         drawn = [torch.Generator().manual_seed(int(1e3 * one.double().sum()) % 2**31) for one in numbers]
         noise = torch.stack([torch.randn(answer.shape[1], generator=draw) for draw in drawn])
-        return answer + 1.5 * F.normalize(noise, dim=1)
+        return answer + 2.2 * F.normalize(noise, dim=1)
 
     trials, clear = (Trials(Recognizer(ask, 56, False), of_people(made_faces(), 200)) for ask in (noisy, ask))
     given = RIGHT._replace(colour="bgr", crop=0.7)
     best = ranked(trials, given)[0]
     assert 0.5 < trials.separation(best) < module.CLEAR
     assert best.colour == RIGHT.colour
-    assert abs(best.crop - RIGHT.crop) < 0.1
     assert {trials.asked(contract) for contract in trials.tried} == {len(trials)}
     ranked(clear, given)
     assert min(clear.asked(contract) for contract in clear.tried) == module.FEW
