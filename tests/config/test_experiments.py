@@ -17,7 +17,10 @@ from facedistill.runs.run import Run, WeightsFile
 FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 LARGE = {"table4", "table5"}  # of 27 cells each, and alike but for a word
-SOME_SLOW = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE | {"real_lfw", "table2"} else n for n in NAMES]
+SOME_SLOW = [
+    pytest.param(n, marks=pytest.mark.slow) if n in LARGE | {"real_lfw", "real_mtfl", "sensitivity", "table2"} else n
+    for n in NAMES
+]
 Cell = tuple[str, int, str, str]
 
 
@@ -156,7 +159,11 @@ TRANSFER = {(init, target) for init in INITS for target in ("none", "hidden", "s
 
 @pytest.mark.parametrize(
     ("name", "task", "softmax", "rates"),
-    [("table3", "align", None, {8}), ("table4", "verify", False, {2, 4, 8}), ("table5", "verify", True, {2, 4, 8})],
+    [
+        ("table3", "align", None, {8}),
+        pytest.param("table4", "verify", False, {2, 4, 8}, marks=pytest.mark.slow),
+        pytest.param("table5", "verify", True, {2, 4, 8}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_table_of_the_transfer_has_every_cell_and_the_teacher_of_its_task(
     name: str, task: str, softmax: bool | None, rates: set[int]

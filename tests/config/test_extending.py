@@ -61,6 +61,7 @@ def test_it_trains_and_is_swept_beside_ours(environment: dict[str, str], tmp_pat
     assert '"type": "angle"' in (run / "record.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_scored_and_teaches(tmp_path: Path) -> None:
     environment = installed(tmp_path / "site", NETWORK, "mine.py", "model/mine.yaml")
     torch.manual_seed(0)

@@ -80,6 +80,7 @@ def one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_find_the_numbers_of_one_process(tmp_path: Path) -> None:
     mp.spawn(one_rank, (str(tmp_path),), nprocs=2)
     alone = [metrics_of(count, 0, 1) for count in COUNTS]

@@ -317,6 +317,7 @@ def test_names_that_a_terminal_or_a_spreadsheet_would_obey_are_text(
         ElementTree.parse(path)
 
 
+@pytest.mark.slow
 def test_a_figure_that_can_not_be_drawn_is_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +338,7 @@ def test_a_figure_that_can_not_be_drawn_is_left_out_and_said(
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_many_runs_make_a_small_page(tmp_path: Path) -> None:
     records = write_tables(tmp_path / "runs", range(7))
     assert len(records) > 500

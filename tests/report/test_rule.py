@@ -165,6 +165,7 @@ def test_more_seeds_decide_more_and_a_turned_paper_is_contradicted() -> None:
         assert turned[name].rates[1] > 0.95, (name, turned[name].rates)
 
 
+@pytest.mark.slow
 def test_studies_one_by_one_have_the_answers_of_all_at_once() -> None:
     """The same scores through the tables, the validity of teachers and the page's own way."""
     draws = (

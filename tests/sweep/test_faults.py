@@ -208,6 +208,7 @@ def test_processes_share_a_sweep(undisturbed: Path, tmp_path: Path, count: int) 
     assert set(trained.values()) == {1}, trained
 
 
+@pytest.mark.slow
 def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = ["rate=8", "init=scratch", "target=none", "task.learning_rates.random=[0.1],[1e20]"]

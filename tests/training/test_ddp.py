@@ -268,6 +268,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_run_with_the_identity_of_one(made: Path) -> None:
     [directory] = [path for path in made.iterdir() if path.is_dir()]
     run = plan([*TINY, f"runs_dir={made}"])
@@ -292,6 +293,7 @@ def test_two_processes_find_what_one_finds(made: Path, tmp_path: Path) -> None:
     assert two.history[0]["train/task"] == pytest.approx(one.history[0]["train/task"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_equal_weights_have_equal_metrics(made: Path) -> None:
     """Two processes scored the last epoch, one the published weights, another scores them now."""
     [record] = all_records(made)

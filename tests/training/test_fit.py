@@ -151,6 +151,7 @@ def test_the_same_cell_elsewhere_is_bit_equal_and_other_cells_differ(made: Run, 
     assert len(losses) == len(others) + 1
 
 
+@pytest.mark.slow
 def test_the_numbers_do_not_depend_on_workers(made: Run, tmp_path: Path) -> None:
     again = make(tmp_path, "rate=8", "init=full", "target=soft", "trainer.num_workers=2")
     assert again.identity == made.identity
@@ -219,6 +220,7 @@ def test_hints_for_people_who_write_training_loops_are_not_shown(
     assert [str(warning.message) for warning in recwarn] == []
 
 
+@pytest.mark.slow
 def test_whether_a_bank_was_there_changes_nothing(tmp_path: Path) -> None:
     """The map of the hidden target draws its weights after the teacher was asked."""
     cell = ["rate=8", "target=hidden", "seed=4", f"cache_dir={tmp_path}/cache"]

@@ -145,7 +145,7 @@ def test_a_target_that_needs_logits_is_refused_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("suffix", [".safetensors", pytest.param(".pt", marks=pytest.mark.slow)])
 def test_a_plain_classifier_of_timm_gives_logits_where_it_knows_these_identities(tmp_path: Path, suffix: str) -> None:
     torch.manual_seed(0)
     net, path = timm.create_model("test_resnet", num_classes=4), tmp_path / f"net{suffix}"
@@ -177,7 +177,7 @@ def trained_words(words: list[str]) -> Run:
     return run
 
 
-@pytest.mark.parametrize("views", ["all", "live"])
+@pytest.mark.parametrize("views", ["all", pytest.param("live", marks=pytest.mark.slow)])
 def test_two_teachers_of_two_widths_teach_one_student(teacher: Run, tmp_path: Path, views: str) -> None:
     wide = trained(tmp_path / "wide", "task=teacher", "rate=1", "teacher.model.width=24", "seed=5")
     words = ["target=soft", "target.beta=0.5", "target.terms.hidden.from=second", f"target.views={views}"]
@@ -219,7 +219,7 @@ class MeanColour(Teacher):
         pass
 
 
-@pytest.mark.parametrize("views", ["all", "live"])
+@pytest.mark.parametrize("views", ["all", pytest.param("live", marks=pytest.mark.slow)])
 def test_whatever_keeps_the_protocol_teaches(
     recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: str
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_file_needs_its_architecture_only_where_it_does_not_say_it(recognizer:
     assert trained(tmp_path, *words, *named, "teachers.second.model.features=24").is_complete
 
 
-@pytest.mark.parametrize("views", ["all", "live"])
+@pytest.mark.parametrize("views", ["all", pytest.param("live", marks=pytest.mark.slow)])
 def test_an_onnx_file_teaches(tmp_path: Path, views: str) -> None:
     pytest.importorskip("onnxruntime")
     from onnx_files import WIDTH, recognizer, saved
