@@ -316,7 +316,7 @@ def test_a_metric_that_was_not_recorded_is_scored(
 def test_a_file_of_weights_that_no_network_has_is_refused(
     runs: dict[str, Run], tmp_path: Path, model: dict[str, Any], changed: dict[str, torch.Tensor], said: str
 ) -> None:
-    tensors, about, reference = read_weights(runs["classify"].weights)
+    tensors, about, reference, _ = read_weights(runs["classify"].weights)
     assert reference is not None
     stored = {**tensors, **{f"reference.{name}": part for name, part in reference._asdict().items()}, **changed}
     metadata = {"facedistill": json.dumps({**about, "model": {**about["model"], **model}})}

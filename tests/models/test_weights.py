@@ -45,7 +45,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_weights_are_read_back_with_what_is_said_of_them(tmp_path: Path) -> None:
     module, about = network().to(memory_format=torch.channels_last), {"probe": {"correct": 3}, "rate": 8, "τ": None}
     save_weights(tmp_path / "new" / "w.safetensors", module, about)
-    tensors, said, _ = read_weights(tmp_path / "new" / "w.safetensors")
+    tensors, said, *_ = read_weights(tmp_path / "new" / "w.safetensors")
     assert said == about
     assert_same(tensors, module.state_dict())
     other = network()
@@ -63,7 +63,7 @@ def test_weights_are_read_back_with_what_is_said_of_them(tmp_path: Path) -> None
 def test_a_pt_is_read_bare_or_wrapped_new_or_old(tmp_path: Path, wrap: Callable[[Any], Any], zipped: bool) -> None:
     module = network()
     torch.save(wrap(module.state_dict()), tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
-    tensors, about, _ = read_weights(tmp_path / "w.pt")
+    tensors, about, *_ = read_weights(tmp_path / "w.pt")
     assert about == {}
     assert_same(tensors, dict(module.state_dict()))
 
@@ -77,7 +77,7 @@ def test_metadata_that_is_not_ours_is_refused(tmp_path: Path, about: str) -> Non
 
 def test_a_foreign_safetensors_says_nothing_of_itself(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
-    tensors, about, _ = read_weights(tmp_path / "w.safetensors")
+    tensors, about, *_ = read_weights(tmp_path / "w.safetensors")
     assert about == {}
     assert tensors["a"].tolist() == [1.0, 1.0]
 

@@ -299,14 +299,14 @@ def in_record(**changed: Any) -> Callable[[Run], None]:
 
 
 def other_weights(run: Run) -> None:
-    tensors, about, _ = read_weights(run.weights)
+    tensors, about, *_ = read_weights(run.weights)
     network = next(iter(tensors))
     tensors[network] = tensors[network] + 1
     save_file(tensors, run.weights, metadata={key: json.dumps(value) for key, value in about.items()})
 
 
 def relabelled(run: Run, identity: str) -> None:
-    tensors, about, _ = read_weights(run.weights)
+    tensors, about, *_ = read_weights(run.weights)
     save_file(tensors, run.weights, metadata={"facedistill": json.dumps({**about, "run": identity})})
 
 

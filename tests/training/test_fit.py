@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from facedistill.errors import DiskError, RunError, WeightsError
 from facedistill.evaluate import evaluate_run
 from facedistill.models.families.resnet import ResNetBackbone
 from facedistill.models.network import Network, build_network
-from facedistill.models.weights import Reference, read_weights, save_weights
+from facedistill.models.weights import read_weights, save_weights
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run, read_history
@@ -311,10 +312,10 @@ def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothin
     assert same(tensors(run), tensors(make(tmp_path / "other", "rate=8", "init=scratch", "target=hidden")))
 
 
-def _no_room_for_a_student(path: Path, network: Network, about: dict[str, object], reference: Reference) -> None:
+def _no_room_for_a_student(path: Path, network: Network, about: dict[str, object], *more: Any) -> None:
     if about["rate"] != 1:
         raise OSError(28, "No space left on device")
-    save_weights(path, network, about, reference)
+    save_weights(path, network, about, *more)
 
 
 @pytest.mark.slow  # tests/system/test_files.py has a quick one
@@ -411,7 +412,7 @@ def test_a_published_teacher_teaches_elsewhere_just_the_same(made: Run, tmp_path
 
 
 def test_a_teacher_that_is_worse_than_its_file_says_is_refused(made: Run, tmp_path: Path) -> None:
-    weights, about, _ = read_weights(made.parents["teacher"].weights)
+    weights, about, *_ = read_weights(made.parents["teacher"].weights)
     network = build_network(made.config.teacher.model, 1, 4)
     network.load_state_dict(weights)
     with torch.no_grad():

@@ -241,7 +241,7 @@ def test_another_number_of_identities_is_refused_only_where_logits_are_compared(
 
 
 def test_weights_that_do_not_do_what_they_did_are_refused(teacher: Run, tmp_path: Path) -> None:
-    tensors, about, reference = read_weights(teacher.weights)
+    tensors, about, reference, _ = read_weights(teacher.weights)
     assert reference is not None
     network = build_network(teacher.config.network, 1, 4)
     network.load_state_dict({**tensors, "backbone.net.conv1.weight": -tensors["backbone.net.conv1.weight"]})
