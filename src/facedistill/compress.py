@@ -79,6 +79,7 @@ def _compress(words: list[str]) -> int:
     if pairs := own.get("pairs"):
         check_pairs(pairs, run)
         if not run.config.plan:
+            check_on_pairs(pairs, run)
             run = without_people_of(pairs, run, own, others)
     print(f"facedistill train {command_line(run.words)}\n", flush=True)
     if run.config.plan:
@@ -290,6 +291,17 @@ def check_pairs(root: str, run: Run) -> None:
     except DataError as error:
         look = command_line(["data=lfw", f"data.root={root}"])
         raise DataError(f"pairs={root} can't be read as LFW is: facedistill data {look} says why") from error
+
+
+def check_on_pairs(root: str, run: Run) -> None:
+    """Have the teacher show on pairs of people that its contract is right. Raises ``WeightsError`` where it is not."""
+    parent = run.parents[TEACHER]
+    assert isinstance(parent, WeightsFile)
+    if not run.config.teacher.check or parent.image is not None:  # a file of ours says itself what it takes
+        return
+    from facedistill.training.contract_check import check_on_protocol
+
+    check_on_protocol(parent, config_of_pairs(root, run), run.config.image)
 
 
 def scored_on_pairs(run: Run, root: str) -> list[Row]:

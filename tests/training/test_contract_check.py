@@ -15,13 +15,14 @@ from torch import Tensor
 
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
-from facedistill.data.faces import FaceSet
+from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import WeightsError
 from facedistill.evaluation.contracts import Contract, Recognizer
+from facedistill.evaluation.trial_pairs import of_people
 from facedistill.runs.run import WeightsFile
 from facedistill.training import contract_check as module
-from facedistill.training.contract_check import check_contract, given_by, words_for
+from facedistill.training.contract_check import check_contract, check_on_protocol, given_by, words_for
 from made_faces import MADE, RIGHT, ask, made_faces
 
 CPU = torch.device("cpu")
@@ -96,6 +97,26 @@ def test_without_labels_what_ruins_it_is_refused(faces: FaceSet, asked: list[int
     check(composed(*FITS), unlabelled)
     with pytest.raises(WeightsError, match="pairs of views of one face or two by the contract"):
         check(composed(*FITS, "teacher.contract.mean=[0,0,0]", "teacher.contract.std=[1,1,1]"), unlabelled)
+
+
+def test_pairs_of_people_show_an_order_of_colours_that_is_wrong(
+    faces: FaceSet, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that ``compress pairs=`` is given do, whatever faces there are to teach on."""
+    shown: list[tuple[int, Path]] = []
+
+    class Protocol:
+        def protocol(self, size: int, cache: Path, trained_on: set[str]) -> Pairs:
+            shown.append((size, cache))
+            return of_people(faces, 400)
+
+    monkeypatch.setattr(module, "protocol_source", lambda node: Protocol())
+    config = composed(*FITS, "cache_dir=kept")
+    check_on_protocol(file_of(config), config, config.image)
+    assert shown == [(64, Path("kept"))]
+    wrong = composed(*FITS, "teacher.contract.colour=bgr")
+    with pytest.raises(WeightsError, match=r"with teacher\.contract\.colour=rgb\. Add"):
+        check_on_protocol(file_of(wrong), wrong, wrong.image)
 
 
 def test_of_a_few_faces_nothing_is_said_to_be_right(asked: list[int], capsys: pytest.CaptureFixture[str]) -> None:

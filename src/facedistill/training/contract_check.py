@@ -8,14 +8,17 @@ nothing else is tried, as nothing could be shown to be better.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from facedistill.config.groups import ImageConfig
+from facedistill.config.schema import Config
 from facedistill.data.faces import Pairs
 from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.verification_set import protocol_source
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
@@ -27,6 +30,7 @@ from facedistill.evaluation.contracts import (
     may_be_worse,
     ranked,
 )
+from facedistill.evaluation.scoring import device_for
 from facedistill.evaluation.trial_pairs import of_people, of_protocol, of_views
 from facedistill.models.load import load_network
 from facedistill.runs.run import WeightsFile
@@ -114,7 +118,31 @@ def check_contract(parent: WeightsFile, seen: FaceData, image: ImageConfig, thre
     if found is None:
         say(f"{parent.weights}: whether its contract is right is not known: there are too few faces to try it on")
         return
-    pairs, what = found
+    check_on(*found, parent, image, threads, device)
+
+
+def check_on_protocol(parent: WeightsFile, config: Config, image: ImageConfig) -> None:
+    """As ``check_contract``, on pairs of people: what views of one face don't tell, as the order of colours, they do.
+
+    Args:
+        config: its data are the pairs of a protocol.
+        image: what the students see.
+
+    Raises:
+        DataError: the pairs, or an image of them, can't be used. WeightsError: another contract is better.
+    """
+    threads, size = config.trainer.threads, (parent.pixels or image).resize
+    torch.set_num_threads(threads)
+    protocol = protocol_source(config.data).protocol(size, Path(config.cache_dir).expanduser(), set())
+    pairs = of_protocol(protocol, MOST)
+    if len(pairs.same) >= LEAST:
+        check_on(pairs, config.data["name"], parent, image, threads, device_for(config.trainer.accelerator))
+
+
+def check_on(
+    pairs: Pairs, what: str, parent: WeightsFile, image: ImageConfig, threads: int, device: torch.device
+) -> None:
+    """``check_contract`` on some pairs; ``what`` they are of, for people."""
     given = given_by(parent, image)
     trials = Trials(open_recognizer(parent, threads, device), pairs)
     right = trials.right(given, RANKING)
