@@ -146,6 +146,8 @@ def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -
     stages = stages_of(build_on_meta("model", model, rate=1).net)
     if not stages or own_size is None or model.get("mean") is None:
         return []
+    if features and not teacher.model.get("features"):  # it ends in pooled features, which no layer gives on axes
+        return []
     blocks = [len(stage) for stage in stages]
     weight = [sum(part.numel() for part in stage.parameters()) / len(stage) for stage in stages]
     choices = [blocks]

@@ -216,6 +216,8 @@ def test_a_narrower_student_starts_from_the_layers_on_the_axes_of_the_embedding(
         (["size=100kB"], "scratch"),  # not even one block a stage
         (["size=4MB"], "scratch"),  # nothing to leave out
         (["model.width=8"], "scratch"),
+        (["model.features=6"], "layers"),
+        (["model.features=6", "teacher.model.features=0"], "scratch"),  # the teacher ends in pooled features
         (["init=scratch"], "scratch"),
         (["init=layers"], "layers"),
         (["contract=adaface", "teacher.contract.size=32"], "scratch"),  # BGR

@@ -73,9 +73,9 @@ def layers_from(
         WeightsError: it is unreadable, or of no network that has such layers.
     """
     whole = load_network(path, model).network.backbone
-    if axes is not None:
-        put_on_axes(whole, axes)
     try:
+        if axes is not None:
+            put_on_axes(whole, axes)
         return kept_layers(backbone.state_dict(), whole.state_dict())
     except WeightsError as error:
         raise WeightsError(f"{path} has no layers that the student could start from: {error}") from error
