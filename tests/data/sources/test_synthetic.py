@@ -41,6 +41,16 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(synthetic, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(synthetic, "render_faces", refuse)
+
+
+def test_processes_render_what_one_does(made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "_ALONE", 0)
+    shared = SOURCE.faces(SIZE, tmp_path)
+    np.testing.assert_array_equal(shared.images, made.images)
+    assert shared.landmarks is not None
+    assert made.landmarks is not None
+    np.testing.assert_array_equal(shared.landmarks, made.landmarks)
 
 
 def test_pixels_labels_and_names(made: FaceSet) -> None:
@@ -121,8 +131,9 @@ class Inline:
         return future
 
 
+@pytest.mark.parametrize("alone", [0, 2**20])
 @pytest.mark.parametrize("start", [0, 1, 63, 64, 70, 79, 80])
-def test_rendering_resumes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
+def test_rendering_resumes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, alone: int) -> None:
     def keep(path: Path, count: int, size: int, make: Callable[[int], Batches], description: str) -> None:
         makers.append(make)
 
@@ -134,6 +145,7 @@ def test_rendering_resumes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(synthetic, "open_or_make", keep)
     monkeypatch.setattr(synthetic, "render_faces", render)
     monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(synthetic, "_ALONE", alone)
     people, samples = np.arange(80), np.arange(80)[::-1].copy()
     SyntheticFaces("synthetic", 2, 2, 2, 0)._stored(people, samples, 8, tmp_path, "faces")
     ends, images, columns = zip(*makers[0](start), strict=True)

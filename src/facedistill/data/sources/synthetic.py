@@ -24,6 +24,7 @@ PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8
 MOST_IMAGES, MOST_PAIRS = 1_000_000, 10_000  # to be rendered; in a fold
 _RENDER_AT_ONCE = 64
+_ALONE = 2**20  # pixels that this process renders before others have started
 
 
 @dataclass
@@ -108,11 +109,16 @@ class SyntheticFaces(Source):
 
         def render(start: int) -> Batches:
             ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
+            parts = [slice(first, end) for first, end in pairwise([start, *ends])]
+            if (len(people) - start) * size**2 <= _ALONE:
+                for end, p in zip(ends, parts, strict=True):
+                    faces = render_faces(self.seed, people[p], samples[p], size)
+                    yield end, faces.images, {"landmarks": faces.landmarks}
+                return
             spawn = multiprocessing.get_context("spawn")  # forking hangs once torch has started threads
             with ProcessPoolExecutor(
                 os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
             ) as pool:
-                parts = [slice(first, end) for first, end in pairwise([start, *ends])]
                 rendering = [pool.submit(render_faces, self.seed, people[p], samples[p], size) for p in parts]
                 for end, rendered in zip(ends, rendering, strict=True):
                     faces = rendered.result()
