@@ -21,14 +21,12 @@ cores (trainer.threads). plan=true trains nothing. What is complete is not train
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +42,7 @@ from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
 from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
 from facedistill.runs.run import Run, WeightsFile
+from facedistill.runs.student_size import layers_within, parameters, size_of, width_for
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import REFUSED, Output, say
 from facedistill.system.text import command_line, shown
@@ -56,10 +55,8 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
 
 _OWN = ("teacher", "faces", "size", "pairs")
 TIMED = 32  # images of the batch by which a forecast is made
-_UNITS = {"kb": 10**3, "mb": 10**6}
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
 RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
-LAYERS = ("init=layers", "model=timm")  # where the teacher shows some that are small enough
 EPOCHS_OF_LAYERS = "schedule.epochs=20"  # half of those that random weights take
 
 
@@ -79,7 +76,7 @@ def _compress(words: list[str]) -> int:
     if pairs := own.get("pairs"):
         check_pairs(pairs, run)
         if not run.config.plan:
-            check_on_pairs(pairs, run)
+            check_contract_on_pairs(pairs, run)
             run = without_people_of(pairs, run, own, others)
     print(f"facedistill train {command_line(run.words)}\n", flush=True)
     if run.config.plan:
@@ -127,40 +124,6 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     elif "size" in own and (found := parameters(config.network, config.rate)) > size:
         raise ConfigError(f"size={own['size']}: this {config.network['name']} has {found:,} weights. Leave out size=")
     return plan(named, data=known)
-
-
-def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -> list[str]:
-    """The words of a student that starts from layers of its teacher and has no more weights than ``size``.
-
-    ``features``: values of its embedding, where they are fewer than the teacher's.
-
-    Block after block is left out, always in the stage that has most; of several, in that with the heaviest blocks.
-    Empty: the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
-    """
-    if not isinstance(teacher, WeightsFile) or teacher.model.get("type") != "timm" or teacher.contract.colour != "rgb":
-        return []
-    from facedistill.config.build import build_on_meta
-    from facedistill.models.families.timm import stages_of
-
-    model, own_size = {**teacher.network, **({"features": features} if features else {})}, teacher.contract.size
-    stages = stages_of(build_on_meta("model", model, rate=1).net)
-    if not stages or own_size is None or model.get("mean") is None:
-        return []
-    if features and not teacher.model.get("features"):  # it ends in pooled features, which no layer gives on axes
-        return []
-    blocks = [len(stage) for stage in stages]
-    weight = [sum(part.numel() for part in stage.parameters()) / len(stage) for stage in stages]
-    choices = [blocks]
-    while max(blocks) > 1:
-        shortened = max(range(len(blocks)), key=lambda stage: (blocks[stage], weight[stage]))
-        blocks = [count - (stage == shortened) for stage, count in enumerate(blocks)]
-        choices.append(blocks)
-    largest = bisect_left(choices, -size, key=lambda blocks: -parameters({**model, "blocks": blocks}))
-    if not 0 < largest < len(choices):
-        return []
-    values = {key: model[key] for key in ("name", "features", "mean", "std")} | {"blocks": choices[largest]}
-    words = [f"model.{key}={value}".replace(" ", "") for key, value in values.items()]
-    return [*LAYERS, *words, f"image.resize={own_size}", f"image.crop={own_size}"]
 
 
 def check_placement(run: Run) -> None:
@@ -245,41 +208,6 @@ def _minutes(seconds: float) -> str:
     return f"{max(1, round(seconds / 60)):,} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def size_of(text: str) -> int:
-    """Bytes, of 500kB or 1.5MB. Raises ``ConfigError``."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([km]b)", text.lower())
-    if not found:
-        raise ConfigError(f"size={text} is no size: give it as size=500kB or size=1MB")
-    return round(float(found[1]) * _UNITS[found[2]])
-
-
-def width_for(size: int, config: Config) -> int:
-    """The largest width of a configuration's network with which it has no more parameters than ``size``.
-
-    Raises ``ConfigError`` where not even the narrowest has.
-    """
-
-    def weights(width: int) -> int:
-        return parameters({**config.network, "width": width}, config.rate)
-
-    width = config.rate
-    while weights(2 * width) <= size:
-        width *= 2
-    step = width
-    while step := step // 2:
-        width += step * (weights(width + step) <= size)
-    if (least := weights(width)) > size:
-        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} weights")
-    return width
-
-
-def parameters(model: Mapping[str, Any], rate: int = 1) -> int:
-    """Of a ``conf/model`` node at a compression rate."""
-    from facedistill.config.build import build_on_meta
-
-    return sum(part.numel() for part in build_on_meta("model", model, rate=rate).parameters())
-
-
 def config_of_pairs(root: str, run: Run) -> Config:
     """Of a folder like LFW's, read as the run reads its own."""
     config = compose_config(["data=lfw", f"data.root={root}"], trains=False)
@@ -295,7 +223,7 @@ def check_pairs(root: str, run: Run) -> None:
         raise DataError(f"pairs={root} can't be read as LFW is: facedistill data {look} says why") from error
 
 
-def check_on_pairs(root: str, run: Run) -> None:
+def check_contract_on_pairs(root: str, run: Run) -> None:
     """Have the teacher show on pairs of people that its contract is right. Raises ``WeightsError`` where it is not."""
     parent = run.parents[TEACHER]
     assert isinstance(parent, WeightsFile)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from facedistill.compress import cost_of, main, parameters, run_of, size_of, width_for, without_people_of
+from facedistill.compress import cost_of, main, run_of, without_people_of
 from facedistill.config.compose import compose_config
 from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import FaceSet, Pairs
@@ -28,6 +28,7 @@ from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
 from facedistill.runs.plan import check_data, check_tree, plan
 from facedistill.runs.run import WeightsFile
+from facedistill.runs.student_size import parameters
 from facedistill.training import left_out
 from facedistill.training import pair_scores as module
 from facedistill.training.fit import initialize
@@ -282,28 +283,6 @@ def test_what_can_not_be_done_is_one_line(
     assert said in error
     assert "\n" not in error
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("1MB", 1_000_000), ("500kB", 500_000), ("0.5mb", 500_000), ("64KB", 64_000)]
-)
-def test_sizes(text: str, size: int) -> None:
-    assert size_of(text) == size
-
-
-@pytest.mark.parametrize("size", [20_000, 100_000, 1_000_000])
-def test_the_widest_network_that_fits(size: int) -> None:
-    config = compose_config(["rate=1", "model.features=64"])
-    width = width_for(size, config)
-    fits, too_large = (parameters({**config.model, "width": wide}) for wide in (width, width + 1))
-    assert fits <= size < too_large
-    network = build_network({**config.model, "width": width}, 1)
-    assert fits == sum(part.numel() for part in network.backbone.parameters())
-
-
-def test_a_size_below_the_narrowest_network_is_refused() -> None:
-    with pytest.raises(ConfigError, match="size= is too small"):
-        width_for(100, compose_config(["rate=1"]))
 
 
 def test_pairs_are_scored_for_teacher_student_and_probes_in_the_others_gallery(
