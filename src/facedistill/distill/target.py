@@ -53,8 +53,8 @@ def check_widths(student_width: int, teacher_width: int) -> None:
     if student_width != teacher_width:
         raise ConfigError(
             f"the student's embedding has {student_width} values, the teacher's {teacher_width}: "
-            f"model.features={teacher_width} ends the student in one as wide. With task=embed it may be narrower, and in "
-            "other tasks target=hidden maps one to the other"
+            f"model.features={teacher_width} ends the student in one as wide. With task=embed it may be narrower, "
+            "and in other tasks target=hidden maps one to the other"
         )
 
 
