@@ -18,7 +18,7 @@ FLOORS = [
     {"evaluation"},
     {"tasks", "tracking"},
     {"training", "report"},
-    {"sweep"},
+    {"sweep", "export", "predict"},
     {"cli"},
     {"doors"},
     {"hydra_plugins"},
@@ -32,7 +32,7 @@ DOORS = {
 }
 # Imports that a process of its own, or a command, does late: the sweep has runs trained by processes that it starts.
 LATE = {("facedistill.sweep.jobs", "facedistill.training.fit"), ("facedistill.report.__main__", "tracking")}
-NO_TORCH = ("config", "runs", "sweep", "system")
+NO_TORCH = ("config", "runs", "sweep", "system", "predict")
 
 
 def modules() -> dict[str, Path]:

@@ -3,6 +3,8 @@
   compress   make a small student of a recognizer, from faces without labels
   train      train one cell of the sweep, or with -m a sweep, and whatever it stands on
   evaluate   score a finished run, or any network on the pairs of a protocol
+  predict    use an exported model on photos: compare, name, landmarks, embed
+  export     make model files of a run or a recognizer, each proven in its own runtime
   report     the claims of the paper answered, its tables beside ours, figures
   data       examine a data source: what is there, what is missing, what is broken
   runs       what is in runs/: list, verify, remove
@@ -22,6 +24,8 @@ COMMANDS = {
     "compress": "facedistill.compress",
     "train": "facedistill.train",
     "evaluate": "facedistill.evaluate",
+    "predict": "facedistill.predict.__main__",
+    "export": "facedistill.export.__main__",
     "report": "facedistill.report.__main__",
     "data": "facedistill.data.__main__",
     "runs": "facedistill.runs.__main__",

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
-from facedistill.config.groups import MOST_THREADS
 from facedistill.errors import ConfigError, FacedistillError
+from facedistill.system.cores import MOST_THREADS
 from facedistill.system.terminal import REFUSED, leave_pipe, say
 from facedistill.system.text import escape_unprintable
 

@@ -37,9 +37,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,20 +46,14 @@ from facedistill.cli import ALL_CORES, run_command, split_words
 from facedistill.config.compose import compose_config, with_words
 from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import TEACHER, Config
-from facedistill.errors import ConfigError, RunError, WeightsError
+from facedistill.errors import ConfigError, RunError
+from facedistill.runs.finished import as_recorded, finished, scored_config
 from facedistill.runs.plan import check_contract
-from facedistill.runs.record import Record
-from facedistill.runs.run import WEIGHTS, WeightsFile
+from facedistill.runs.run import WeightsFile
 from facedistill.system.terminal import say
 from facedistill.system.text import shown
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from facedistill.data.loading.datamodule import FaceData
-    from facedistill.distill.teacher import NetworkTeacher
     from facedistill.evaluation.scoring import Metrics
 
 FLIPS = ("none", "concat", "sum")
@@ -89,14 +82,6 @@ def _evaluate(words: list[str]) -> int:
     return 0
 
 
-def finished(directory: Path) -> Record:
-    """The record of a finished run. Raises ``RunError``."""
-    record = Record.read(directory)
-    if record is None:
-        raise RunError(f"{directory} holds no finished run (no record.json): name a directory in runs/")
-    return record
-
-
 def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     """Score the published weights of a finished run again; ``words`` change keys of its configuration.
 
@@ -111,6 +96,7 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     from facedistill.data.loading.datamodule import FaceData
     from facedistill.evaluation.scoring import device_for, final_scores
     from facedistill.tasks.assemble import build_evaluation
+    from facedistill.training.published import imitated, network_of
 
     with as_recorded(directory):
         taken = scored_config(record)
@@ -123,84 +109,6 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
         measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
         gallery = imitated(directory, record, config, data, device) if config.task.imitates else None
         return final_scores(config, evaluation, measure, network.backbone, data, device, gallery).metrics
-
-
-def imitated(
-    directory: Path, record: Record, config: Config, data: FaceData, device: torch.device
-) -> NDArray[np.float32] | None:
-    """Have the teacher of a run answer beside it on the test split of ``data``, and give what it says of its pairs.
-
-    It is the file that the record names, or the run of that name beside this one.
-
-    Raises:
-        RunError: it is another recognizer than the run imitated.
-    """
-    import numpy as np
-
-    from facedistill.data.loading.datamodule import FaceData
-    from facedistill.distill.axes import TeacherOnAxes
-    from facedistill.distill.bank import Answered
-    from facedistill.evaluation.scoring import embeddings
-    from facedistill.models.weights import read_weights
-    from facedistill.training.teachers import load_teacher, seen_by_teacher
-
-    own, beside = config.teacher, directory.resolve().parent
-    if own.weights:
-        file = WeightsFile.imitated(own)
-        if file.identity != record.recipe["parents"][TEACHER]:
-            raise RunError(f"{file.weights} is not the recognizer that it imitated: teacher.weights=FILE names that")
-    else:
-        file = WeightsFile(beside / Path(record.parents[TEACHER]).name / WEIGHTS)
-    teacher = load_teacher(file, 0, config.trainer.threads)
-    if (axes := read_weights(directory / WEIGHTS).axes) is not None:
-        teacher = TeacherOnAxes(teacher, axes)
-    teacher.to(device)
-    seen = seen_by_teacher(file, FaceData.of(config, data))
-
-    def embed(pixels: torch.Tensor) -> torch.Tensor:
-        return teacher(pixels).embedding.float()
-
-    answers = [embed(batch.images.to(device)).cpu().numpy() for batch in seen.val_dataloader()]
-    data.use_banks({}, {TEACHER: Answered(data.faces.test, np.concatenate(answers))})
-    images = seen.of_pairs
-    return None if images is None else embeddings(embed, images.val_dataloader(), device)
-
-
-@contextmanager
-def as_recorded(directory: Path) -> Iterator[None]:
-    """Turn any error of the block into a ``RunError`` of a run's record, which may say anything."""
-    try:
-        yield
-    except WeightsError:  # names its file itself
-        raise
-    except Exception as error:
-        raise RunError(f"{directory} can't be scored as its record says: {error}") from error
-
-
-def scored_config(record: Record) -> Config:
-    """What decides a network, its images and its data, as a record says; all else as if no run were named.
-
-    No record says where to write, or what to compute with; and what it says is not interpolated.
-    """
-    config, here = record.config, compose_config([])
-    taken = replace(
-        here,
-        **{name: getattr(config, name) for name in ("task", "data", "model", "init", "image", "rate", "seed")},
-        teacher=replace(here.teacher, model=config.teacher.model),
-    )
-    if config.task.imitates:
-        own = config.teacher
-        taken = replace(taken, target=config.target, teacher=replace(own, seed=here.teacher.seed, backbone=None))
-    if "${" in str(asdict(taken)):
-        raise RunError("it holds an interpolation, ${…}")
-    return with_words(taken, [])
-
-
-def network_of(directory: Path, config: Config) -> NetworkTeacher:
-    """The published network of a finished run."""
-    from facedistill.distill.teacher import NetworkTeacher
-
-    return NetworkTeacher.load(directory / WEIGHTS, config.network, config.rate)
 
 
 def _print_protocol(own: dict[str, str], others: list[str]) -> None:
@@ -228,6 +136,7 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
     from facedistill.data.sources.verification_set import VerificationSet, protocol_source
     from facedistill.distill.teacher import Teacher
     from facedistill.evaluation.scoring import protocol_scores
+    from facedistill.training.published import network_of
     from facedistill.training.teachers import load_teacher
 
     teacher: Teacher

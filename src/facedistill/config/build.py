@@ -30,6 +30,7 @@ KINDS = {
     "source": _Kind("facedistill.data.sources", "facedistill.data.sources.source", "Source"),
     "model": _Kind("facedistill.models.families", "facedistill.models.backbone", "Backbone"),
     "target": _Kind("facedistill.distill.targets", "facedistill.distill.target", "Target"),
+    "format": _Kind("facedistill.export.formats", "facedistill.export.format", "Format"),
     "task": _Kind("facedistill.tasks", "facedistill.tasks.base", "ScheduledModule"),
 }
 # Keys that describe a node to people and to the plan; a type gets them only where it takes them.

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from facedistill.config.choices import nodes
+from facedistill.system.cores import MOST_THREADS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -23,7 +24,6 @@ INIT_RATES = ("random", "initialized", "whole")
 SEEDS = 2**32  # what torch, NumPy and Lightning together take
 MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
-MOST_THREADS = 1024
 
 
 @dataclass

@@ -64,6 +64,12 @@ class Alignment:
         return {"similarity": "landmarks", "box": "boxes"}.get(self.name)
 
     @property
+    def framing(self) -> tuple[str, float]:
+        """See ``Source.framing``."""
+        kinds = {"none": "whole", "centre": "centre", "box": "box"}
+        return kinds.get(self.name, "template"), 1 + float(self.margin) if self.name == "box" else 1.0
+
+    @property
     def to_template(self) -> bool:
         """Whether the landmarks of every face come to the same places, so that there are none left to learn."""
         return self.name in ("similarity", "celeba")
@@ -154,17 +160,21 @@ def likeness(points: NDArray[np.floating], template: NDArray[np.floating] = ARCF
     return float(abs(np.vdot(one, other)) / spread) if spread else 0.0
 
 
-def align(image: Image.Image, points: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """Move a face by the ``similarity`` of its landmarks to ArcFace's template, scaled to ``size``.
+def align(
+    image: Image.Image, points: NDArray[np.floating], size: int, template: NDArray[np.floating] | None = None
+) -> NDArray[np.uint8]:
+    """Move a face by the ``similarity`` of its landmarks to ArcFace's template, scaled to ``size``, or to another.
 
     Args:
         image: RGB.
         points: [5, 2], (x, y) in pixels of the photograph.
+        template: [5, 2], in pixels of the square.
 
     Returns uint8 [size, size, 3]; black beyond the image.
     """
     # Pillow measures from the edge of the first pixel
-    m = similarity((points + 0.5) / reduction(image), (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE))
+    places = (ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE) if template is None else template + 0.5
+    m = similarity((points + 0.5) / reduction(image), places)
     shrink = 1 / math.hypot(m[0, 0], m[1, 0])
     blocks = max(1, int(shrink / _ENOUGH))
     # Bilinear sampling reads four pixels however much the image shrinks, so a finer grid is sampled and averaged. From

@@ -73,6 +73,10 @@ class CelebA(PhotoSource):
             raise DataError(f"data.split={self.split}: choices are {', '.join(SPLITS)}")
         check_min_images(self.min_images)
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        return self._alignment.framing
+
     def identity(self) -> dict[str, Any]:
         return {
             "source": "celeba",

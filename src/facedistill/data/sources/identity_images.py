@@ -60,6 +60,10 @@ class IdentityImages(PhotoSource):
                 "line per image: identity/image, then numbers of pixels"
             )
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        return self._alignment.framing
+
     def identity(self) -> dict[str, Any]:
         return {
             "source": "identity_images",

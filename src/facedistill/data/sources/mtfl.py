@@ -80,6 +80,10 @@ class Mtfl(PhotoSource):
         if self.box not in BOXES:
             raise DataError(f"data.box={self.box}: choices are {', '.join(BOXES)}")
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        return ("landmarks", SIDE) if self.box == "landmarks" else ("whole", 1.0)
+
     def identity(self) -> dict[str, Any]:
         faces = self._faces
         return {

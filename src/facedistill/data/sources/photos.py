@@ -94,6 +94,10 @@ class Photos(PhotoSource):
         if self.every_face and _DETECT not in self._alignments:
             raise DataError("data.every_face=true is for faces that are looked for: data.alignment=detect")
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        return "centre" if set(self._alignments) == {"centre"} else "template", 1.0
+
     def identity(self) -> dict[str, Any]:
         """Of all images, as what is left out follows from these."""
         folders = [{**aligned.layout.contents(min_images=1), **aligned.identity} for aligned in self._folders]

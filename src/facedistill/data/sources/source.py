@@ -18,6 +18,11 @@ class Source(abc.ABC):
     name: str
     merges: ClassVar[bool] = False  # whether data.root may name several folders
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        """How a face in a photograph becomes one of its images, see ``Framing``: the kind, and the side of the square."""
+        return "whole", 1.0
+
     @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
         """What decides pixels and labels, wherever they are stored; part of the identity of a run.

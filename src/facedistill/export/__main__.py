@@ -1,0 +1,142 @@
+"""Make model files of a network, each proven in its own runtime, in a folder that an application ships.
+
+facedistill export run=RUN_DIR [format=onnx,onnx-int8] [pairs=LFW] [KEY=VALUE ...]
+
+  facedistill export run=runs/NAME format=onnx,onnx-int8
+  facedistill export run=runs/NAME format=onnx,onnx-int8 pairs=/path/to/lfw name=student
+  facedistill export weights=FILE model.name=edgenext_x_small model.features=512 contract=edgeface \\
+      format=onnx,onnx-int8 pairs=/path/to/lfw faces=FOLDER data.alignment=detect
+
+run= is a finished run of any task; weights= a recognizer of timm, by its contract, as `facedistill evaluate` takes it.
+format= names formats: {formats}. The folder, exports/NAME (out=exports, name=the run's), holds the files, contract.json
+(what a program has to know), card.md, LICENCES.md, and for a classifier labels.txt.
+
+Each file is scored again in its own runtime, beside the network: on pairs= (a folder like LFW's) or on the test split
+of its data. One that loses more than 0.1 points, int8 0.5, is refused; tolerance=1 allows a point. Quantized files are
+calibrated on faces that the network was trained on: calibrate=256 of them; faces=FOLDER where a file came without any.
+Latency is that of one image alone, on one thread (threads=1).
+
+pixel=uint8 takes pixels as they are, instead of (x − 127.5) / 127.5. normalize=false gives the embedding as it is,
+instead of length 1. licence=NAME is that of the card. Further words say where the data are now: data.root=FOLDER.
+What was interrupted goes on with the files that are proven already.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facedistill.cli import ALL_CORES, run_command, split_words
+from facedistill.config.compose import compose_config
+from facedistill.errors import ConfigError
+from facedistill.system.signals import stop_on_signals
+from facedistill.system.terminal import Output
+from facedistill.system.text import command_line, shown
+
+if TYPE_CHECKING:  # torch takes seconds, and --help needs none
+    from facedistill.export.subject import Subject
+    from facedistill.runs.exported import Exported
+
+_OWN = (
+    *("run", "weights", "format", "pairs", "faces", "out", "name", "calibrate", "tolerance", "threads", "pixel"),
+    *("normalize", "licence"),
+)
+EXPORTS = "exports"
+_MOST = 1_000_000
+
+
+def main(words: Sequence[str]) -> int:
+    return run_command(words, __doc__, _export, bare=False)
+
+
+def _export(words: list[str]) -> int:
+    stop_on_signals()
+    own, others = split_words(words, _OWN)
+    if ("run" in own) == ("weights" in own):
+        raise ConfigError("name one network: run=RUN_DIR, a finished run, or weights=FILE with its contract=NAME")
+    if "run" in own:
+        from facedistill.runs.finished import finished
+
+        finished(Path(own["run"]))  # at once, before torch
+    from facedistill.export.format import named
+
+    formats = own.get("format", "onnx,onnx-int8").strip("[]").split(",")
+    for name in formats:
+        named(name)
+    from facedistill.export.make import Wish, export
+
+    subject = _subject(own, others)
+    pairs = compose_config(["data=lfw", f"data.root={own['pairs']}"], trains=False) if "pairs" in own else None
+    wish = Wish(
+        formats,
+        Path(own.get("out", EXPORTS)) / own.get("name", subject.name),
+        f"facedistill export {command_line(words)}",
+        _one_of(own, "pixel", ("float32", "uint8")),
+        _one_of(own, "normalize", ("true", "false")) == "true" if "normalize" in own else None,
+        pairs,
+        int(_number(own, "calibrate", 256)),
+        _number(own, "tolerance") if "tolerance" in own else None,
+        int(_number(own, "threads", 1)),
+        own.get("licence", "other"),
+    )
+    print_export(export(subject, wish), wish.folder)
+    return 0
+
+
+def print_export(exported: "Exported", folder: Path) -> None:
+    """The table of files, and what to do next."""
+    from rich.table import Table
+
+    judged = exported.judged
+    drawn = Table("", "format", "MB", f"{judged.metric}, %", "cosine with the network", "ms", "95 % below")
+    drawn.add_row("the network in torch", "", f"{4 * exported.params / 1e6:.2f}", f"{judged.score:.2f}", "", "", "")
+    for model in (*exported.files, *exported.teacher):
+        numbers = ((model.score, 2), (model.cosine, 4), (model.median_ms, 2), (model.p95_ms, 2))
+        whose = "" if model in exported.files else "teacher: "
+        cells = ["" if value is None else f"{value:.{digits}f}" for value, digits in numbers]
+        drawn.add_row(f"{whose}{shown(model.file)}", model.format, f"{model.bytes / 1e6:.2f}", *cells)
+    Output().print_whole(drawn)
+    for model in exported.files:
+        if model.note:
+            print(f"{model.file}: {model.note}")
+    print(f"on {judged.of}; a face at a time, threads={exported.threads}, {exported.processor}")
+    print(f"The export is {shown(folder)}. Try it: facedistill predict model={command_line([str(folder)])} photo.jpg")
+
+
+def _subject(own: Mapping[str, str], others: Sequence[str]) -> "Subject":
+    from facedistill.export.subject import Subject
+
+    if "run" in own:
+        if "faces" in own:
+            raise ConfigError(
+                "faces= is for weights=FILE: a run knows its faces; data.root=FOLDER says where they are now"
+            )
+        return Subject.of_run(Path(own["run"]), others)
+    from facedistill.evaluate import recognizer
+
+    roots = [f"data.root={own['faces']}"] if "faces" in own else []
+    file, config = recognizer(own["weights"], ["data=photos", *roots, ALL_CORES, *others])
+    return Subject.of_file(file, config)
+
+
+def _number(own: Mapping[str, str], key: str, default: float = 0.0) -> float:
+    text = own.get(key, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    least = 0 if key == "tolerance" else 1
+    if not least <= number <= _MOST:
+        raise ConfigError(f"{key}={text} must be a number, at least {least}")
+    return number
+
+
+def _one_of(own: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
+    value = own.get(key, choices[0])
+    if value not in choices:
+        raise ConfigError(f"{key}={value}: choices are {', '.join(choices)}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

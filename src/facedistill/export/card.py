@@ -1,0 +1,176 @@
+"""The card of an export: for people, and as Hugging Face reads it (front matter). Nothing is uploaded."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from facedistill.data.faces import LANDMARKS
+from facedistill.export.subject import Subject
+from facedistill.runs.exported import LABELS, Exported, ModelFile
+
+_PIPELINES = {
+    "embedding": "image-feature-extraction",
+    "logits": "image-classification",
+    "landmarks": "keypoint-detection",
+}
+_GIVES = {
+    "embedding": "an embedding of {width} values{length}; the cosine of two says whether they are of one person",
+    "logits": f"logits of {{width}} people, whose names are the lines of {LABELS}",
+    "landmarks": (
+        "five landmarks [N, 5, 2]: x and y of the eyes, the nose and the mouth corners, from −1 to 1 from edge to edge "
+        "of the image; left is left in the image"
+    ),
+}
+_SCORES = {
+    "pairs": "ten-fold accuracy on {of}, an image and its mirror",
+    "cosine": "mean cosine with its teacher on {of}",
+    "top1": "top-1 on {of}",
+    "nrmse": "normalized landmark error on {of} (lower is better)",
+}
+_FRAMES = {
+    "template": "a similarity (rotation, scale, shift) brings the five landmarks closest to these points",
+    "landmarks": "a square around the box of the five landmarks, {side:g} times as long as its longer side",
+    "box": "a square around the box of the face, {side:g} times as long as its longer side",
+    "centre": "the centre square of the photograph",
+    "whole": "the whole photograph, padded with black to a square",
+}
+_LIMITS = """- Faces that differ from those it was trained on (age, skin, pose, light, cameras) are recognized worse;
+  how much is not measured here.
+- A threshold holds for photographs like those of its pairs. For others, measure one on pairs of your own.
+- It does not tell a face from a picture of one."""
+
+
+def card(exported: Exported, subject: Subject, licence: str) -> str:
+    """The text of ``card.md``."""
+    parts = [
+        _front_matter(exported, licence),
+        f"# {exported.name}",
+        _what(exported, subject),
+        "## Files",
+        table([*exported.files, *exported.teacher], exported),
+        "## Contract",
+        _contract(exported),
+        "## Scores",
+        _scores(exported),
+        "## Use",
+        _use(exported),
+        "## Limits",
+        _LIMITS,
+        "## Licences",
+        _listed(exported.licences),
+        "## Where it comes from",
+        f"```bash\n{exported.command}\n```",
+        _listed(
+            [f"identity: `{exported.identity}`", *(f"{role}: {name}" for role, name in exported.ancestors.items())]
+        ),
+        "Made with " + ", ".join(f"{package} {number}" for package, number in exported.versions.items()) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(files: Sequence[ModelFile], exported: Exported) -> str:
+    """Format × MB × score × ms, in Markdown; those of the teacher are named as such."""
+    score = f"{exported.judged.metric}, %"
+    head = f"| file | format | MB | {score} | cosine with the network | ms, median | ms, 95th percentile |"
+    rows = [head, "|---|---|---:|---:|---:|---:|---:|"]
+    for model in files:
+        numbers = ((model.score, 2), (model.cosine, 4), (model.median_ms, 2), (model.p95_ms, 2))
+        cells = ["" if value is None else f"{value:.{digits}f}" for value, digits in numbers]
+        whose = "" if model in exported.files else " (the teacher)"
+        rows.append(f"| {model.file}{whose} | {model.format} | {model.bytes / 1e6:.2f} | {' | '.join(cells)} |")
+    how = f"One image at a time, {exported.threads} thread{'s' * (exported.threads > 1)}, {exported.processor}."
+    if exported.calibration:
+        how += f" Quantized files are calibrated on {exported.calibration}."
+    notes = _listed([f"{model.format}: {model.note}" for model in files if model.note])
+    return "\n\n".join(["\n".join(rows), how, *([notes] if notes else [])])
+
+
+def _front_matter(exported: Exported, licence: str) -> str:
+    judged = exported.judged
+    task = _PIPELINES[exported.kind]
+    metric = {"type": judged.metric, "value": round(judged.score, 3), "name": _score(exported)}
+    data = {"name": judged.of, "type": exported.data or "pairs"}
+    results = [{"task": {"type": task}, "dataset": data, "metrics": [metric]}]
+    named = {"license_name": "see-licences", "license_link": "LICENCES.md"} if licence == "other" else {}
+    value: dict[str, Any] = {
+        "license": licence,
+        **named,
+        "library_name": exported.files[0].format.partition("-")[0],
+        "pipeline_tag": task,
+        "tags": ["face-recognition", "knowledge-distillation", "facedistill"],
+        "model-index": [{"name": exported.name, "results": results}],
+    }
+    lines = [f"{key}: {json.dumps(part, ensure_ascii=False)}" for key, part in value.items()]  # JSON is YAML
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what(exported: Exported, subject: Subject) -> str:
+    size = f"{exported.params:,} weights and {exported.macs / 1e6:.1f} million multiply-adds"
+    sentences = [f"A face network of {size}.", f"It gives {_gives(exported)}."]
+    if (record := subject.record) is not None:
+        sentences.append(
+            f"It is the run `{record.name}` of facedistill, trained on {record.data['train']:,} faces of "
+            f"data={record.data_name}."
+        )
+    if subject.teacher is not None:
+        after = " after a product with its axes (docs/teachers.md)" if exported.axes else ""
+        name = subject.teacher.weights.name
+        sentences.append(f"It imitates `{name}`: their embeddings can be compared with each other{after}.")
+    return " ".join(sentences)
+
+
+def _gives(exported: Exported) -> str:
+    length = " of length 1" if exported.normalized else ""
+    return _GIVES[exported.kind].format(width=exported.width, length=length)
+
+
+def _contract(exported: Exported) -> str:
+    taken, frame = exported.input, exported.framing
+    numbers = f"float32, (x − {taken.mean[0]:g}) / {taken.std[0]:g} of pixels 0 … 255"
+    if taken.pixel == "uint8":
+        numbers = "uint8, pixels 0 … 255 as they are"
+    rows = [
+        f"- input `{taken.name}`: [N, 3, {taken.height}, {taken.width}], {taken.colour.upper()}, {numbers}",
+        f"- output `{exported.output}`: {_gives(exported)}",
+        f"- the face in the image: {_FRAMES[frame.kind].format(side=frame.side)}",
+    ]
+    if frame.template:
+        points = [f"| {name} | {x:.4f} | {y:.4f} |" for name, (x, y) in zip(LANDMARKS, frame.template, strict=True)]
+        rows += ["", "| in pixels; 0 is the centre of the first | x | y |", "|---|---:|---:|", *points]
+    return "\n".join([*rows, "", "`contract.json` says the same for programs."])
+
+
+def _score(exported: Exported) -> str:
+    return _SCORES[exported.judged.metric].format(of=exported.judged.of)
+
+
+def _scores(exported: Exported) -> str:
+    judged = exported.judged
+    text = (
+        f"{_score(exported)}: {judged.score:.2f} % by the network in torch, 95 % interval {judged.low:.2f} … "
+        f"{judged.high:.2f} ({judged.samples:,} samples)."
+    )
+    if not judged.thresholds:
+        return text
+    rows = [f"| {rate} | {value:.4f} | {judged.tar[rate]:.1f} |" for rate, value in judged.thresholds.items()]
+    of = f"On {judged.of_thresholds}, without mirror images, two faces are one person's from this cosine on:"
+    return "\n".join([text, "", of, "", "| false accepts | threshold | true accepts, % |", "|---|---:|---:|", *rows])
+
+
+def _use(exported: Exported) -> str:
+    return f"""```bash
+facedistill predict model={exported.name} a.jpg b.jpg
+```
+
+Without facedistill, of an ONNX file:
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(answer,) = session.run(None, {{"{exported.input.name}": image}})  # image: as the contract says
+```"""
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,1 @@
+"""Formats of model files, one file each."""

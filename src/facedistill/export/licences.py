@@ -1,0 +1,47 @@
+"""What the licences of data sets and recognizers allow of a model that was made with them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from facedistill.runs.exported import Exported
+from facedistill.runs.run import WeightsFile
+
+_RESEARCH = "for non-commercial research only, and so is a model that was trained on it unless its owners say otherwise"
+DATA = {
+    "synthetic": "rendered by facedistill (Apache 2.0): it shows no person, and restricts nothing",
+    "synthetic_large": "rendered by facedistill (Apache 2.0): it shows no person, and restricts nothing",
+    "casia_webface": f"CASIA-WebFace is {_RESEARCH}",
+    "ms_celeb_1m": "MS-Celeb-1M was withdrawn by Microsoft in 2019; copies of it have no licence at all",
+    "celeba": f"CelebA is {_RESEARCH}",
+    "mtfl": f"MTFL is {_RESEARCH}",
+    "lfw": "Labeled Faces in the Wild is published for research; its photographs belong to press agencies",
+}
+_OWN = "its faces came from folders of whoever made this: facedistill does not know their licences"
+_FOLDERS = {"casia": "casia_webface", "celeba": "celeba", "mtfl": "mtfl", "lfw": "lfw", "ms1m": "ms_celeb_1m"}
+
+
+def notes_on(data: Mapping[str, Any], recognizer: WeightsFile | None) -> list[str]:
+    """A line each: of the data, of what the names of its folders tell, and of a recognizer from elsewhere."""
+    name, root = data["name"], data.get("root")
+    notes = [f"data={name}: {DATA.get(name, _OWN)}"] if root != "???" else []
+    if name not in DATA and root != "???":
+        folders = root if isinstance(root, list) else [root]
+        for part, known in _FOLDERS.items():
+            if any(part in str(folder).lower() for folder in folders):
+                notes.append(f"a folder is called like {part}: {DATA[known]}")
+    if recognizer is not None:
+        notes.append(
+            f"{recognizer.weights.name}: a recognizer from elsewhere, whose licence is with whoever published it; a "
+            "student that imitates it may be bound by it"
+        )
+    return notes
+
+
+def licence_notes(exported: Exported) -> str:
+    """The text of ``LICENCES.md``."""
+    lines = "\n".join(f"- {note}" for note in exported.licences)
+    return (
+        f"# What {exported.name} was made with\n\n{lines}\n\n"
+        "facedistill itself is under the Apache licence 2.0, which asks nothing of its models. This is a list of what "
+        "is known, no legal advice.\n"
+    )

@@ -1,0 +1,128 @@
+"""What is exported: the network of a finished run, or one in a file of weights, and the faces to judge it by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facedistill.config.compose import with_words
+from facedistill.config.schema import Config
+from facedistill.data.files.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE
+from facedistill.data.loading.datamodule import FaceData
+from facedistill.data.sources.source import build_source
+from facedistill.distill.teacher import NetworkTeacher
+from facedistill.errors import RunError, WeightsError
+from facedistill.models.weights import read_weights
+from facedistill.runs.exported import Framing, ImageInput
+from facedistill.runs.finished import as_recorded, finished, scored_config
+from facedistill.runs.record import Record
+from facedistill.runs.run import WEIGHTS, WeightsFile
+from facedistill.system.files import sha256
+from facedistill.training.published import network_of
+from facedistill.training.teachers import load_teacher
+
+_OUTPUT = {"landmarks": "landmarks", "identities": "logits"}
+
+
+@dataclass
+class Subject:
+    """A network, and what is known of it.
+
+    Attributes:
+        kind: what it gives, see ``Exported``.
+        config: of its task, its images and its data.
+        file: of its weights; ``source``: as a person named it.
+        teacher: the file that it imitates, where there is one.
+    """
+
+    network: NetworkTeacher
+    kind: str
+    config: Config
+    file: Path
+    source: str
+    record: Record | None = None
+    teacher: WeightsFile | None = None
+    model: WeightsFile | None = None
+
+    @classmethod
+    def of_run(cls, directory: Path, words: Sequence[str]) -> "Subject":
+        """The published network of a run; ``words`` say anew where its data are.
+
+        Raises:
+            RunError: it is not complete, or the first stage of FitNet, which has no output.
+        """
+        record = finished(directory)
+        if record.config.task.intermediate:
+            raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to export")
+        with as_recorded(directory):
+            taken = scored_config(record)
+        config = with_words(taken, words)
+        torch.set_num_threads(config.trainer.threads)
+        with as_recorded(directory):
+            network = network_of(directory, config)
+        task = config.task
+        kind = "landmarks" if task.needs == "landmarks" else "logits" if task.type == "classify" else "embedding"
+        own = WeightsFile.imitated(config.teacher) if task.imitates and config.teacher.weights else None
+        return cls(network, kind, config, directory / WEIGHTS, str(directory), record, own)
+
+    @classmethod
+    def of_file(cls, file: WeightsFile, config: Config) -> "Subject":
+        """A recognizer from elsewhere, by its contract."""
+        if file.is_onnx:
+            raise WeightsError(
+                f"{file.weights} is an ONNX file already. A student of it is exported by its run, run=RUN"
+            )
+        torch.set_num_threads(config.trainer.threads)
+        network = load_teacher(file, 0, config.trainer.threads)
+        assert isinstance(network, NetworkTeacher)
+        return cls(network, "embedding", config, file.weights, str(file.weights), model=file)
+
+    @property
+    def identity(self) -> str:
+        if self.record is not None:
+            return self.record.identity
+        assert self.model is not None
+        return self.model.identity
+
+    @property
+    def name(self) -> str:
+        return self.record.name if self.record is not None else self.file.stem
+
+    @property
+    def ancestors(self) -> dict[str, str]:
+        if self.record is None:
+            return {"weights": f"{self.file.name}, sha256 {sha256(self.file)}"}
+        identities = self.record.recipe["parents"]
+        found = {role: f"{Path(name).name} ({identities[role]})" for role, name in self.record.parents.items()}
+        return {"weights": f"{WEIGHTS}, sha256 {sha256(self.file)}", **found}
+
+    @property
+    def has_axes(self) -> bool:
+        return self.record is not None and read_weights(self.file).axes is not None
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether distances between its embeddings are those of the embedding as it is, not of length 1."""
+        return self.config.task.options.get("normalize") is False
+
+    def framing(self) -> Framing:
+        """How a face comes into its image."""
+        kind, side = (
+            build_source(self.config.data).framing if self.config.data.get("root") != "???" else ("template", 1.0)
+        )
+        image = self.config.image
+        scale, margin = image.resize / ARCFACE_SIZE, (image.resize - image.crop) // 2
+        template = (ARCFACE_TEMPLATE + 0.5) * scale - 0.5 - margin
+        points = [[round(value, 4) for value in point] for point in template.tolist()] if kind == "template" else []
+        return Framing(kind, image.resize, points, side)
+
+    def data(self) -> FaceData:
+        """Its faces. Raises ``DataError`` where they are gone."""
+        return FaceData.of(self.config)
+
+    def image(self, pixel: str, mean: float = 127.5, std: float = 127.5) -> ImageInput:
+        side = self.config.image.crop
+        normalized = pixel == "float32"
+        numbers = ([mean] * 3, [std] * 3) if normalized else ([0.0] * 3, [1.0] * 3)
+        return ImageInput(side, side, pixel, *numbers)

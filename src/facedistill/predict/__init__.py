@@ -1,0 +1,1 @@
+"""An export at work: photos in, verdicts, names, landmarks or embeddings out, by onnxruntime alone."""
