@@ -1,6 +1,6 @@
 """Make a small student of a recognizer: from faces without labels, in one command.
 
-facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [KEY=VALUE ...]
+facedistill compress teacher=FILE faces=FOLDER [size=1MB] [pairs=LFW] [format=onnx,onnx-int8] [KEY=VALUE ...]
 
   facedistill compress teacher=recognizer.onnx contract=arcface faces=FOLDER data.alignment=none
   facedistill compress teacher=weights.safetensors model@teacher.model=timm teacher.model.name=edgenext_x_small \\
@@ -10,13 +10,15 @@ teacher=FILE is an ONNX file, or weights of a network of timm; contract= says wh
 of ours, whose file says it all.
 faces=FOLDER holds faces that are aligned (data.alignment=none), that a list of landmarks aligns (data.landmarks=FILE),
 or that are looked for (data.alignment=detect); images on which recognizers fail are refused. faces=[A,B] are several
-folders. size= is how large the student may be with a byte a weight: 500kB, 1MB (the default), 4MB. pairs= is a folder
+folders. size= is how large the int8 file of the student may be: 500kB, 1MB (the default), 4MB. pairs= is a folder
 like LFW's with its pairs, on which both are scored in the end; faces of people in them, whom the teacher knows again,
 are left out (data.leave_out=FILE: the images that are named in a list of your own).
 
 The student imitates the embedding: vectors of the two can be compared with each other. Any other words go into the run
 (schedule.epochs=100, image.resize=80, model.width=…), and the command that trains it is printed first; it takes all
 cores (trainer.threads). plan=true trains nothing. What is complete is not trained again; what was interrupted resumes.
+In the end it is exported to exports/: files of each format=, proven in their own runtimes (facedistill export --help);
+format=none leaves that out.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
 from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
 from facedistill.runs.run import Run, WeightsFile
-from facedistill.runs.student_size import layers_within, parameters, size_of, width_for
+from facedistill.runs.student_size import int8_bytes, layers_within, size_of, width_for
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import REFUSED, Output, say
 from facedistill.system.text import command_line, shown
@@ -53,7 +55,9 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
 
     from facedistill.data.loading.augment import Augmentation
 
-_OWN = ("teacher", "faces", "size", "pairs")
+_OWN = ("teacher", "faces", "size", "pairs", "format")
+FORMATS = "onnx,onnx-int8"
+ON_PAIRS = "pairs of LFW with the mirror, %"
 TIMED = 32  # images of the batch by which a forecast is made
 Row = tuple[str, float | None, float | None]  # a title, the teacher's number, the student's
 RECIPE = ("task=embed", "target=cosine", "scale=imitation", "augment=recognizer", "data=photos", "rate=1")
@@ -70,6 +74,7 @@ def _compress(words: list[str]) -> int:
     for name, what in (("teacher", "the file of a recognizer"), ("faces", "a folder of faces")):
         if not own.get(name):
             raise ConfigError(f"{name}= is missing: {what}, as in facedistill compress teacher=FILE faces=FOLDER")
+    formats = formats_of(own.get("format"))
     run = run_of(own, others)
     check_data(run)
     check_tree(run)
@@ -94,7 +99,45 @@ def _compress(words: list[str]) -> int:
     if pairs:
         table += scored_on_pairs(run, pairs)
     _print(run, table)
+    if formats:
+        export_student(run, formats, pairs, table, f"facedistill compress {command_line(words)}")
     return 0
+
+
+def formats_of(asked: str | None) -> list[str]:
+    """The formats that the student is exported to. Raises ``ConfigError`` for one that can't be made here, if asked."""
+    if asked == "none":
+        return []
+    from facedistill.export.format import named  # late: its packages are an extra
+
+    formats = (asked or FORMATS).split(",")
+    try:
+        for name in formats:
+            named(name)
+    except ConfigError as error:
+        if asked:
+            raise
+        say(f"the student will not be exported: {error}")
+        return []
+    return formats
+
+
+def export_student(run: Run, formats: Sequence[str], pairs: str | None, table: Sequence[Row], command: str) -> None:
+    """Make and prove the files of a student, and print what they score. Raises as ``export``."""
+    from facedistill.export.__main__ import EXPORTS, print_export
+    from facedistill.export.make import Wish, export
+    from facedistill.export.subject import Subject
+
+    own = [f"cache_dir={run.config.cache_dir}", f"trainer.threads={run.config.trainer.threads}"]
+    scores = {title: teacher for title, teacher, _ in table}
+    wish = Wish(
+        formats,
+        Path(EXPORTS) / run.name,
+        command,
+        pairs=config_of_pairs(pairs, run) if pairs else None,
+        teacher_score=scores.get(ON_PAIRS),
+    )
+    print_export(export(Subject.of_run(run.directory, own), wish), wish.folder)
 
 
 def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
@@ -121,8 +164,8 @@ def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:
     config = compose_config(named)
     if "width" in config.network and "model.width" not in given:
         named.append(f"model.width={width_for(size, config)}")
-    elif "size" in own and (found := parameters(config.network, config.rate)) > size:
-        raise ConfigError(f"size={own['size']}: this {config.network['name']} has {found:,} weights. Leave out size=")
+    elif "size" in own and (found := int8_bytes(config.network, config.rate)) > size:
+        raise ConfigError(f"size={own['size']}: this {config.network['name']} takes {found:,}. Leave out size=")
     return plan(named, data=known)
 
 
@@ -242,7 +285,7 @@ def scored_on_pairs(run: Run, root: str) -> list[Row]:
     scores = pair_scores(run, config_of_pairs(root, run))
     of = {name: metrics["pairs"] for name, metrics in scores.items()}
     return [
-        ("pairs of LFW with the mirror, %", of["teacher"], of["student"]),
+        (ON_PAIRS, of["teacher"], of["student"]),
         ("probes of the student in the teacher's gallery, %", None, of["gallery"]),
     ]
 

@@ -1,11 +1,14 @@
 """Make model files of a network, each proven in its own runtime, in a folder that an application ships.
 
 facedistill export run=RUN_DIR [format=onnx,onnx-int8] [pairs=LFW] [KEY=VALUE ...]
+facedistill export experiments=table1 [runs_dir=runs] [format=onnx,onnx-int8] [KEY=VALUE ...]
 
   facedistill export run=runs/NAME format=onnx,onnx-int8
   facedistill export run=runs/NAME format=onnx,onnx-int8 pairs=/path/to/lfw name=student
   facedistill export weights=FILE model.name=edgenext_x_small model.features=512 contract=edgeface \\
       format=onnx,onnx-int8 pairs=/path/to/lfw faces=FOLDER data.alignment=detect
+  facedistill export experiments=table1 format=onnx,onnx-int8
+  facedistill report                                          what they score and take, side by side
 
 run= is a finished run of any task; weights= a recognizer of timm, by its contract, as `facedistill evaluate` takes it.
 format= names formats: {formats}. The folder, exports/NAME (out=exports, name=the run's), holds the files, contract.json
@@ -19,6 +22,11 @@ Latency is that of one image alone, on one thread (threads=1).
 pixel=uint8 takes pixels as they are, instead of (x − 127.5) / 127.5. normalize=false gives the embedding as it is,
 instead of length 1. licence=NAME is that of the card. Further words say where the data are now: data.root=FOLDER.
 What was interrupted goes on with the files that are proven already.
+
+experiments= takes every finished student of a table or of another group of runs, one after the other; runs_dir= alone
+takes all students of a folder. One that is refused does not stop the others (exit status 2), and an export that is there
+already is left as it is: remove its folder to have it made again. The export of a run that Weights & Biases knows is an
+artifact of that run; logger.mode=offline asks no server.
 """
 
 import sys
@@ -38,10 +46,10 @@ if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from facedistill.runs.exported import Exported
 
 _OWN = (
-    *("run", "weights", "format", "pairs", "faces", "out", "name", "calibrate", "tolerance", "threads", "pixel"),
-    *("normalize", "licence"),
+    *("run", "weights", "experiments", "runs_dir", "format", "pairs", "faces", "out", "name", "calibrate", "tolerance"),
+    *("threads", "pixel", "normalize", "licence"),
 )
-EXPORTS = "exports"
+EXPORTS, FORMATS = "exports", "onnx,onnx-int8"
 _MOST = 1_000_000
 
 
@@ -52,15 +60,21 @@ def main(words: Sequence[str]) -> int:
 def _export(words: list[str]) -> int:
     stop_on_signals()
     own, others = split_words(words, _OWN)
-    if ("run" in own) == ("weights" in own):
-        raise ConfigError("name one network: run=RUN_DIR, a finished run, or weights=FILE with its contract=NAME")
+    several = "experiments" in own or "runs_dir" in own
+    if ("run" in own) + ("weights" in own) + several != 1:
+        raise ConfigError(
+            "name one network: run=RUN_DIR, a finished run, or weights=FILE with its contract=NAME; or every student of "
+            "a table: experiments=table1"
+        )
+    if several:
+        return _export_many(words, own)
     if "run" in own:
         from facedistill.runs.finished import finished
 
         finished(Path(own["run"]))  # at once, before torch
     from facedistill.export.format import named
 
-    formats = own.get("format", "onnx,onnx-int8").strip("[]").split(",")
+    formats = _listed(own.get("format", FORMATS))
     for name in formats:
         named(name)
     from facedistill.export.make import Wish, export
@@ -79,8 +93,27 @@ def _export(words: list[str]) -> int:
         int(_number(own, "threads", 1)),
         own.get("licence", "other"),
     )
-    print_export(export(subject, wish), wish.folder)
+    exported = export(subject, wish)
+    print_export(exported, wish.folder)
+    if subject.record is not None and subject.record.config.logger.wandb and subject.config.logger.wandb:
+        from facedistill.tracking.wandb_export import log_export  # late: W&B takes seconds
+
+        log_export(Path(own["run"]), subject.record, exported, wish.folder, subject.config.logger.mode)
     return 0
+
+
+def _export_many(words: Sequence[str], own: Mapping[str, str]) -> int:
+    from facedistill.export.format import named
+    from facedistill.export.many import export_each, students
+
+    if "name" in own:
+        raise ConfigError("name= is for one export: each of several has the name of its run; out=FOLDER is theirs")
+    chosen = students(Path(own.get("runs_dir", "runs")), _listed(own.get("experiments", "")))
+    formats = _listed(own.get("format", FORMATS))
+    for name in formats:
+        named(name)
+    theirs = [word for word in words if word.partition("=")[0] not in ("experiments", "runs_dir")]
+    return export_each(chosen, formats, Path(own.get("out", EXPORTS)), lambda run: _export([*run, *theirs]))
 
 
 def print_export(exported: "Exported", folder: Path) -> None:
@@ -115,8 +148,14 @@ def _subject(own: Mapping[str, str], others: Sequence[str]) -> "Subject":
     from facedistill.evaluate import recognizer
 
     roots = [f"data.root={own['faces']}"] if "faces" in own else []
-    file, config = recognizer(own["weights"], ["data=photos", *roots, ALL_CORES, *others])
+    file, config = recognizer(
+        own["weights"], ["data=photos", "task=embed", "target=cosine", "rate=1", *roots, ALL_CORES, *others]
+    )
     return Subject.of_file(file, config)
+
+
+def _listed(text: str) -> list[str]:
+    return [name for name in text.strip("[]").split(",") if name]
 
 
 def _number(own: Mapping[str, str], key: str, default: float = 0.0) -> float:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from facedistill.data.faces import LANDMARKS
+from facedistill.export.proof import RATES
 from facedistill.export.subject import Subject
-from facedistill.runs.exported import LABELS, Exported, ModelFile
+from facedistill.runs.exported import LABELS, Exported, Judged, ModelFile
 
 _PIPELINES = {
     "embedding": "image-feature-extraction",
@@ -152,9 +153,18 @@ def _scores(exported: Exported) -> str:
     )
     if not judged.thresholds:
         return text
-    rows = [f"| {rate} | {value:.4f} | {judged.tar[rate]:.1f} |" for rate, value in judged.thresholds.items()]
+    measured = [model for model in exported.files if model.thresholds]
+    names = ["the network", *(model.file for model in measured)]
+    head = f"| false accepts | {' | | '.join(names)} | |"
+    rows = [head, f"|---|{'---:|' * 2 * len(names)}", f"| |{' threshold | true accepts, % |' * len(names)}"]
+    parts: list[Judged | ModelFile] = [judged, *measured]
+    for rate in judged.thresholds:
+        values = [(part.thresholds[rate], part.tar[rate]) for part in parts]
+        rows.append(f"| {rate} | {' | '.join(f'{value:.4f} | {tar:.1f}' for value, tar in values)} |")
+    few = [rate for rate in RATES if rate not in judged.thresholds]
+    lacking = f"\n\nThey are too few for {', '.join(few)}." if few else ""
     of = f"On {judged.of_thresholds}, without mirror images, two faces are one person's from this cosine on:"
-    return "\n".join([text, "", of, "", "| false accepts | threshold | true accepts, % |", "|---|---:|---:|", *rows])
+    return f"{text}\n\n{of}\n\n" + "\n".join(rows) + lacking
 
 
 def _use(exported: Exported) -> str:

@@ -51,6 +51,7 @@ class Wish:
         tolerance: points that a file may lose, instead of ``LOSS``.
         threads: of latency.
         licence: of the result, for the card.
+        teacher_score: on the pairs, where it is known.
     """
 
     formats: Sequence[str]
@@ -63,6 +64,7 @@ class Wish:
     tolerance: float | None = None
     threads: int = 1
     licence: str = "other"
+    teacher_score: float | None = None
 
 
 def export(subject: Subject, wish: Wish) -> Exported:
@@ -101,9 +103,8 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
     answer = _through(network, lambda images: network(torch.from_numpy(images)).numpy())
     say(f"scoring the network on {judge.of}")
     reference = judge.score(answer)
-    judged = judge.judged(reference)
-    if isinstance(judge, TaskJudge):
-        judged = judge.thresholds(judged, answer)
+    cuts = judge.cuts(answer, reference)
+    judged = replace(judge.judged(reference), thresholds=cuts.thresholds, tar=cuts.tar, of_thresholds=cuts.of)
     faces = _faces(data, network, wish)
     files = []
     for name, kind in formats.items():
@@ -243,15 +244,19 @@ def _proven(
             tried.append(f"{variant}: mean cosine {likeness:.3f} on {len(shown)} training faces")
             continue
         say(f"scoring {kind.file} on {judge.of}")
-        scored = judge.score(_through(network, session))
+        through = _through(network, session)
+        scored = judge.score(through)
         loss = judged.loss(scored.score)
         if loss > allowed + 1e-9:
             tried.append(f"{variant or name}: {scored.score:.2f}, {loss:.2f} points worse")
             continue
         median, p95 = latency(lambda: session(shown[:1]))  # noqa: B023 – it is called here
         note = "; ".join([variant, *(["tried before: " + " · ".join(tried)] if tried else [])]) if variant else ""
+        cuts = judge.cuts(through, scored)
         found = replace(
             model,
+            thresholds=cuts.thresholds,
+            tar=cuts.tar,
             score=scored.score,
             cosine=scored.cosine(reference),
             difference=difference,
@@ -275,8 +280,8 @@ def _teacher(subject: Subject, judge: Judge, wish: Wish) -> list[ModelFile]:
         return []
     teacher: Teacher = load_teacher(file, 0, wish.threads)
     image = file.pixels or subject.config.image
-    score = None
-    if isinstance(judge, PairJudge):
+    score = wish.teacher_score
+    if score is None and isinstance(judge, PairJudge):
         say(f"scoring {file.weights} on {judge.of}")
         score = judge.seen_by(image).score(lambda pixels: teacher(pixels).embedding).score
     face = torch.zeros(1, 3, image.crop, image.crop, dtype=torch.uint8)

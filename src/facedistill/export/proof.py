@@ -44,6 +44,14 @@ class Scored(NamedTuple):
         return float(np.mean((one * two).sum(1) / np.maximum(lengths, 1e-30)))
 
 
+class Cuts(NamedTuple):
+    """See ``thresholds``, ``tar`` and ``of_thresholds`` of ``Judged``."""
+
+    thresholds: dict[str, float]
+    tar: dict[str, float]
+    of: str
+
+
 class Judge(abc.ABC):
     """Scores models on the same images.
 
@@ -61,6 +69,10 @@ class Judge(abc.ABC):
     @abc.abstractmethod
     def judged(self, network: Scored) -> Judged:
         """How good the network itself is, once it was the last to be scored."""
+
+    def cuts(self, answer: Answer, scored: Scored) -> Cuts:
+        """From which cosine on a model takes two faces for one person's; empty where there are no pairs."""
+        return Cuts({}, {}, "")
 
 
 class PairJudge(Judge):
@@ -97,9 +109,10 @@ class PairJudge(Judge):
     def judged(self, network: Scored) -> Judged:
         count = int(self._new.sum())
         low, high = interval(network.score / 100, count)
-        thresholds, tar = at_rates(network.answers, self.pairs)
-        judged = Judged(self.metric, self.of, count, network.score, 100 * low, 100 * high)
-        return replace(judged, thresholds=thresholds, tar=tar, of_thresholds=self.of)
+        return Judged(self.metric, self.of, count, network.score, 100 * low, 100 * high)
+
+    def cuts(self, answer: Answer, scored: Scored) -> Cuts:
+        return Cuts(*at_rates(scored.answers, self.pairs), self.of)
 
 
 class TaskJudge(Judge):
@@ -130,15 +143,15 @@ class TaskJudge(Judge):
             low, high = network.score - reach, network.score + reach
         return Judged(self.metric, self.of, len(each), network.score, low, high)
 
-    def thresholds(self, judged: Judged, answer: Answer) -> Judged:
-        """With the thresholds of the data's own pairs, of people who were not trained on, where there are some."""
+    def cuts(self, answer: Answer, scored: Scored) -> Cuts:
+        """Of the data's own pairs of people who were not trained on."""
         pairs = self._data.faces.pairs
         if pairs is None or self._kind != "embedding" or len(np.unique(pairs.same[~pairs.trained_on])) < 2:
-            return judged
+            return super().cuts(answer, scored)
         embedding = embeddings(answer, pair_batches(pairs, self._config), CPU)
-        found, tar = at_rates(embedding, pairs)
-        of = f"{int((~pairs.trained_on).sum()):,} pairs of {self._config.data['name']}"
-        return replace(judged, thresholds=found, tar=tar, of_thresholds=of)
+        return Cuts(
+            *at_rates(embedding, pairs), f"{int((~pairs.trained_on).sum()):,} pairs of {self._config.data['name']}"
+        )
 
 
 class LikenessJudge(Judge):

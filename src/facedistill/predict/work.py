@@ -63,10 +63,12 @@ class Work:
             from facedistill.predict.embeddings import check_writer
 
             check_writer(asked.embed)
-        threshold = Threshold.of_export(exported, asked.threshold, asked.far) if exported.kind == "embedding" else None
         names = names_of(exported, asked.model) if exported.kind == "logits" else []
         check_framing(exported, asked.framed)
         session = Session.open(asked.model, exported, asked.format, asked.threads)
+        threshold = None
+        if exported.kind == "embedding":
+            threshold = Threshold.of_export(exported.by(session.model), asked.threshold, asked.far)
         return cls(asked, exported, photos, threshold, names, session)
 
     def do(self) -> int:

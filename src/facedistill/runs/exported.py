@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class ModelFile:
         cosine: mean cosine of its answers with those of the network.
         difference: the largest between its answers and the network's.
         median_ms, p95_ms: of one image, alone and warm; on ``Exported.processor``.
+        thresholds, tar: as those of ``Judged``, by the file itself.
         note: how it was made, where there was a choice, and what else was tried.
     """
 
@@ -89,6 +90,8 @@ class ModelFile:
     difference: float | None = None
     median_ms: float | None = None
     p95_ms: float | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    tar: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
 
@@ -212,6 +215,12 @@ class Exported:
         model = found[wanted]
         check_bytes(folder / model.file, model.sha256)
         return model
+
+    def by(self, model: ModelFile) -> Exported:
+        """With the thresholds of one of its files, where these were measured."""
+        if not model.thresholds:
+            return self
+        return replace(self, judged=replace(self.judged, thresholds=model.thresholds, tar=model.tar))
 
     def names(self, folder: Path) -> list[str]:
         """The names that logits stand for. Raises ``WeightsError`` where their file was changed."""

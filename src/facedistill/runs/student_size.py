@@ -1,4 +1,4 @@
-"""Which student fits into a size: how many bytes its weights have at one each, and the words that choose it."""
+"""Which student fits into a size: how many bytes its int8 file will have, and the words that choose it."""
 
 import re
 from bisect import bisect_left
@@ -11,6 +11,8 @@ from facedistill.errors import ConfigError
 from facedistill.runs.run import Run, WeightsFile
 
 _UNITS = {"kb": 10**3, "mb": 10**6}
+SMALLEST = 512  # values of a constant: smaller ones stay in float in an int8 file
+_OF_GRAPH = 250  # bytes a tensor: nodes, names, and what is computed beforehand
 LAYERS = ("init=layers", "model=timm")  # where the teacher shows some that are small enough
 
 
@@ -23,12 +25,12 @@ def size_of(text: str) -> int:
 
 
 def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -> list[str]:
-    """The words of a student that starts from layers of its teacher and has no more weights than ``size``.
+    """The words of a student that starts from layers of its teacher and whose int8 file has at most ``size`` bytes.
 
     ``features``: values of its embedding, where they are fewer than the teacher's.
 
     Block after block is left out, always in the stage that has most; of several, in that with the heaviest blocks.
-    Empty: the teacher shows no layers, or the fewest have more weights, or there is nothing to leave out.
+    Empty: the teacher shows no layers, or the fewest have more bytes, or there is nothing to leave out.
     """
     if not isinstance(teacher, WeightsFile) or teacher.model.get("type") != "timm" or teacher.contract.colour != "rgb":
         return []
@@ -47,7 +49,7 @@ def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -
         shortened = max(range(len(blocks)), key=lambda stage: (blocks[stage], weight[stage]))
         blocks = [count - (stage == shortened) for stage, count in enumerate(blocks)]
         choices.append(blocks)
-    largest = bisect_left(choices, -size, key=lambda blocks: -parameters({**model, "blocks": blocks}))
+    largest = bisect_left(choices, -size, key=lambda blocks: -int8_bytes({**model, "blocks": blocks}))
     if not 0 < largest < len(choices):
         return []
     values = {key: model[key] for key in ("name", "features", "mean", "std")} | {"blocks": choices[largest]}
@@ -56,25 +58,32 @@ def layers_within(size: int, teacher: Run | WeightsFile, features: int | None) -
 
 
 def width_for(size: int, config: Config) -> int:
-    """The largest width of a configuration's network with which it has no more parameters than ``size``.
+    """The largest width of a configuration's network with which its int8 file has at most ``size`` bytes.
 
     Raises ``ConfigError`` where not even the narrowest has.
     """
 
-    def weights(width: int) -> int:
-        return parameters({**config.network, "width": width}, config.rate)
+    def file(width: int) -> int:
+        return int8_bytes({**config.network, "width": width}, config.rate)
 
     width = config.rate
-    while weights(2 * width) <= size:
+    while file(2 * width) <= size:
         width *= 2
     step = width
     while step := step // 2:
-        width += step * (weights(width + step) <= size)
-    if (least := weights(width)) > size:
-        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} weights")
+        width += step * (file(width + step) <= size)
+    if (least := file(width)) > size:
+        raise ConfigError(f"size= is too small: the narrowest {config.network['name']} has {least:,} bytes in int8")
     return width
 
 
-def parameters(model: Mapping[str, Any], rate: int = 1) -> int:
-    """Of a ``conf/model`` node at a compression rate."""
-    return sum(part.numel() for part in build_on_meta("model", model, rate=rate).parameters())
+def int8_bytes(model: Mapping[str, Any], rate: int = 1) -> int:
+    """Of the int8 file of a ``conf/model`` node at a compression rate, a few percent more rather than less.
+
+    Large weights have a byte, and each of their output channels a scale; small ones stay in float, and every layer
+    takes its part of the graph.
+    """
+    parts = list(build_on_meta("model", model, rate=rate).parameters())
+    large = [part for part in parts if part.numel() >= SMALLEST]
+    weights: int = sum(part.numel() * (1 if part.numel() >= SMALLEST else 4) for part in parts)
+    return weights + 4 * sum(len(part) for part in large) + _OF_GRAPH * len(parts)

@@ -56,7 +56,7 @@ class WandbRun:
         os.environ.setdefault("WANDB_SILENT", "true")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # at the end it waits for a server that does not answer
         with decoration("Weights & Biases", self._failed):
-            folder = folder_of(self._run)
+            folder = folder_of(self._run.directory)
             self._last_synced = last_synced_epoch(folder, self._run.identity)
             mode, why = mode_of(self._run.config.logger.mode)
             if mode not in ("offline", "disabled"):
@@ -74,26 +74,7 @@ class WandbRun:
                 )
 
     def _start(self, mode: Any, folder: Path) -> None:
-        config = self._run.config
-        sys.argv = [shown(word) for word in sys.argv]  # W&B sends it, and fails at a path that is not UTF-8
-        data, model = config.data["name"], config.network["name"]
-        tags = [config.task.name, config.init.name, config.target.name, f"rate-{config.rate}", data, self._run.role]
-        start = partial(
-            wandb.init,
-            name=one_line(self._run.name, 128),
-            id=self._run.identity,
-            resume="allow",
-            group=one_line(config.group or f"{data}-{model}", 128),
-            job_type=f"{config.task.name}-{self._run.role}",
-            project=config.logger.project,
-            entity=config.logger.entity,
-            dir=str(folder),
-            mode=mode,
-            config=flat_config(self._run),
-            tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
-            settings=wandb.Settings(init_timeout=ANSWER, finish_timeout=FINISH, finish_timeout_raises=True),
-        )
-        self._wandb = within(PATIENCE, start)
+        self._wandb = started(self._run, mode, folder)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._wandb is None:
@@ -133,14 +114,7 @@ class WandbRun:
                 opened.log({**each, **compared}, step=int(each["epoch"]))
 
     def _summarize(self, opened: wandb.Run, record: Record) -> None:
-        """Every metric has two keys: ``final/top1`` for any task, ``verify/top1`` for tasks that can be compared."""
-        task, metrics = record.config.compared_as, record.scores
-        if record.teacher_score is not None and record.score is not None:
-            metrics[f"{record.metric}_minus_teacher"] = record.score - record.teacher_score
-        summary = {f"{prefix}/{name}": value for prefix in ("final", task) for name, value in metrics.items()}
-        costs = ("params", "macs", "weights_bytes", "seconds", "images_per_second")
-        summary |= {name: getattr(record, name) for name in costs}
-        summary |= {f"weight/{name}": weight for name, weight in record.target_weights.items()}
+        task, summary = record.config.compared_as, summary_of(record)
         pictures = sorted(self._run.directory.glob("*.png"))
         if pictures or self._has_logged:  # beside the last epoch, whose row would come after the summary otherwise
             opened.log({f"{task}/{picture.stem}": wandb.Image(str(picture)) for picture in pictures})
@@ -148,7 +122,7 @@ class WandbRun:
         opened.config.update({"params": record.params, "macs": record.macs}, allow_val_change=True)
         if self._run.weights.is_file():  # uploaded without a copy
             about = {key: value for key, value in flat_config(self._run).items() if key != "recipe"}
-            artifact = wandb.Artifact(artifact_name(self._run.name), ARTIFACT, metadata={**about, **metrics})
+            artifact = wandb.Artifact(artifact_name(self._run.name), ARTIFACT, metadata={**about, **_scores(record)})
             artifact.add_file(str(self._run.weights.absolute()), skip_cache=True, policy="immutable")
             opened.log_artifact(artifact)
         self._is_complete = True
@@ -184,9 +158,51 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         raise TimeoutError(str(error) or f"no answer in {seconds:g} s") from error
 
 
-def flat_config(run: Run) -> dict[str, Any]:
+def started(run: Run | Record, mode: Any, folder: Path) -> wandb.Run:
+    """The W&B run of a cell, opened or taken up again. Raises whatever W&B does, and ``TimeoutError``."""
+    config = run.config
+    sys.argv = [shown(word) for word in sys.argv]  # W&B sends it, and fails at a path that is not UTF-8
+    data, model = config.data["name"], config.network["name"]
+    tags = [config.task.name, config.init.name, config.target.name, f"rate-{config.rate}", data, run.role]
+    start = partial(
+        wandb.init,
+        name=one_line(run.name, 128),
+        id=run.identity,
+        resume="allow",
+        group=one_line(config.group or f"{data}-{model}", 128),
+        job_type=f"{config.task.name}-{run.role}",
+        project=config.logger.project,
+        entity=config.logger.entity,
+        dir=str(folder),
+        mode=mode,
+        config=flat_config(run),
+        tags=list(dict.fromkeys(one_line(tag, 64) for tag in tags)),
+        settings=wandb.Settings(init_timeout=ANSWER, finish_timeout=FINISH, finish_timeout_raises=True),
+    )
+    return within(PATIENCE, start)
+
+
+def summary_of(record: Record) -> dict[str, float]:
+    """The final numbers. Every metric has two keys: ``final/top1`` for any task, ``verify/top1`` to be compared."""
+    prefixes = ("final", record.config.compared_as)
+    summary = {f"{prefix}/{name}": value for prefix in prefixes for name, value in _scores(record).items()}
+    costs = ("params", "macs", "weights_bytes", "seconds", "images_per_second")
+    summary |= {name: getattr(record, name) for name in costs}
+    return summary | {f"weight/{name}": weight for name, weight in record.target_weights.items()}
+
+
+def _scores(record: Record) -> dict[str, float]:
+    """With the distance to the teacher."""
+    scores = record.scores
+    if record.teacher_score is not None and record.score is not None:
+        scores[f"{record.metric}_minus_teacher"] = record.score - record.teacher_score
+    return scores
+
+
+def flat_config(run: Run | Record) -> dict[str, Any]:
     """The keys that people sort and plot by, at the top level; the recipe as one value."""
     config = run.config
+    parents = {role: parent if isinstance(parent, str) else parent.name for role, parent in run.parents.items()}
     return {
         "rate": config.rate,
         "init": config.init.name,
@@ -203,7 +219,7 @@ def flat_config(run: Run) -> dict[str, Any]:
         "crop": config.image.crop,
         "role": run.role,
         "cell": f"/{config.rate} {config.init.name}, {config.target.name}",  # learning curves are grouped by it
-        **{f"parent/{role}": shown(Path(parent.name).name) for role, parent in run.parents.items()},
+        **{f"parent/{role}": shown(Path(name).name) for role, name in parents.items()},
         "recipe": run.recipe,
     }
 
@@ -213,9 +229,9 @@ def one_line(text: str, length: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in shown(text)).split())[:length].rstrip() or "-"
 
 
-def artifact_name(run_name: str) -> str:
+def artifact_name(run_name: str, what: str = "weights") -> str:
     """The artifact of a run's weights, in characters that W&B permits; the identity at the end is kept."""
-    return "weights-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", run_name)[-100:]
+    return f"{what}-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", run_name)[-100:]
 
 
 def last_synced_epoch(folder: Path, identity: str) -> int:

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import wandb
 
-from facedistill.runs.run import Run
 from facedistill.system.decoration import reason_of
 from facedistill.system.terminal import say
 
@@ -27,8 +26,8 @@ def mode_of(asked: str) -> tuple[Any, str]:
     return "offline", "there is no key; `wandb login` stores one"
 
 
-def folder_of(run: Run) -> Path:
-    """The folder for W&B's own: WANDB_DIR if that can be written, else that of the run."""
+def folder_of(directory: Path) -> Path:
+    """The folder for W&B's own: WANDB_DIR if that can be written, else the directory of the run."""
     if chosen := os.environ.get("WANDB_DIR"):
         try:
             Path(chosen).mkdir(parents=True, exist_ok=True)
@@ -36,8 +35,8 @@ def folder_of(run: Run) -> Path:
                 file.write(bytes(2**20))  # there is room
             return Path(chosen)
         except OSError as error:
-            say(f"facedistill: WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {run.directory}")
-    return run.directory
+            say(f"facedistill: WANDB_DIR={chosen}: {reason_of(error)}; Weights & Biases writes to {directory}")
+    return directory
 
 
 def has_key() -> bool:

@@ -20,7 +20,7 @@ class Source(abc.ABC):
 
     @property
     def framing(self) -> tuple[str, float]:
-        """How a face in a photograph becomes one of its images, see ``Framing``: the kind, and the side of the square."""
+        """How a face in a photograph becomes one of its images: the kind and the side of a ``Framing``."""
         return "whole", 1.0
 
     @abc.abstractmethod

@@ -53,10 +53,10 @@ class CoreMl(Format):
 
 
 def _zip(package: Path, path: Path) -> None:
-    """A folder as a ZIP; of what lies at its top only the manifest belongs to it, the rest is for debuggers."""
+    """A folder as a ZIP, not compressed: its size is that of the model. Of what lies at its top only the manifest belongs to it, the rest is for debuggers."""
     files = [part for part in sorted(package.rglob("*")) if part.is_file()]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for part in files:
             if part.parent != package or part.name == "Manifest.json":
                 name = part.relative_to(package.parent).as_posix()
-                archive.writestr(zipfile.ZipInfo(name, _WHEN), part.read_bytes(), zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(name, _WHEN), part.read_bytes())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facedistill.export.format import Format, Images, Session
 from facedistill.export.formats.onnx import graph_of, session
 from facedistill.export.network import Deployed
+from facedistill.runs.student_size import SMALLEST
 
 WHOLE = "every operator in int8"
 ENDS = "every operator in int8, but the first and the last layer"
@@ -24,7 +25,6 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 BITS = {True: 7, False: 8}  # of weights, by whether they meet int8 activations
 FEW = 16  # faces on which the activations of each layer are judged
 COST = 0.01  # of mean cosine, that all int8 activations together may change
-SMALLEST = 512  # values of a constant: smaller ones stay in float
 
 
 class OnnxInt8(Format):
