@@ -26,6 +26,7 @@ from facedistill.metrics.pairs import verification_metrics
 from facedistill.models.cost import multiply_adds
 from facedistill.models.network import build_network
 from facedistill.models.weights import save_weights
+from facedistill.runs.exported import Exported
 from facedistill.runs.plan import check_data, check_tree, plan
 from facedistill.runs.run import WeightsFile
 from facedistill.runs.student_size import int8_bytes
@@ -86,6 +87,32 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
     changed = {**run.config.model, "width": run.config.model["width"] + 1}
     assert int8_bytes(changed) > 30_000, "the widest that fits was chosen"
     assert run.record.data["train"] + run.record.data["test"] == 12
+
+
+def test_it_ends_with_files_that_are_proven(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "format=onnx"]) == 0
+    said = capsys.readouterr().out
+    own, others = dict(word.split("=", 1) for word in words[:3]), words[3:]
+    run = run_of(own, others)
+    folder = tmp_path / "exports" / run.name
+    exported = Exported.read(folder)
+    assert exported.identity == run.identity
+    assert exported.judged.score == pytest.approx(run.record.metrics["cosine"], abs=1e-3)
+    (model,) = exported.files
+    assert model.score == pytest.approx(exported.judged.score, abs=0.1)
+    assert exported.command.startswith("facedistill compress teacher=recognizer.safetensors faces=faces")
+    assert [part.file for part in exported.teacher] == ["recognizer.safetensors"]
+    assert f"facedistill predict model=exports/{run.name} photo.jpg" in said
+
+
+def test_a_format_that_is_unknown_is_refused_before_anything_is_trained(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "format=tflite"]) == 2
+    assert "format=tflite: choices are " in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_plan_trains_nothing(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

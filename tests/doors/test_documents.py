@@ -170,6 +170,7 @@ def here(
     def changed(words: Sequence[str]) -> list[str]:
         given = dict(word.split("=", 1) for word in words if "=" in word)
         of = {"data.root": given.get("data"), "recognition.root": given.get("data@recognition")}
+        of |= {"pairs": "lfw"}
         found = []
         for word in words:
             key = word.split("=", 1)[0]
@@ -256,6 +257,9 @@ def test_data_can_be_examined(command: Command, here: Callable[[Sequence[str]], 
     words = here(words)
     status = import_module(COMMANDS["data"]).main([*words, f"cache_dir={tmp_path}/cache"])
     # pairs alone are nothing to train on, and these photographs have no faces
+    if "data.alignment=detect" in words:
+        assert status == 2
+        return
     assert status == (1 if {"data=cfp_fp", "data=photos"} & {*words} else 0)
     assert [*tmp_path.glob("*.png"), *tmp_path.glob("*.jpg")]
 
@@ -295,6 +299,34 @@ def test_what_is_to_be_scored_lacks_only_the_run_or_the_weights(
     weights = [f"teacher.weights={given['weights']}"] if "weights" in given else []
     model = ["model=timm", "rate=1"] if "model.name" in given else []
     compose_config([*pairs, *faces, *weights, *model, *of_a_run], trains=False)
+
+
+@pytest.mark.parametrize("command", [one for one in typed("export") if one.words[1:]], ids=str)
+def test_what_is_to_be_exported_lacks_only_the_run_or_the_weights(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = dict(word.split("=", 1) for word in command.words[1:])
+    assert import_module(COMMANDS["export"]).main(command.words[1:]) == 2
+    lacking = [f"{given['run']} holds no finished run"] if "run" in given else ["does not exist", "no finished student"]
+    assert any(text in capsys.readouterr().err for text in lacking)
+
+
+@pytest.mark.parametrize("command", [one for one in typed("predict") if one.words[1:]], ids=str)
+def test_what_is_to_be_predicted_lacks_only_the_export(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word.rstrip("/") for word in command.words[1:]]
+    for word in words:
+        if "=" not in word:
+            file = tmp_path / word.removeprefix("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32)).save(file if file.suffix else tmp_path / "photo.jpg")
+            file.suffix or file.mkdir(exist_ok=True)
+    words = [word if "=" in word else word.removeprefix("/") for word in words]
+    assert import_module(COMMANDS["predict"]).main(words) == 2
+    assert "does not exist: model= names the folder of an export" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", typed("report"), ids=str)

@@ -26,8 +26,8 @@ from facedistill.export import format as formats_of
 from facedistill.export import formats
 from facedistill.export.format import Format, named
 from facedistill.export.formats.safetensors import Safetensors, loader
-from facedistill.export.formats.torch_program import TorchProgram
 from facedistill.export.network import Deployed
+from facedistill.export.sessions import torch_session
 from facedistill.models.network import Network, build_network
 from facedistill.runs.exported import ImageInput
 
@@ -232,11 +232,9 @@ def test_weights_alone_of_somebodys_own_network_are_refused(tmp_path: Path) -> N
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", [TorchProgram, Safetensors])
-def test_a_session_of_torch_leaves_the_threads_of_the_process_alone(kind: type[Format], tmp_path: Path) -> None:
+def test_a_session_of_torch_leaves_the_threads_of_the_process_alone() -> None:
     network, seen = CASES[0].network(), []
-    kind().write(network, tmp_path / kind.file, NO_FACES, "")
-    session = kind().load(tmp_path / kind.file, threads=3)
+    session = torch_session(network, threads=3)
     before, images = torch.get_num_threads(), network.example(1).numpy()
 
     class Seen(torch.utils._python_dispatch.TorchDispatchMode):
@@ -251,7 +249,7 @@ def test_a_session_of_torch_leaves_the_threads_of_the_process_alone(kind: type[F
 
 
 def test_a_program_of_torch_without_pickles_of_code(tmp_path: Path) -> None:
-    """What ``TorchProgram`` says of its file: but for the example image, which holds tensors alone, there is none."""
+    """Of what its file holds only the example image is a pickle, of a tensor alone."""
     path = made("torch_program", CASES[0].network(), tmp_path)
     with zipfile.ZipFile(path) as archive:
         names = {name.partition("/")[2] for name in archive.namelist()}

@@ -19,14 +19,14 @@ of its data. One that loses more than 0.1 points, int8 0.5, is refused; toleranc
 calibrated on faces that the network was trained on: calibrate=256 of them; faces=FOLDER where a file came without any.
 Latency is that of one image alone, on one thread (threads=1).
 
-pixel=uint8 takes pixels as they are, instead of (x − 127.5) / 127.5. normalize=false gives the embedding as it is,
-instead of length 1. licence=NAME is that of the card. Further words say where the data are now: data.root=FOLDER.
-What was interrupted goes on with the files that are proven already.
+pixel=uint8 takes pixels as they are, instead of (x − 127.5) / 127.5. normalize=true gives an embedding of length 1
+instead of the embedding as it is. licence=NAME is that of the card. Further words say where the data are now:
+data.root=FOLDER. What was interrupted goes on with the files that are proven already.
 
 experiments= takes every finished student of a table or of another group of runs, one after the other; runs_dir= alone
-takes all students of a folder. One that is refused does not stop the others (exit status 2), and an export that is there
-already is left as it is: remove its folder to have it made again. The export of a run that Weights & Biases knows is an
-artifact of that run; logger.mode=offline asks no server.
+takes all students of a folder. One that is refused does not stop the others (exit status 2), and an export that is
+there already is left as it is: remove its folder to have it made again. The export of a run that Weights & Biases knows
+is an artifact of that run; logger.mode=offline asks no server.
 """
 
 import sys
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 from facedistill.cli import ALL_CORES, run_command, split_words
 from facedistill.config.compose import compose_config
 from facedistill.errors import ConfigError
+from facedistill.system.cores import MOST_THREADS
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import Output
 from facedistill.system.text import command_line, shown
@@ -54,7 +55,8 @@ _MOST = 1_000_000
 
 
 def main(words: Sequence[str]) -> int:
-    return run_command(words, __doc__, _export, bare=False)
+    names = ", ".join(sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("formats/[!_]*.py")))
+    return run_command(words, (__doc__ or "").format(formats=names), _export, bare=False)
 
 
 def _export(words: list[str]) -> int:
@@ -63,8 +65,8 @@ def _export(words: list[str]) -> int:
     several = "experiments" in own or "runs_dir" in own
     if ("run" in own) + ("weights" in own) + several != 1:
         raise ConfigError(
-            "name one network: run=RUN_DIR, a finished run, or weights=FILE with its contract=NAME; or every student of "
-            "a table: experiments=table1"
+            "name one network: run=RUN_DIR, a finished run, or weights=FILE with its contract=NAME; or every student "
+            "of a table: experiments=table1"
         )
     if several:
         return _export_many(words, own)
@@ -72,25 +74,21 @@ def _export(words: list[str]) -> int:
         from facedistill.runs.finished import finished
 
         finished(Path(own["run"]))  # at once, before torch
-    from facedistill.export.format import named
-
-    formats = _listed(own.get("format", FORMATS))
-    for name in formats:
-        named(name)
+    formats = _formats(own)
     from facedistill.export.make import Wish, export
 
     subject = _subject(own, others)
     pairs = compose_config(["data=lfw", f"data.root={own['pairs']}"], trains=False) if "pairs" in own else None
     wish = Wish(
         formats,
-        Path(own.get("out", EXPORTS)) / own.get("name", subject.name),
+        Path(own.get("out", EXPORTS)) / _folder(own.get("name", subject.name)),
         f"facedistill export {command_line(words)}",
         _one_of(own, "pixel", ("float32", "uint8")),
-        _one_of(own, "normalize", ("true", "false")) == "true" if "normalize" in own else None,
+        _one_of(own, "normalize", ("false", "true")) == "true",
         pairs,
-        int(_number(own, "calibrate", 256)),
-        _number(own, "tolerance") if "tolerance" in own else None,
-        int(_number(own, "threads", 1)),
+        _count(own, "calibrate", 256, _MOST),
+        _points(own["tolerance"]) if "tolerance" in own else None,
+        _count(own, "threads", 1, MOST_THREADS),
         own.get("licence", "other"),
     )
     exported = export(subject, wish)
@@ -103,15 +101,12 @@ def _export(words: list[str]) -> int:
 
 
 def _export_many(words: Sequence[str], own: Mapping[str, str]) -> int:
-    from facedistill.export.format import named
     from facedistill.export.many import export_each, students
 
     if "name" in own:
         raise ConfigError("name= is for one export: each of several has the name of its run; out=FOLDER is theirs")
     chosen = students(Path(own.get("runs_dir", "runs")), _listed(own.get("experiments", "")))
-    formats = _listed(own.get("format", FORMATS))
-    for name in formats:
-        named(name)
+    formats = _formats(own)
     theirs = [word for word in words if word.partition("=")[0] not in ("experiments", "runs_dir")]
     return export_each(chosen, formats, Path(own.get("out", EXPORTS)), lambda run: _export([*run, *theirs]))
 
@@ -154,20 +149,43 @@ def _subject(own: Mapping[str, str], others: Sequence[str]) -> "Subject":
     return Subject.of_file(file, config)
 
 
+def _formats(own: Mapping[str, str]) -> list[str]:
+    """Those that are asked for, each of which can be made here."""
+    from facedistill.export.format import named
+
+    formats = _listed(own.get("format", FORMATS))
+    if not formats:
+        raise ConfigError(f"format= names no format: format={FORMATS}")
+    for name in formats:
+        named(name)
+    return formats
+
+
+def _folder(name: str) -> str:
+    if name in ("", ".", "..") or Path(name).name != name or shown(name) != name:
+        raise ConfigError(f"name={name} must be the name of a folder, in out=FOLDER")
+    return name
+
+
 def _listed(text: str) -> list[str]:
     return [name for name in text.strip("[]").split(",") if name]
 
 
-def _number(own: Mapping[str, str], key: str, default: float = 0.0) -> float:
+def _count(own: Mapping[str, str], key: str, default: int, most: int) -> int:
     text = own.get(key, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 8 and 1 <= int(text) <= most):
+        raise ConfigError(f"{key}={text} must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def _points(text: str) -> float:
     try:
-        number = float(text)
+        points = float(text)
     except ValueError:
-        number = -1.0
-    least = 0 if key == "tolerance" else 1
-    if not least <= number <= _MOST:
-        raise ConfigError(f"{key}={text} must be a number, at least {least}")
-    return number
+        points = -1.0
+    if not 0 <= points <= 100:
+        raise ConfigError(f"tolerance={text} must be a number of points, from 0 to 100")
+    return points
 
 
 def _one_of(own: Mapping[str, str], key: str, choices: Sequence[str]) -> str:

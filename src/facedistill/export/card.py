@@ -1,10 +1,13 @@
 """The card of an export: for people, and as Hugging Face reads it (front matter). Nothing is uploaded."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from facedistill.data.faces import LANDMARKS
+from facedistill.export.formats.safetensors import loader
+from facedistill.export.network import Deployed
 from facedistill.export.proof import RATES
 from facedistill.export.subject import Subject
 from facedistill.runs.exported import LABELS, Exported, Judged, ModelFile
@@ -41,7 +44,7 @@ _LIMITS = """- Faces that differ from those it was trained on (age, skin, pose, 
 - It does not tell a face from a picture of one."""
 
 
-def card(exported: Exported, subject: Subject, licence: str) -> str:
+def card(exported: Exported, subject: Subject, network: Deployed, licence: str) -> str:
     """The text of ``card.md``."""
     parts = [
         _front_matter(exported, licence),
@@ -54,7 +57,7 @@ def card(exported: Exported, subject: Subject, licence: str) -> str:
         "## Scores",
         _scores(exported),
         "## Use",
-        _use(exported),
+        _use(exported, network),
         "## Limits",
         _LIMITS,
         "## Licences",
@@ -167,19 +170,21 @@ def _scores(exported: Exported) -> str:
     return f"{text}\n\n{of}\n\n" + "\n".join(rows) + lacking
 
 
-def _use(exported: Exported) -> str:
-    return f"""```bash
-facedistill predict model={exported.name} a.jpg b.jpg
-```
-
-Without facedistill, of an ONNX file:
-
-```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-(answer,) = session.run(None, {{"{exported.input.name}": image}})  # image: as the contract says
-```"""
+def _use(exported: Exported, network: Deployed) -> str:
+    formats = {model.format: model.file for model in exported.files}
+    onnx = next((file for name, file in formats.items() if name.startswith("onnx")), None)
+    parts = []
+    if onnx:
+        parts += [
+            f"```bash\nfacedistill predict model={shlex.quote(exported.name)} a.jpg b.jpg\n```",
+            "Without facedistill, by onnxruntime; `image` is as the contract says:",
+            "```python\nimport onnxruntime\n\n"
+            f'session = onnxruntime.InferenceSession("{onnx}")\n'
+            f'(answer,) = session.run(None, {{"{exported.input.name}": image}})\n```',
+        ]
+    if "safetensors" in formats:
+        parts += ["By PyTorch, with timm and safetensors:", f"```python\n{loader(network).strip()}\n```"]
+    return "\n\n".join(parts) or "In the runtime of its format, by the contract above."
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ class Format(abc.ABC):
     """A kind of model file. A new one is a subclass in its own module of ``export/formats``, which imports late.
 
     Attributes:
-        file: the name of its file in an export.
+        file: the name of its file in an export; ``beside``: of others that belong to it.
         modules: what has to be importable to write and to run it; ``install``: the command that brings these.
         exact: it computes in float32: answers differ by rounding.
         calibrates: it is shown training faces to be made.
@@ -34,6 +34,7 @@ class Format(abc.ABC):
     """
 
     file: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
     exact: ClassVar[bool] = True

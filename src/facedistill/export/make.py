@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -24,8 +25,9 @@ from facedistill.export.proof import Answer, Judge, LikenessJudge, PairJudge, Sc
 from facedistill.export.subject import Subject
 from facedistill.models.cost import multiply_adds
 from facedistill.runs.exported import CARD, CONTRACT, LABELS, LICENCES, Exported, Judged, ModelFile
-from facedistill.system.files import hash_of, held, read_json_object, sha256, write_aside, write_json
+from facedistill.system.files import disk_of, hash_of, held, read_json_object, sha256, write_aside, write_json
 from facedistill.system.terminal import say
+from facedistill.system.text import shown
 from facedistill.tasks.assemble import build_evaluation
 from facedistill.training.publish import processor
 from facedistill.training.published import imitated
@@ -44,8 +46,7 @@ class Wish:
     Attributes:
         formats: by name, in this order.
         folder: that it becomes.
-        pixel: ``float32`` or ``uint8``, see ``ImageInput``; ``normalized``: an embedding of length 1, None: as the run
-            compares them.
+        pixel: ``float32`` or ``uint8``, see ``ImageInput``; ``normalized``: the embedding has length 1.
         pairs: the configuration of pairs to judge by; None: what the task measures.
         faces: how many to calibrate by.
         tolerance: points that a file may lose, instead of ``LOSS``.
@@ -58,7 +59,7 @@ class Wish:
     folder: Path
     command: str
     pixel: str = "float32"
-    normalized: bool | None = None
+    normalized: bool = False
     pairs: Config | None = None
     faces: int = FACES
     tolerance: float | None = None
@@ -73,15 +74,19 @@ def export(subject: Subject, wish: Wish) -> Exported:
     Killed, the same call goes on with the formats that are proven already.
 
     Raises:
-        ConfigError: a format that is unknown or not installed.
+        ConfigError: a format that is unknown or not installed; the folder is another than of an export.
         DataError: there are no faces to judge or to calibrate by.
         WeightsError: a file does not score as the network does.
     """
     formats = {name: named(name) for name in wish.formats}
     folder = wish.folder
     aside = folder.with_name(f".{folder.name}.part")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with held(folder.with_name(f".{folder.name}.lock"), "exporting the same"):
+    with (
+        disk_of("the export", "out=FOLDER", folder.parent),
+        held(folder.with_name(f".{folder.name}.lock"), "exporting the same"),
+    ):
+        if folder.exists() and not (folder / CONTRACT).is_file():
+            raise ConfigError(f"{folder} is there and is no export: name another, name=NAME or out=FOLDER")
         aside.mkdir(exist_ok=True)
         exported = _made(subject, wish, formats, aside)
         for leftover in aside.glob("proof-*.json"):
@@ -96,26 +101,26 @@ def export(subject: Subject, wish: Wish) -> Exported:
 
 
 def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Path) -> Exported:
-    normalized = not subject.keeps_length if wish.normalized is None else wish.normalized
-    network = Deployed.of(subject.network, subject.kind, subject.image(wish.pixel), normalized)
+    network = Deployed.of(subject.network, subject.kind, subject.image(wish.pixel), wish.normalized)
     data = _data(subject, wish)
+    faces = _faces(data, network, wish)  # first: a judge of imitation has its teacher answer the test split alone
     judge = _judge(subject, wish, data)
     answer = _through(network, lambda images: network(torch.from_numpy(images)).numpy())
     say(f"scoring the network on {judge.of}")
     reference = judge.score(answer)
     cuts = judge.cuts(answer, reference)
     judged = replace(judge.judged(reference), thresholds=cuts.thresholds, tar=cuts.tar, of_thresholds=cuts.of)
-    faces = _faces(data, network, wish)
     files = []
     for name, kind in formats.items():
-        asked = [name, wish.pixel, normalized, wish.faces, wish.tolerance, wish.threads]
+        asked = [name, wish.pixel, wish.normalized, wish.faces, wish.tolerance, wish.threads]
         key = hash_of([subject.identity, *asked, judged.of, judged.score])
         files.append(_proven(name, kind, network, faces, judge, judged, reference, wish, aside, key))
     labels = ""
     if subject.kind == "logits":
         assert data is not None
         with write_aside(aside / LABELS) as part:
-            part.write_text("".join(f"{' '.join(name.split())}\n" for name in data.faces.identities))
+            names = [shown(" ".join(name.split())) for name in data.faces.identities]
+            part.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         labels = sha256(aside / LABELS)
     backbone = subject.network.network.backbone
     config = subject.config
@@ -126,7 +131,7 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
         framing=subject.framing(),
         output=subject.kind,
         width=network.width,
-        normalized=subject.kind == "embedding" and normalized,
+        normalized=subject.kind == "embedding" and wish.normalized,
         files=files,
         judged=judged,
         identity=subject.identity,
@@ -145,13 +150,16 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
         versions=_versions(formats),
         axes=subject.has_axes,
     )
-    for name, text in ((CARD, card(exported, subject, wish.licence)), (LICENCES, licence_notes(exported))):
+    for name, text in ((CARD, card(exported, subject, network, wish.licence)), (LICENCES, licence_notes(exported))):
         with write_aside(aside / name) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
     exported.write(aside)
-    kept = {CARD, LICENCES, CONTRACT, *(model.file for model in files), *([LABELS] if labels else [])}
+    parts = (part for model in files for part in (model.file, *model.beside))
+    kept = {CARD, LICENCES, CONTRACT, *parts, *([LABELS] if labels else [])}
     for other in aside.iterdir():
-        if other.name not in kept and not other.name.startswith("proof-"):
+        if other.is_dir():
+            shutil.rmtree(other)  # where a format was being made when the process was killed
+        elif other.name not in kept and not other.name.startswith("proof-"):
             other.unlink()
     return exported
 
@@ -165,7 +173,14 @@ def _data(subject: Subject, wish: Wish) -> FaceData | None:
                 "photographs (data.alignment=none: of aligned faces) that are not among the pairs"
             )
         return None
-    return subject.data()
+    data = subject.data()
+    train, test = len(data.faces.train), len(data.faces.test)
+    if not train or not (test or wish.pairs):
+        raise DataError(
+            f"data={subject.config.data['name']} has {train} faces to calibrate by and {test} to judge by: an export "
+            "takes some of both"
+        )
+    return data
 
 
 def _judge(subject: Subject, wish: Wish, data: FaceData | None) -> Judge:
@@ -215,42 +230,43 @@ def _proven(
 ) -> ModelFile:
     """A file of one format that scores as the network does, made now or by a call that was interrupted."""
     path, proof = aside / kind.file, aside / f"proof-{name}.json"
-    known = read_json_object(proof)
-    if known and known.get("key") == key and path.is_file() and sha256(path) == known["model"]["sha256"]:
+    known = read_json_object(proof) or {}
+    said = known.get("model")
+    if said and known.get("key") == hash_of([key, said]) and (model := ModelFile(**said)).is_whole(aside):
         say(f"{name} is proven already")
-        return ModelFile(**known["model"])
-    shown = network.example(PARITY_IMAGES).numpy() if faces is None else faces
-    expected = network(torch.from_numpy(shown)).numpy()
+        return model
+    images = network.example(PARITY_IMAGES).numpy() if faces is None else faces
+    expected = network(torch.from_numpy(images)).numpy()
     allowed = LOSS[kind.exact] if wish.tolerance is None else wish.tolerance
     tried: list[str] = []
     for variant in kind.variants:
         say(f"making {kind.file}{f': {variant}' if variant else ''}")
-        with write_aside(path) as part:
-            kind.write(network, part, shown, variant)
-        size, digest = path.stat().st_size, sha256(path)
-        model = ModelFile(name, kind.file, size, digest, kind.exact, note=variant)
+        _write(kind, network, aside, images, variant)
+        size = sum((aside / part).stat().st_size for part in (kind.file, *kind.beside))
+        digests = {part: sha256(aside / part) for part in kind.beside}
+        model = ModelFile(name, kind.file, size, sha256(path), kind.exact, beside=digests, note=variant)
         if not kind.is_run:
             return replace(model, note="made here, and not run: there is no runtime for it on this system")
         session = kind.load(path, wish.threads)
-        answers = session(shown)
-        difference = float(np.abs(answers - expected).max() / max(1.0, float(np.abs(expected).max())))
-        likeness = Scored(0, answers.reshape(len(shown), -1)).cosine(Scored(0, expected.reshape(len(shown), -1)))
+        answers = session(images)
+        difference = float(np.abs(answers - expected).max() / max(1e-12, float(np.abs(expected).max())))
+        likeness = Scored(0, answers.reshape(len(images), -1)).cosine(Scored(0, expected.reshape(len(images), -1)))
         if kind.exact and not difference <= PARITY:
             raise WeightsError(
-                f"{kind.file} answers {len(shown)} faces otherwise than the network, by up to {difference:.2g} of its "
+                f"{kind.file} answers {len(images)} faces otherwise than the network, by up to {difference:.2g} of its "
                 f"largest value (at most {PARITY:g}): this format is none for it; leave format={name} out"
             )
-        if not kind.exact and likeness < HOPELESS:
-            tried.append(f"{variant}: mean cosine {likeness:.3f} on {len(shown)} training faces")
+        if not kind.exact and not likeness >= HOPELESS:  # so, NaN is none
+            tried.append(f"{variant}: mean cosine {likeness:.3f} on {len(images)} training faces")
             continue
         say(f"scoring {kind.file} on {judge.of}")
         through = _through(network, session)
         scored = judge.score(through)
         loss = judged.loss(scored.score)
-        if loss > allowed + 1e-9:
+        if not loss <= allowed + 1e-9:
             tried.append(f"{variant or name}: {scored.score:.2f}, {loss:.2f} points worse")
             continue
-        median, p95 = latency(lambda: session(shown[:1]))  # noqa: B023 – it is called here
+        median, p95 = latency(lambda: session(images[:1]))  # noqa: B023 – it is called here
         note = "; ".join([variant, *(["tried before: " + " · ".join(tried)] if tried else [])]) if variant else ""
         cuts = judge.cuts(through, scored)
         found = replace(
@@ -264,13 +280,22 @@ def _proven(
             p95_ms=p95,
             note=note,
         )
-        write_json(proof, {"key": key, "model": asdict(found)})
+        write_json(proof, {"key": hash_of([key, asdict(found)]), "model": asdict(found)})
         return found
     path.unlink(missing_ok=True)
     raise WeightsError(
         f"{kind.file} loses more than {allowed:g} points of {judged.metric} ({judged.score:.2f} by the network): "
-        f"{' · '.join(tried)}. What may help: faces=1024 to calibrate by; tolerance=POINTS accepts it"
+        f"{' · '.join(tried)}. What may help: calibrate=1024 faces; tolerance=POINTS accepts it"
     )
+
+
+def _write(kind: Format, network: Deployed, aside: Path, faces: Images, variant: str) -> None:
+    """A file, and what belongs to it, each under its own name: some formats name one in the other."""
+    with TemporaryDirectory(dir=aside) as folder:
+        kind.write(network, Path(folder) / kind.file, faces, variant)
+        for name in (*kind.beside, kind.file):
+            with write_aside(aside / name) as part:
+                (Path(folder) / name).replace(part)
 
 
 def _teacher(subject: Subject, judge: Judge, wish: Wish) -> list[ModelFile]:

@@ -1,9 +1,10 @@
 """Every finished student of a sweep as an export, one after the other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -48,42 +49,38 @@ def students(runs_dir: Path, experiments: Sequence[str] = ()) -> dict[Path, Reco
 def belongs(record: Record, experiment: str) -> bool:
     """Whether a run is a cell of an experiment: by its group, or because both have that cell.
 
-    In a sweep of several tables, a cell that they share stands in the group of the first.
+    In a sweep of several tables, a cell that they share stands in the group of the first. The words of a cell follow
+    that of its group; those of the command line, which may be the same as a grid's, come after them.
     """
     if record.group == experiment:
         return True
-    words = frozenset(record.overrides)
-    own = [cell for name, cells in _grids() if name == record.group for cell in cells if cell <= words]
-    return any(cell in own for cell in _cells_of(experiment))
+    words = tuple(record.overrides[1:])
+    grids = (grid for name in nodes("experiments") for grid in _grids_of(name))
+    own = [cell for name, cells in grids if name == record.group for cell in cells if words[: len(cell)] == cell]
+    longest = max(map(len, own), default=0)
+    theirs = [set(cell) for _, cells in _grids_of(experiment) for cell in cells]
+    return any(set(cell) in theirs for cell in own if len(cell) == longest)
 
 
 @cache
-def _grids() -> list[tuple[str, list[frozenset[str]]]]:
-    """The cells of every grid of all experiments, each as its words, by the grid's name."""
-    return [grid for name in nodes("experiments") for grid in _grids_of(name)]
-
-
-@cache
-def _cells_of(experiment: str) -> list[frozenset[str]]:
-    return [cell for _, cells in _grids_of(experiment) for cell in cells]
-
-
-def _grids_of(experiment: str) -> Iterator[tuple[str, list[frozenset[str]]]]:
+def _grids_of(experiment: str) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """The grids of an experiment by their names: the words of every cell."""
     node = nodes("experiments").get(experiment, {})
     grids = node.get("hydra", {}).get("sweeper", {}).get("grids", {})
-    parser = OverridesParser.create()
-    for name, union in grids.items():
-        cells = []
-        for grid in union:
-            overrides = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()])
-            words = [
-                [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-                if one.is_sweep_override()
-                else [f"{one.get_key_element()}={one.get_value_element_as_str()}"]
-                for one in overrides
-            ]
-            cells += [frozenset(cell) for cell in product(*words)]
-        yield name, cells
+    return [(name, [cell for grid in union for cell in _cells_of(grid)]) for name, union in grids.items()]
+
+
+def _cells_of(grid: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Every combination of a grid's values, in words as the sweeper makes them."""
+    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in grid.items()])
+    words = [
+        [
+            f"{one.get_key_element()}={value}"
+            for value in (one.sweep_string_iterator() if one.is_sweep_override() else [one.get_value_element_as_str()])
+        ]
+        for one in overrides
+    ]
+    return list(product(*words))
 
 
 def export_each(
@@ -100,7 +97,7 @@ def export_each(
     for number, (directory, record) in enumerate(chosen.items(), start=1):
         folder = out / record.name
         is_there = _is_there(folder, record.identity, formats)
-        left = f" is there already: {folder} is left as it is" if is_there else ""
+        left = f" is there already, in {out}" if is_there else ""
         output.print_text(f"{number} of {len(chosen)}: {record.name}{left}")
         if is_there:
             continue

@@ -29,7 +29,7 @@ class Deployed(nn.Module):
         network: Network,
         kind: str,
         taken: ImageInput,
-        normalized: bool = True,
+        normalized: bool = False,
         colour: str = "rgb",
         columns: int | None = None,
     ) -> None:
@@ -38,20 +38,20 @@ class Deployed(nn.Module):
         self.colour, self.columns = colour, columns
         self.net = _without_strides(deepcopy(network.backbone.net))
         head = {"embedding": None, "logits": network.classifier, "landmarks": network.regressor}[kind]
-        self.head: nn.Module = nn.Identity() if head is None else head
+        self.head: nn.Module = nn.Identity() if head is None else deepcopy(head)
         scale, shift = _affine(network.backbone.input)
         if taken.pixel == "float32":
             mean, std = torch.tensor(taken.mean), torch.tensor(taken.std)
             scale, shift = scale * std, shift + scale * mean
         self.scale: Tensor
         self.shift: Tensor
-        self.register_buffer("scale", scale.view(1, 3, 1, 1).contiguous())
-        self.register_buffer("shift", shift.view(1, 3, 1, 1).contiguous())
+        self.register_buffer("scale", scale.detach().view(1, 3, 1, 1).contiguous())
+        self.register_buffer("shift", shift.detach().view(1, 3, 1, 1).contiguous())
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.contiguous_format)
 
     @classmethod
-    def of(cls, teacher: NetworkTeacher, kind: str, taken: ImageInput, normalized: bool = True) -> "Deployed":
+    def of(cls, teacher: NetworkTeacher, kind: str, taken: ImageInput, normalized: bool = False) -> "Deployed":
         return cls(teacher.network, kind, taken, normalized, teacher.input.colour, teacher.input.columns)
 
     @property
@@ -83,6 +83,7 @@ class Deployed(nn.Module):
         return answer.unflatten(1, (-1, 2)) if self.kind == "landmarks" else answer  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
 def _affine(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Scale and shift [3] of what normalizes pixels 0 … 255."""
     if isinstance(layer, Standardize):

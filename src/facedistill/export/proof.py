@@ -18,6 +18,7 @@ from facedistill.data.faces import Pairs
 from facedistill.data.loading.datamodule import FaceData, pair_batches
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.verification_set import protocol_source
+from facedistill.errors import DataError
 from facedistill.evaluation.contracts import interval
 from facedistill.evaluation.evaluation import Evaluation
 from facedistill.evaluation.scoring import embeddings, pair_similarity, scores_of
@@ -90,6 +91,12 @@ class PairJudge(Judge):
         self.pairs = source.protocol(config.image.resize, Path(config.cache_dir).expanduser(), trained_on)
         self._new = ~self.pairs.trained_on
         self.of = f"the {int(self._new.sum()):,} pairs of {config.data['name']}"
+        same, fold = self.pairs.same[self._new], self.pairs.fold[self._new]
+        if len(np.unique(same)) < 2 or len(np.unique(fold)) < 2:
+            raise DataError(
+                f"{config.data['name']}: of its {len(self._new):,} pairs {len(same):,} show nobody who was trained on, "
+                "which is too few to score by: name others, pairs=FOLDER"
+            )
 
     def score(self, answer: Answer) -> Scored:
         both = embeddings(answer, pair_batches(self.pairs, self._config), CPU, "concat")

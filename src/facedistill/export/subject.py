@@ -18,7 +18,7 @@ from facedistill.runs.exported import Framing, ImageInput
 from facedistill.runs.finished import as_recorded, finished, scored_config
 from facedistill.runs.record import Record
 from facedistill.runs.run import WEIGHTS, WeightsFile
-from facedistill.system.files import sha256
+from facedistill.system.files import is_file, sha256
 from facedistill.training.published import network_of
 from facedistill.training.teachers import load_teacher
 
@@ -63,6 +63,11 @@ class Subject:
             network = network_of(directory, config)
         task = config.task
         kind = "landmarks" if task.needs == "landmarks" else "logits" if task.type == "classify" else "embedding"
+        if task.imitates and config.teacher.weights and not is_file(config.teacher.weights):
+            raise RunError(
+                f"{config.teacher.weights} does not exist, which {directory} imitates: teacher.weights=FILE says where "
+                "it is now"
+            )
         own = WeightsFile.imitated(config.teacher) if task.imitates and config.teacher.weights else None
         return cls(network, kind, config, directory / WEIGHTS, str(directory), record, own)
 
@@ -100,11 +105,6 @@ class Subject:
     @property
     def has_axes(self) -> bool:
         return self.record is not None and read_weights(self.file).axes is not None
-
-    @property
-    def keeps_length(self) -> bool:
-        """Whether distances between its embeddings are those of the embedding as it is, not of length 1."""
-        return self.config.task.options.get("normalize") is False
 
     def framing(self) -> Framing:
         """How a face comes into its image."""

@@ -1,18 +1,20 @@
 """The report of a sweep: answers to the claims of the paper, its tables beside ours, figures, and every run.
 
 facedistill report [runs_dir=runs] [out=reports] [data=synthetic,synthetic_large] [alignment=synthetic]
-                   [judged_by=top1] [wandb=ENTITY/PROJECT]
+                   [judged_by=top1] [exports=exports] [wandb=ENTITY/PROJECT]
 
 It writes out/index.html (one file, to be opened from disk), README.md, tables/*.csv and figures/*.svg and *.png.
 ``data`` names what stands for CASIA-WebFace and for MS-Celeb-1M, ``alignment`` for CelebA. ``judged_by=pairs`` answers
-the claims by the accuracy on pairs of strangers instead of top-1. ``wandb`` makes or updates a workspace of these runs
-in Weights & Biases, and logs the tables there.
+the claims by the accuracy on pairs of strangers instead of top-1. ``exports`` is the folder of `facedistill export`:
+what the model files of these runs score, and how large and how fast they are. ``wandb`` makes or updates a workspace of
+these runs in Weights & Biases, and logs the tables there.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:  # matplotlib and scipy take a second, and --help needs neithe
     from facedistill.report.study import Study
 
 DEFAULTS = {"runs_dir": "runs", "out": "reports", "data": "synthetic,synthetic_large", "alignment": "synthetic"}
-DEFAULTS |= {"judged_by": "top1"}
+DEFAULTS |= {"judged_by": "top1", "exports": "exports"}
 JUDGES = ("top1", "pairs")
 
 
@@ -40,19 +42,22 @@ def _report(words: list[str]) -> int:
         raise ConfigError(f"{word}: words are {', '.join(f'{key}=…' for key in (*DEFAULTS, 'wandb'))}; see --help")
     from facedistill.report.claims import assess
     from facedistill.report.files import write_report
+    from facedistill.report.on_device import OnDevice
     from facedistill.report.study import Study
 
     options = {**DEFAULTS, **own}
-    if "runs_dir" in own and not Path(own["runs_dir"]).is_dir():
-        raise ConfigError(f"runs_dir={own['runs_dir']} does not exist: name the folder of the runs, runs_dir=FOLDER")
+    for key, whose in (("runs_dir", "runs"), ("exports", "exports")):
+        if key in own and not Path(own[key]).is_dir():
+            raise ConfigError(f"{key}={own[key]} does not exist: name the folder of the {whose}, {key}=FOLDER")
     if options["judged_by"] not in JUDGES:
         raise ConfigError(f"judged_by={options['judged_by']}: choices are {', '.join(JUDGES)}")
     data = options["data"].split(",")
     study = Study.read(Path(options["runs_dir"]), data, options["alignment"], options["judged_by"])
+    study = replace(study, device=OnDevice.read(Path(options["exports"]), study.records))
     assessed = assess(study)
     page = write_report(study, assessed, Path(options["out"]))
     print(verdicts(assessed))
-    for name, reason in study.unreadable.items():
+    for name, reason in (*study.unreadable.items(), *study.device.unreadable.items()):
         say(f"{name} is left out: {reason}")
     left_out = f", {len(study.unreadable)} left out" if study.unreadable else ""
     print(f"\n{len(study.records)} runs{left_out}; open {shown(page)}")

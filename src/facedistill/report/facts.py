@@ -53,6 +53,7 @@ def remarks(study: Study, failed: Sequence[str]) -> list[str]:
     """Which runs and figures (``failed``) are left out, and why, and what that means for the tables."""
     found = [f"This page is without {figure}" for figure in failed]
     found += [f"{name} is left out: {reason}" for name, reason in sorted(study.unreadable.items())]
+    found += [f"The export {name} is left out: {reason}" for name, reason in study.device.unreadable.items()]
     if study.unfinished:
         count = f"{len(study.unfinished)} run{'s are' if len(study.unfinished) > 1 else ' is'}"
         found.append(f"{count} not finished: facedistill runs stale lists them and the commands that finish them")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from facedistill.metrics.pairs import roc
 from facedistill.report.claims import Assessment
+from facedistill.report.device_figure import device_figure, front
 from facedistill.report.forest import forest
 from facedistill.report.plotting import (
     BLUE,
@@ -56,6 +57,8 @@ CAPTIONS = {
     "errors": "Alignment: cumulative error curves, the share of faces with at most an error, over all seeds.",
     "roc": "Verification of pairs of people who were not trained on: ROC of the first seed.",
     "cost": "Hours of training by task and rate, over all seeds.",
+    "device": "Model files: the score in their own runtime against their size, and against the time that a face alone "
+    "takes. The line joins the files that nothing as small or as fast matches.",
 }
 
 
@@ -77,6 +80,7 @@ def figures(study: Study, assessed: Sequence[Assessment], failed: list[str]) -> 
         "errors": lambda: error_curves(study),
         "roc": lambda: rocs(study),
         "cost": lambda: cost(study),
+        "device": lambda: device_figure(study.device),
     }
     plans = {name: (caption, draw[name]) for name, caption in CAPTIONS.items()}
     plans |= {
@@ -151,8 +155,8 @@ def pareto(study: Study) -> Figure | None:
             highest = max(((price, score) for row, price, score in points if row.rate == rate), key=lambda at: at[1])
             label = "teacher" if rate == 1 else f"/{rate}"
             axes.annotate(label, highest, (0, 6), textcoords="offset points", size=7, ha="center")
-        front = _front([(price, score) for _, price, score in points])
-        axes.plot(*zip(*front, strict=True), color=INK, linewidth=0.8, zorder=0)
+        best = front([(price, score) for _, price, score in points])
+        axes.plot(*zip(*best, strict=True), color=INK, linewidth=0.8, zorder=0)
         if key == "latency_ms":
             axes.set_xlim(left=0)
         else:
@@ -171,15 +175,6 @@ def _price(study: Study, filled: FilledTable, row: Row, key: str) -> float:
     first = filled.records_of(row)[0]
     size = (first.params, first.macs)
     return median(float(getattr(other, key)) for other in study.records if (other.params, other.macs) == size)
-
-
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The pairs of price and score that nothing as cheap reaches, by price."""
-    front: list[tuple[float, float]] = []
-    for price, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or score > front[-1][1]:
-            front.append((price, score))
-    return front
 
 
 def learning(study: Study) -> Figure | None:

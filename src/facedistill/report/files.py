@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facedistill.report.claims import Assessment
 from facedistill.report.figures import figures
+from facedistill.report.on_device import as_csv as exports_csv
 from facedistill.report.page import page
 from facedistill.report.plotting import INK
 from facedistill.report.readme import readme
@@ -22,6 +23,8 @@ def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Pat
     svgs = {name: (caption, svg) for name, (caption, svg, _) in drawn.items()}
     pngs = {f"figures/{name}.png": png for name, (_, _, png) in drawn.items()}
     texts = {f"tables/{one.table.file_name}.csv": as_csv(one) for one in study.tables}
+    if study.device.files:
+        texts["tables/exports.csv"] = exports_csv(study.device)
     for name, (_, svg) in svgs.items():
         texts[f"figures/{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{svg.replace("currentColor", INK)}'
     texts["README.md"] = readme(study, assessed, {name: caption for name, (caption, _) in svgs.items()}, failed)

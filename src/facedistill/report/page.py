@@ -16,6 +16,7 @@ from facedistill.report.claims import Assessment
 from facedistill.report.cost import hours_of, runs_behind
 from facedistill.report.deviations import deviations
 from facedistill.report.facts import REPRODUCE, remarks, seeds_text, summary
+from facedistill.report.on_device import usual_machine
 from facedistill.report.rule import MARGIN
 from facedistill.report.study import Study
 from facedistill.report.tables import METRICS
@@ -79,7 +80,9 @@ def page(
         sensitive=[filled for filled in study.tables if filled.variants],
         metrics=METRICS,
         runs_behind=partial(runs_behind, study),
-        figures={name: figure for name, figure in drawn.items() if not name.startswith("claim-")},
+        figures={name: figure for name, figure in drawn.items() if not name.startswith(("claim-", "device"))},
+        usual_machine=usual_machine,
+        in_page=lambda path: os.path.relpath(path, out),
         drawn=drawn,
         landmarks=landmark_pictures(study),
         cells=_cells(study.records),

@@ -50,7 +50,7 @@ def readme(
             parts.append(markdown(filled))
         if filled.missing:
             parts.append(f"Missing: {'; '.join(filled.missing)}. To train them: {_code(filled.command)}")
-    parts += _sensitivity(study)
+    parts += [*_sensitivity(study), *_on_device(study)]
     parts += ["## Deviations from the paper", _deviations(study), "## Cost", _cost(study), "## Figures"]
     for name, caption in captions.items():
         parts += [f"![{_escaped(caption)}](figures/{name}.svg)", _escaped(caption)]
@@ -84,6 +84,21 @@ def _sensitivity(study: Study) -> list[str]:
             heads = ("cell", "in another setting", "score", "difference from the table's runs, + is better", "runs")
             parts += [f"### {filled.table.heading}", _table(heads, lines)]
     return ["## Sensitivity", *parts] if parts else []
+
+
+def _on_device(study: Study) -> list[str]:
+    parts = []
+    for scale, files in study.device.by_scale.items():
+        lines = []
+        for file in files:
+            model = file.model
+            numbers = ((file.megabytes, 2), (model.score, 2), (model.median_ms, 2), (model.p95_ms, 2))
+            values = ["—" if value is None else f"{value:.{digits}f}" for value, digits in numbers]
+            texts = [_escaped(text) for text in (file.label, model.format, file.machine)]
+            lines.append((*texts[:2], *values[:2], signed(file.loss), *values[2:], texts[2]))
+        heads = ("run", "format", "MB", scale.title, "lost", "ms", "95 % below", "timed on")
+        parts += [f"### {_escaped(scale.heading)}", _table(heads, lines)]
+    return ["## On the device", *parts] if parts else []
 
 
 def _deviations(study: Study) -> str:

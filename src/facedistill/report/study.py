@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,6 +11,7 @@ from typing import Self
 from facedistill.config.groups import READINGS
 from facedistill.config.schema import Cell
 from facedistill.report import statistics
+from facedistill.report.on_device import OnDevice
 from facedistill.report.statistics import Effect, Result, mean_and_spread
 from facedistill.report.tables import Row, Table, one_setting, tables
 from facedistill.report.variants import words_of_difference
@@ -180,6 +181,7 @@ class Study:
         records: of all finished runs, FitNet's first stages included.
         unreadable: why a run is left out: its record can't be read, or it is a copy; by its name.
         unfinished: names of runs that are running, or were interrupted.
+        device: the model files that were made of the runs.
     """
 
     runs_dir: Path
@@ -187,6 +189,7 @@ class Study:
     tables: Sequence[FilledTable]
     unreadable: Mapping[str, str]
     unfinished: Sequence[str]
+    device: OnDevice = field(default_factory=OnDevice)
 
     @classmethod
     def read(cls, runs_dir: Path, data: Sequence[str], alignment: str, judged_by: str = "top1") -> Self:

@@ -6,6 +6,7 @@ Everything that an application, a card or a report asks of an export is here. It
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -71,6 +72,7 @@ class ModelFile:
     """One file of an export, and what it did in its own runtime.
 
     Attributes:
+        bytes: with ``beside``, the sha256 of other files that belong to it, by their names.
         exact: it computes in float32, as the network does.
         score: of the metric of the export, %; None: it can't be run here.
         cosine: mean cosine of its answers with those of the network.
@@ -93,6 +95,19 @@ class ModelFile:
     thresholds: dict[str, float] = field(default_factory=dict)
     tar: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
+
+    def check(self, folder: Path) -> None:
+        """Raise ``WeightsError`` where it, or what belongs to it, is not what was proven."""
+        for name, digest in {**self.beside, self.file: self.sha256}.items():
+            check_bytes(folder / name, digest)
+
+    def is_whole(self, folder: Path) -> bool:
+        try:
+            self.check(folder)
+        except WeightsError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -213,7 +228,7 @@ class Exported:
         if wanted not in found:
             raise WeightsError(f"{folder} holds no {wanted}: it has {', '.join(found)}")
         model = found[wanted]
-        check_bytes(folder / model.file, model.sha256)
+        model.check(folder)
         return model
 
     def by(self, model: ModelFile) -> Exported:
@@ -225,7 +240,10 @@ class Exported:
     def names(self, folder: Path) -> list[str]:
         """The names that logits stand for. Raises ``WeightsError`` where their file was changed."""
         check_bytes(folder / LABELS, self.labels)
-        return (folder / LABELS).read_text().splitlines()
+        names = (folder / LABELS).read_text(encoding="utf-8", errors="replace").splitlines()
+        if len(names) != self.width:
+            raise WeightsError(f"{folder / LABELS} has {len(names)} names for {self.width} logits: {_AGAIN}")
+        return names
 
 
 def check_bytes(path: Path, expected: str) -> None:
@@ -254,9 +272,12 @@ def _faults(exported: Exported) -> Iterator[str]:
         yield f"a square of {exported.framing.resize} pixels"
     if exported.framing.kind == "template" and [len(point) for point in exported.framing.template] != [2] * 5:
         yield "a template that is not of five points"
+    if not exported.files:
+        yield "no files"
     for model in exported.files:
-        if Path(model.file).name != model.file or model.file in (".", "..", ""):
-            yield f"a file outside of its folder, {model.file}"
+        for name in (model.file, *model.beside):
+            if Path(name).name != name or name in (".", "..", "") or "\0" in name:
+                yield f"a file outside of its folder, {name}"
     if exported.kind == "logits" and not exported.labels:
         yield "logits without names"
 
@@ -272,13 +293,24 @@ def _parsed(text: bytes) -> Exported:
     """Raises ``ValueError`` with the first value that is missing or not of its type."""
     from pydantic import ValidationError
 
-    json.loads(text, parse_constant=_refused)
+    json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
     try:
         exported: Exported = _reader().validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return exported
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refused(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > 19:
+        raise ValueError(f"{text[:19]}… is larger than any number of an export")
+    return int(text)
 
 
 def _refused(text: str) -> float:

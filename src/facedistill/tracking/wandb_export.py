@@ -9,9 +9,9 @@ import wandb
 
 from facedistill.runs.exported import Exported
 from facedistill.runs.record import Record
-from facedistill.system.decoration import decoration
+from facedistill.system.decoration import decoration, reason_of
 from facedistill.system.terminal import say
-from facedistill.tracking.wandb_run import ANSWER, PATIENCE, artifact_name, started, summary_of, within
+from facedistill.tracking.wandb_run import ANSWER, MEND, PATIENCE, artifact_name, started, summary_of, within
 from facedistill.tracking.wandb_setup import folder_of, mode_of
 
 EXPORT = "model-export"  # the type of an export in the lineage
@@ -40,7 +40,14 @@ def log_export(directory: Path, record: Record, exported: Exported, folder: Path
             return
         if not any(_is_sent(one) for one in earlier):
             mode = "offline"
-        opened = _opened(record, mode, place)
+        opened = None
+        if mode != "offline":
+            try:
+                opened = started(record, mode, place)
+            except Exception as error:
+                why = f"{reason_of(error)}. {MEND}"
+                within(PATIENCE, wandb.teardown)  # its service holds the run's id still
+        opened = opened or started(record, "offline", place)
         try:
             if opened.id != record.identity:  # another one was left open
                 raise RuntimeError(f"it goes on in the run {opened.id}")
@@ -48,23 +55,11 @@ def log_export(directory: Path, record: Record, exported: Exported, folder: Path
         finally:
             within(PATIENCE, partial(opened.finish, exit_code=0))  # the next of this process would continue it
         if why:
-            say(
-                f"facedistill: Weights & Biases: {why}. The export is offline in {place / 'wandb'}: `wandb sync` sends it"
-            )
+            say(f"facedistill: Weights & Biases: {why}. The export is offline in {place}/wandb: `wandb sync` sends it")
 
 
 def _is_sent(folder: Path) -> bool:
     return not folder.name.startswith("offline-") or any(folder.glob("*.synced"))
-
-
-def _opened(record: Record, mode: str, place: Path) -> wandb.Run:
-    """The run taken up again, offline where the server does not answer."""
-    if mode != "offline":
-        try:
-            return started(record, mode, place)
-        except Exception:
-            within(PATIENCE, wandb.teardown)  # its service holds the run's id still
-    return started(record, "offline", place)
 
 
 def _add(opened: wandb.Run, record: Record, exported: Exported, folder: Path) -> None:

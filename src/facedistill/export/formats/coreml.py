@@ -53,7 +53,10 @@ class CoreMl(Format):
 
 
 def _zip(package: Path, path: Path) -> None:
-    """A folder as a ZIP, not compressed: its size is that of the model. Of what lies at its top only the manifest belongs to it, the rest is for debuggers."""
+    """A folder as a ZIP, not compressed: its size is that of the model.
+
+    Of what lies at the top of the folder only the manifest belongs to it, the rest is for debuggers.
+    """
     files = [part for part in sorted(package.rglob("*")) if part.is_file()]
     with zipfile.ZipFile(path, "w") as archive:
         for part in files:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from facedistill.errors import WeightsError
 from facedistill.export.format import Format, Images, Session
 from facedistill.export.network import Deployed
 
@@ -34,10 +35,15 @@ def graph_of(network: Deployed) -> Any:
 
     It is exported for one image, so that all that depends on the size alone becomes constants, and its batch is opened
     afterwards; a network for which that changes answers is exported for a batch that varies.
+
+    Raises:
+        WeightsError: torch can do neither.
     """
     model = _opened(_exported(network, None))
     if not _answers_as(model, network):
         model = _exported(network, [{0: torch.export.Dim("batch")}])
+        if not _answers_as(model, network):
+            raise WeightsError("torch can't export this network to ONNX for batches of any size: leave format=onnx out")
     _bare(model)
     import onnx
 
@@ -102,6 +108,7 @@ def _opened(model: Any) -> Any:
                 node.input[1] = name
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]  # of one image: onnxruntime plans its memory by these
     return model
 
 

@@ -4,7 +4,9 @@ Products of bytes are added up in 16 bits by processors without VNNI, where 8-bi
 are int8, weights have 7 bits, which no processor gets wrong.
 """
 
+import logging
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -16,6 +18,7 @@ from facedistill.export.format import Format, Images, Session
 from facedistill.export.formats.onnx import graph_of, session
 from facedistill.export.network import Deployed
 from facedistill.runs.student_size import SMALLEST
+from facedistill.system.progress import progress_bar
 
 WHOLE = "every operator in int8"
 ENDS = "every operator in int8, but the first and the last layer"
@@ -66,7 +69,7 @@ def _by_onnxruntime(model: Any, name: str, faces: Images, without_ends: bool) ->
             image = next(self.left, None)
             return None if image is None else {name: image}
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, _quietly():
         whole, ready, made = (str(Path(folder) / part) for part in ("whole.onnx", "ready.onnx", "made.onnx"))
         onnx.save(model, whole)
         quant_pre_process(whole, ready, skip_symbolic_shape=True)
@@ -81,6 +84,17 @@ def _by_onnxruntime(model: Any, name: str, faces: Images, without_ends: bool) ->
             nodes_to_exclude=[layers[0], layers[-1]] if without_ends else [],
         )
         return onnx.load(made)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings of onnxruntime's quantizer about what it leaves as it is."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _by_layer(model: Any, faces: Images, name: str, with_activations: bool) -> Any:
@@ -132,8 +146,9 @@ def _bearing(model: Any, ranges: dict[str, tuple[float, float]], faces: Images) 
         return found / lengths
 
     before, cost = answers(model), {}
-    for node in model.graph.node:
-        if node.op_type in LAYERS and any(value in ranges for value in node.input[:2]):
+    layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    with progress_bar() as bar:
+        for node in bar.track(layers, description="layers in int8, one by one"):
             changed = onnx.ModelProto()
             changed.CopyFrom(model)
             _quantize_activations(changed, [node.name], ranges)
