@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from made_records import complete
 
 DATA = ["data.num_identities=4", "data.images_per_identity=12", "data.pairs_per_fold=4"]
 SIZES = ["image.resize=24", "image.crop=20", "model.width=16", "teacher.model.width=16", "schedule.epochs=1"]
-TINY = [*DATA, *SIZES, "logger=csv", "trainer.progress=false", "task.batch_size=16"]
+ONE_EPOCH = [*SIZES, "logger=csv", "trainer.progress=false", "task.batch_size=16"]
+TINY = [*DATA, *ONE_EPOCH]
 ALONE = ["init=scratch", "target=none", "rate=8"]
 _made: dict[str, Run] = {}
 
@@ -40,7 +42,7 @@ def imitating(teacher: Path) -> list[str]:
     return [*student, f"teacher.weights={teacher}"]
 
 
-def trained(folder: Path, *words: str) -> Run:
-    run = plan([*TINY, f"runs_dir={folder}", f"cache_dir={folder}/cache", *words])
+def trained(folder: Path, *words: str, data: Sequence[str] = DATA) -> Run:
+    run = plan([*data, *ONE_EPOCH, f"runs_dir={folder}", f"cache_dir={folder}/cache", *words])
     ensure(run, fit.train_run)
     return run

@@ -124,11 +124,13 @@ def formats_of(asked: str | None) -> list[str]:
 
 def export_student(run: Run, formats: Sequence[str], pairs: str | None, table: Sequence[Row], command: str) -> None:
     """Make and prove the files of a student, and print what they score. Raises as ``export``."""
-    from facedistill.export.__main__ import EXPORTS, print_export
+    from facedistill.export.__main__ import EXPORTS, report
     from facedistill.export.make import Wish, export
     from facedistill.export.subject import Subject
 
-    own = [f"cache_dir={run.config.cache_dir}", f"trainer.threads={run.config.trainer.threads}"]
+    config = run.config
+    own = [f"cache_dir={config.cache_dir}", f"trainer.threads={config.trainer.threads}"]
+    own.append(f"logger.mode={config.logger.mode}")
     scores = {title: teacher for title, teacher, _ in table}
     wish = Wish(
         formats,
@@ -137,7 +139,8 @@ def export_student(run: Run, formats: Sequence[str], pairs: str | None, table: S
         pairs=config_of_pairs(pairs, run) if pairs else None,
         teacher_score=scores.get(ON_PAIRS),
     )
-    print_export(export(Subject.of_run(run.directory, own), wish), wish.folder)
+    subject = Subject.of_run(run.directory, own)
+    report(subject, export(subject, wish), wish.folder)
 
 
 def run_of(own: Mapping[str, str], others: Sequence[str]) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from facedistill.export.card import card
 from facedistill.export.licences import licence_notes, notes_on
+from facedistill.export.network import Deployed
 from facedistill.export.subject import Subject
 from facedistill.runs.exported import Exported, Judged, ModelFile
 from facedistill.runs.run import Run, WeightsFile
@@ -42,6 +44,11 @@ def exported(tmp_path: Path) -> Exported:
     return replace(made, files=files, teacher=[teacher], judged=judged, licences=["data=lfw: for research", "no more"])
 
 
+def recognizer(name: str) -> WeightsFile:
+    """One of this name, of which there is no file."""
+    return SimpleNamespace(weights=Path("/x") / name)  # type: ignore[return-value]
+
+
 def front_matter(text: str) -> dict[str, Any]:
     assert text.startswith("---\n")
     found = yaml.safe_load(text.split("---\n")[1])
@@ -61,8 +68,10 @@ def check_tables(text: str) -> int:
     return len(tables)
 
 
-def test_its_front_matter_is_what_hugging_face_asks_for(exported: Exported, subject: Subject) -> None:
-    said = front_matter(card(exported, subject, "other"))
+def test_its_front_matter_is_what_hugging_face_asks_for(
+    exported: Exported, subject: Subject, deployed: Deployed
+) -> None:
+    said = front_matter(card(exported, subject, deployed, "other"))
     assert said["license"] == "other"
     assert said["license_link"] == "LICENCES.md"
     assert re.fullmatch(r"[a-z0-9.-]+", said["license_name"])
@@ -75,13 +84,13 @@ def test_its_front_matter_is_what_hugging_face_asks_for(exported: Exported, subj
     assert set(result["dataset"]) == {"name", "type"}
     (metric,) = result["metrics"]
     assert metric["value"] == 99.4
-    own = front_matter(card(exported, subject, "mit"))
+    own = front_matter(card(exported, subject, deployed, "mit"))
     assert own["license"] == "mit"
     assert "license_name" not in own
 
 
-def test_it_says_what_a_person_asks_of_it(exported: Exported, subject: Subject) -> None:
-    text = card(exported, subject, "other")
+def test_it_says_what_a_person_asks_of_it(exported: Exported, subject: Subject, deployed: Deployed) -> None:
+    text = card(exported, subject, deployed, "other")
     assert check_tables(text) == 3, "files, template, thresholds"
     rows = {
         row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
@@ -110,15 +119,20 @@ def test_it_says_what_a_person_asks_of_it(exported: Exported, subject: Subject) 
         "- input `image`: [N, 3, 112, 112], RGB, float32, (x − 120) / 60",
     ):
         assert said in text, said
-    assert check_tables(card(replace(exported, judged=replace(exported.judged, thresholds={})), subject, "mit")) == 2
+    assert (
+        check_tables(card(replace(exported, judged=replace(exported.judged, thresholds={})), subject, deployed, "mit"))
+        == 2
+    )
 
 
 @pytest.mark.parametrize(("kind", "tag"), [("logits", "image-classification"), ("landmarks", "keypoint-detection")])
-def test_every_kind_says_what_it_gives(tmp_path: Path, subject: Subject, kind: str, tag: str) -> None:
+def test_every_kind_says_what_it_gives(
+    tmp_path: Path, subject: Subject, deployed: Deployed, kind: str, tag: str
+) -> None:
     exported = Exported.read(made_export(tmp_path / "e", kind))
     metric = "nrmse" if kind == "landmarks" else "top1"
     exported = replace(exported, judged=replace(exported.judged, metric=metric, thresholds={}, tar={}))
-    text = card(exported, subject, "other")
+    text = card(exported, subject, deployed, "other")
     assert front_matter(text)["pipeline_tag"] == tag
     assert ("labels.txt" in text) == (kind == "logits")
     assert ("[N, 5, 2]" in text) == (kind == "landmarks")
@@ -140,24 +154,24 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_names_of_others_break_neither_its_tables_nor_its_front_matter(
-    exported: Exported, subject: Subject, name: str
+    exported: Exported, subject: Subject, deployed: Deployed, name: str
 ) -> None:
     teacher = replace(exported.teacher[0], file=name)
-    hostile = replace(
-        exported, teacher=[teacher], licences=notes_on({"name": "photos", "root": "x"}, WeightsFile(Path(f"/x/{name}")))
-    )
-    student = replace(subject, teacher=WeightsFile(Path(f"/x/{name}")))
-    for text in (card(hostile, student, "other"), licence_notes(hostile)):
+    hostile = replace(exported, teacher=[teacher], licences=notes_on({"name": "photos", "root": "x"}, recognizer(name)))
+    student = replace(subject, teacher=recognizer(name))
+    for text in (card(hostile, student, deployed, "other"), licence_notes(hostile)):
         text.encode()
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
         assert not re.search(r"^(license: mit|# Mine)", text, re.MULTILINE)
-    assert front_matter(card(hostile, student, "other")) == front_matter(card(exported, subject, "other"))
-    assert check_tables(card(hostile, student, "other")) == 3
+    assert front_matter(card(hostile, student, deployed, "other")) == front_matter(
+        card(exported, subject, deployed, "other")
+    )
+    assert check_tables(card(hostile, student, deployed, "other")) == 3
 
 
 @pytest.mark.parametrize("licence", ["MIT\nfoo: bar", "a: b", "\x7f", "[1, 2]", ""])
-def test_any_licence_is_one_value(exported: Exported, subject: Subject, licence: str) -> None:
-    found = front_matter(card(exported, subject, licence))
+def test_any_licence_is_one_value(exported: Exported, subject: Subject, deployed: Deployed, licence: str) -> None:
+    found = front_matter(card(exported, subject, deployed, licence))
     assert isinstance(found["license"], str)
     assert "foo" not in found
 
@@ -168,6 +182,6 @@ def test_data_are_named_by_their_licences(tmp_path: Path) -> None:
     folder, called = notes_on({"name": "identity_folders", "root": ["/x/MS1M-faces", "/y"]}, None)
     assert "does not know their licences" in folder
     assert "MS-Celeb-1M was withdrawn" in called
-    assert notes_on({"name": "photos", "root": "???"}, None) == []
-    _, recognizer = notes_on({"name": "synthetic"}, WeightsFile(Path("/x/r50.onnx")))
-    assert recognizer.startswith("r50.onnx: a recognizer from elsewhere")
+    assert notes_on({"name": "photos", "root": ""}, None) == []
+    _, note = notes_on({"name": "synthetic"}, recognizer("r50.onnx"))
+    assert note.startswith("r50.onnx: a recognizer from elsewhere")

@@ -12,6 +12,7 @@ import torch
 from facedistill.export.formats import onnx_int8
 from facedistill.export.formats.onnx_int8 import ENDS, LAYERS, MIXED, WEIGHTS, WHOLE, OnnxInt8
 from facedistill.export.network import Deployed
+from facedistill.runs.student_size import int8_bytes
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -161,3 +162,9 @@ def test_few_faces_and_faces_that_are_all_the_same_can_calibrate(
         for variant in (WHOLE, MIXED):
             OnnxInt8().write(deployed, tmp_path / "q.onnx", faces, variant)
             assert np.isfinite(OnnxInt8().load(tmp_path / "q.onnx", 1)(smooth(2, 1))).all()
+
+
+@pytest.mark.parametrize("name", ["mixed", "weights"])
+def test_a_file_is_as_large_as_the_size_by_which_a_student_is_chosen(files: dict[str, Path], name: str) -> None:
+    expected = int8_bytes({"type": "resnet", "block": "basic", "layers": [1, 1, 1, 1], "width": 16, "features": 32})
+    assert 0.9 * expected <= files[name].stat().st_size <= expected

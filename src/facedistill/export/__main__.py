@@ -29,10 +29,11 @@ there already is left as it is: remove its folder to have it made again. The exp
 is an artifact of that run; logger.mode=offline asks no server.
 """
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facedistill.cli import ALL_CORES, run_command, split_words
 from facedistill.config.compose import compose_config
@@ -74,30 +75,23 @@ def _export(words: list[str]) -> int:
         from facedistill.runs.finished import finished
 
         finished(Path(own["run"]))  # at once, before torch
-    formats = _formats(own)
+    formats, asked = _formats(own), _asked(own)
     from facedistill.export.make import Wish, export
 
     subject = _subject(own, others)
-    pairs = compose_config(["data=lfw", f"data.root={own['pairs']}"], trains=False) if "pairs" in own else None
-    wish = Wish(
-        formats,
-        Path(own.get("out", EXPORTS)) / _folder(own.get("name", subject.name)),
-        f"facedistill export {command_line(words)}",
-        _one_of(own, "pixel", ("float32", "uint8")),
-        _one_of(own, "normalize", ("false", "true")) == "true",
-        pairs,
-        _count(own, "calibrate", 256, _MOST),
-        _points(own["tolerance"]) if "tolerance" in own else None,
-        _count(own, "threads", 1, MOST_THREADS),
-        own.get("licence", "other"),
-    )
-    exported = export(subject, wish)
-    print_export(exported, wish.folder)
+    folder = Path(own.get("out", EXPORTS)) / _folder(own.get("name", subject.name))
+    wish = Wish(formats, folder, f"facedistill export {command_line(words)}", **asked)
+    report(subject, export(subject, wish), wish.folder)
+    return 0
+
+
+def report(subject: "Subject", exported: "Exported", folder: Path) -> None:
+    """Print what an export holds, and add it to its run in Weights & Biases, where that is there."""
+    print_export(exported, folder)
     if subject.record is not None and subject.record.config.logger.wandb and subject.config.logger.wandb:
         from facedistill.tracking.wandb_export import log_export  # late: W&B takes seconds
 
-        log_export(Path(own["run"]), subject.record, exported, wish.folder, subject.config.logger.mode)
-    return 0
+        log_export(subject.file.parent, subject.record, exported, folder, subject.config.logger.mode)
 
 
 def _export_many(words: Sequence[str], own: Mapping[str, str]) -> int:
@@ -141,12 +135,35 @@ def _subject(own: Mapping[str, str], others: Sequence[str]) -> "Subject":
             )
         return Subject.of_run(Path(own["run"]), others)
     from facedistill.evaluate import recognizer
+    from facedistill.export.subject import NOWHERE
 
-    roots = [f"data.root={own['faces']}"] if "faces" in own else []
+    named = any(word.startswith("data.root=") for word in others)
+    roots = [] if named else [f"data.root={own.get('faces', NOWHERE)}"]
     file, config = recognizer(
         own["weights"], ["data=photos", "task=embed", "target=cosine", "rate=1", *roots, ALL_CORES, *others]
     )
     return Subject.of_file(file, config)
+
+
+def _asked(own: Mapping[str, str]) -> dict[str, Any]:
+    """What is asked of an export beside its formats, see ``Wish``."""
+    if "name" in own:
+        _folder(own["name"])
+    return {
+        "pixel": _one_of(own, "pixel", ("float32", "uint8")),
+        "normalized": _one_of(own, "normalize", ("false", "true")) == "true",
+        "pairs": compose_config(["data=lfw", f"data.root={own['pairs']}"], trains=False) if "pairs" in own else None,
+        "faces": _count(own, "calibrate", 256, _MOST),
+        "tolerance": _points(own["tolerance"]) if "tolerance" in own else None,
+        "threads": _count(own, "threads", 1, MOST_THREADS),
+        "licence": _licence(own.get("licence", "other")),
+    }
+
+
+def _licence(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise ConfigError(f"licence={name} must be named as on Hugging Face: apache-2.0, mit, cc-by-nc-4.0, other, …")
+    return name
 
 
 def _formats(own: Mapping[str, str]) -> list[str]:

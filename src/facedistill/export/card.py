@@ -2,15 +2,17 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from facedistill.data.faces import LANDMARKS
 from facedistill.export.formats.safetensors import loader
+from facedistill.export.licences import as_markdown
 from facedistill.export.network import Deployed
 from facedistill.export.proof import RATES
 from facedistill.export.subject import Subject
 from facedistill.runs.exported import LABELS, Exported, Judged, ModelFile
+from facedistill.system.text import shown
 
 _PIPELINES = {
     "embedding": "image-feature-extraction",
@@ -61,11 +63,14 @@ def card(exported: Exported, subject: Subject, network: Deployed, licence: str) 
         "## Limits",
         _LIMITS,
         "## Licences",
-        _listed(exported.licences),
+        _listed(map(as_markdown, exported.licences)),
         "## Where it comes from",
         f"```bash\n{exported.command}\n```",
         _listed(
-            [f"identity: `{exported.identity}`", *(f"{role}: {name}" for role, name in exported.ancestors.items())]
+            [
+                f"identity: `{exported.identity}`",
+                *(f"{role}: {as_markdown(name)}" for role, name in exported.ancestors.items()),
+            ]
         ),
         "Made with " + ", ".join(f"{package} {number}" for package, number in exported.versions.items()) + ".",
     ]
@@ -81,7 +86,8 @@ def table(files: Sequence[ModelFile], exported: Exported) -> str:
         numbers = ((model.score, 2), (model.cosine, 4), (model.median_ms, 2), (model.p95_ms, 2))
         cells = ["" if value is None else f"{value:.{digits}f}" for value, digits in numbers]
         whose = "" if model in exported.files else " (the teacher)"
-        rows.append(f"| {model.file}{whose} | {model.format} | {model.bytes / 1e6:.2f} | {' | '.join(cells)} |")
+        first = [f"{as_markdown(model.file)}{whose}", model.format, f"{model.bytes / 1e6:.2f}"]
+        rows.append(f"| {' | '.join([*first, *cells])} |")
     how = f"One image at a time, {exported.threads} thread{'s' * (exported.threads > 1)}, {exported.processor}."
     if exported.calibration:
         how += f" Quantized files are calibrated on {exported.calibration}."
@@ -104,7 +110,7 @@ def _front_matter(exported: Exported, licence: str) -> str:
         "tags": ["face-recognition", "knowledge-distillation", "facedistill"],
         "model-index": [{"name": exported.name, "results": results}],
     }
-    lines = [f"{key}: {json.dumps(part, ensure_ascii=False)}" for key, part in value.items()]  # JSON is YAML
+    lines = [f"{key}: {shown(json.dumps(part, ensure_ascii=False))}" for key, part in value.items()]  # JSON is YAML
     return "\n".join(["---", *lines, "---"])
 
 
@@ -118,8 +124,8 @@ def _what(exported: Exported, subject: Subject) -> str:
         )
     if subject.teacher is not None:
         after = " after a product with its axes (docs/teachers.md)" if exported.axes else ""
-        name = subject.teacher.weights.name
-        sentences.append(f"It imitates `{name}`: their embeddings can be compared with each other{after}.")
+        name = as_markdown(subject.teacher.weights.name)
+        sentences.append(f"It imitates {name}: their embeddings can be compared with each other{after}.")
     return " ".join(sentences)
 
 
@@ -187,5 +193,5 @@ def _use(exported: Exported, network: Deployed) -> str:
     return "\n\n".join(parts) or "In the runtime of its format, by the contract above."
 
 
-def _listed(lines: Sequence[str]) -> str:
+def _listed(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)

@@ -1,10 +1,12 @@
 """What the licences of data sets and recognizers allow of a model that was made with them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from facedistill.runs.exported import Exported
 from facedistill.runs.run import WeightsFile
+from facedistill.system.text import shown
 
 _RESEARCH = "for non-commercial research only, and so is a model that was trained on it unless its owners say otherwise"
 DATA = {
@@ -23,23 +25,28 @@ _FOLDERS = {"casia": "casia_webface", "celeba": "celeba", "mtfl": "mtfl", "lfw":
 def notes_on(data: Mapping[str, Any], recognizer: WeightsFile | None) -> list[str]:
     """A line each: of the data, of what the names of its folders tell, and of a recognizer from elsewhere."""
     name, root = data["name"], data.get("root")
-    notes = [f"data={name}: {DATA.get(name, _OWN)}"] if root != "???" else []
-    if name not in DATA and root != "???":
+    notes = [f"data={name}: {DATA.get(name, _OWN)}"] if root != "" else []
+    if name not in DATA and root != "":
         folders = root if isinstance(root, list) else [root]
         for part, known in _FOLDERS.items():
             if any(part in str(folder).lower() for folder in folders):
                 notes.append(f"a folder is called like {part}: {DATA[known]}")
     if recognizer is not None:
         notes.append(
-            f"{recognizer.weights.name}: a recognizer from elsewhere, whose licence is with whoever published it; a "
-            "student that imitates it may be bound by it"
+            f"{shown(recognizer.weights.name)}: a recognizer from elsewhere, whose licence is with whoever published "
+            "it; a student that imitates it may be bound by it"
         )
     return notes
 
 
+def as_markdown(text: str) -> str:
+    """Text that others wrote, as it is ``shown``, inside of a line or a cell of a table."""
+    return re.sub(r"[|`<]", r"\\\g<0>", shown(text))
+
+
 def licence_notes(exported: Exported) -> str:
     """The text of ``LICENCES.md``."""
-    lines = "\n".join(f"- {note}" for note in exported.licences)
+    lines = "\n".join(f"- {as_markdown(note)}" for note in exported.licences)
     return (
         f"# What {exported.name} was made with\n\n{lines}\n\n"
         "facedistill itself is under the Apache licence 2.0, which asks nothing of its models. This is a list of what "

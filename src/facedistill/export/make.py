@@ -22,7 +22,7 @@ from facedistill.export.format import Format, Images, Session, named
 from facedistill.export.licences import licence_notes, notes_on
 from facedistill.export.network import Deployed
 from facedistill.export.proof import Answer, Judge, LikenessJudge, PairJudge, Scored, TaskJudge, latency
-from facedistill.export.subject import Subject
+from facedistill.export.subject import NOWHERE, Subject
 from facedistill.models.cost import multiply_adds
 from facedistill.runs.exported import CARD, CONTRACT, LABELS, LICENCES, Exported, Judged, ModelFile
 from facedistill.system.files import disk_of, hash_of, held, read_json_object, sha256, write_aside, write_json
@@ -166,7 +166,7 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
 
 def _data(subject: Subject, wish: Wish) -> FaceData | None:
     """The faces of a subject; None where a file from elsewhere came without any, and pairs are enough to judge it."""
-    if subject.config.data.get("root") == "???":
+    if subject.config.data.get("root") == NOWHERE:
         if wish.pairs is None or any(named(name).calibrates for name in wish.formats):
             raise DataError(
                 "there are no faces to judge by, or to calibrate int8 by: faces=FOLDER data.alignment=detect names "

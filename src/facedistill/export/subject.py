@@ -22,7 +22,7 @@ from facedistill.system.files import is_file, sha256
 from facedistill.training.published import network_of
 from facedistill.training.teachers import load_teacher
 
-_OUTPUT = {"landmarks": "landmarks", "identities": "logits"}
+NOWHERE = ""  # the folder of the faces of a file that came without any
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Subject:
     def framing(self) -> Framing:
         """How a face comes into its image."""
         kind, side = (
-            build_source(self.config.data).framing if self.config.data.get("root") != "???" else ("template", 1.0)
+            build_source(self.config.data).framing if self.config.data.get("root") != NOWHERE else ("template", 1.0)
         )
         image = self.config.image
         scale, margin = image.resize / ARCFACE_SIZE, (image.resize - image.crop) // 2

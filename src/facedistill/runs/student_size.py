@@ -12,7 +12,7 @@ from facedistill.runs.run import Run, WeightsFile
 
 _UNITS = {"kb": 10**3, "mb": 10**6}
 SMALLEST = 512  # values of a constant: smaller ones stay in float in an int8 file
-_OF_GRAPH = 250  # bytes a tensor: nodes, names, and what is computed beforehand
+_OF_GRAPH = 300  # bytes a tensor: nodes, names, and what is computed beforehand
 LAYERS = ("init=layers", "model=timm")  # where the teacher shows some that are small enough
 
 
