@@ -26,7 +26,9 @@ from facedistill.errors import ConfigError, DataError
 def test_what_is_not_registered_is_refused(kind: str, name: object) -> None:
     with pytest.raises(ConfigError, match=rf"is not a registered {kind}. Choices: ") as refusal:
         build(kind, {"type": name})
-    assert {"source": "celeba", "model": "resnet", "target": "soft", "task": "verify"}[kind] in str(refusal.value)
+    assert {"source": "celeba", "model": "resnet", "target": "soft", "task": "verify", "format": "onnx"}[kind] in str(
+        refusal.value
+    )
 
 
 @pytest.mark.parametrize("target", ["builtins.open", "os.system", "facedistill.data.__main__.main", "None"])

@@ -194,9 +194,9 @@ def test_a_file_that_is_not_the_one_that_was_proven_is_refused(tmp_path: Path, n
 def test_labels_of_a_stranger_are_as_many_as_there_are_logits_and_text(tmp_path: Path) -> None:
     folder = made_export(tmp_path / "made", "logits")
     exported = Exported.read(folder)
-    for content, said in ((b"red\ngreen\n", "2 names for 3 logits"), (b"", "0 names for 3 logits")):
+    for content, said in ((b"red\ngreen\n", "2 names for 3 people"), (b"", "0 names for 3 people")):
         (folder / LABELS).write_bytes(content)
-        with pytest.raises(WeightsError, match=rf"labels\.txt has {said}"):
+        with pytest.raises(WeightsError, match=rf"has {said}"):
             replace(exported, labels=sha256(folder / LABELS)).names(folder)
     (folder / LABELS).write_bytes(b"r\xffd\ngreen\nblue\n")
     assert replace(exported, labels=sha256(folder / LABELS)).names(folder) == ["r�d", "green", "blue"]

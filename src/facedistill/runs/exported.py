@@ -242,7 +242,7 @@ class Exported:
         check_bytes(folder / LABELS, self.labels)
         names = (folder / LABELS).read_text(encoding="utf-8", errors="replace").splitlines()
         if len(names) != self.width:
-            raise WeightsError(f"{folder / LABELS} has {len(names)} names for {self.width} logits: {_AGAIN}")
+            raise WeightsError(f"{folder} has {len(names)} names for {self.width} people: {_AGAIN}")
         return names
 
 
