@@ -357,7 +357,7 @@ def test_as_many_faces_calibrate_as_are_asked_for_and_there(
             Pickled.write(self, network, path, faces, variant),
         ),
     )
-    exported = export(subject, wish(tmp_path / "e", "quantized", faces=count))
+    exported = export(subject, wish(tmp_path / "e", "quantized", calibrate=count))
     there = min(count, 37)
     assert [faces.shape for faces in seen] == [(there, 3, 20, 20)]
     assert len(np.unique(seen[0], axis=0)) == there

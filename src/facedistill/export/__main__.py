@@ -110,7 +110,9 @@ def print_export(exported: "Exported", folder: Path) -> None:
     from rich.table import Table
 
     judged = exported.judged
-    drawn = Table("", "format", "MB", f"{judged.metric}, %", "cosine with the network", "ms", "95 % below")
+    drawn = Table(
+        "", "format", "MB", f"{judged.metric}, %", "cosine with the network", "ms, median", "ms, 95th percentile"
+    )
     drawn.add_row("the network in torch", "", f"{4 * exported.params / 1e6:.2f}", f"{judged.score:.2f}", "", "", "")
     for model in (*exported.files, *exported.teacher):
         numbers = ((model.score, 2), (model.cosine, 4), (model.median_ms, 2), (model.p95_ms, 2))
@@ -153,7 +155,7 @@ def _asked(own: Mapping[str, str]) -> dict[str, Any]:
         "pixel": _one_of(own, "pixel", ("float32", "uint8")),
         "normalized": _one_of(own, "normalize", ("false", "true")) == "true",
         "pairs": compose_config(["data=lfw", f"data.root={own['pairs']}"], trains=False) if "pairs" in own else None,
-        "faces": _count(own, "calibrate", 256, _MOST),
+        "calibrate": _count(own, "calibrate", 256, _MOST),
         "tolerance": _points(own["tolerance"]) if "tolerance" in own else None,
         "threads": _count(own, "threads", 1, MOST_THREADS),
         "licence": _licence(own.get("licence", "other")),

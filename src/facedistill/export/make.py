@@ -48,7 +48,7 @@ class Wish:
         folder: that it becomes.
         pixel: ``float32`` or ``uint8``, see ``ImageInput``; ``normalized``: the embedding has length 1.
         pairs: the configuration of pairs to judge by; None: what the task measures.
-        faces: how many to calibrate by.
+        calibrate: how many faces to calibrate by.
         tolerance: points that a file may lose, instead of ``LOSS``.
         threads: of latency.
         licence: of the result, for the card.
@@ -61,7 +61,7 @@ class Wish:
     pixel: str = "float32"
     normalized: bool = False
     pairs: Config | None = None
-    faces: int = FACES
+    calibrate: int = FACES
     tolerance: float | None = None
     threads: int = 1
     licence: str = "other"
@@ -112,7 +112,7 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
     judged = replace(judge.judged(reference), thresholds=cuts.thresholds, tar=cuts.tar, of_thresholds=cuts.of)
     files = []
     for name, kind in formats.items():
-        asked = [name, wish.pixel, wish.normalized, wish.faces, wish.tolerance, wish.threads]
+        asked = [name, wish.pixel, wish.normalized, wish.calibrate, wish.tolerance, wish.threads]
         key = hash_of([subject.identity, *asked, judged.of, judged.score])
         files.append(_proven(name, kind, network, faces, judge, judged, reference, wish, aside, key))
     labels = ""
@@ -211,7 +211,7 @@ def _faces(data: FaceData | None, network: Deployed, wish: Wish) -> Images | Non
     """Training faces as the network takes them, upright and in the middle."""
     if data is None:
         return None
-    chosen = np.sort(np.unique(spread(data.faces.train, min(wish.faces, len(data.faces.train)))))
+    chosen = np.sort(np.unique(spread(data.faces.train, min(wish.calibrate, len(data.faces.train)))))
     pixels = torch.cat([batch.images for batch in data.test_loader(chosen)])
     return network.as_taken(pixels).contiguous().numpy()
 

@@ -1,5 +1,6 @@
 """ONNX in float32: for onnxruntime, OpenCV's dnn, InsightFace's ArcFaceONNX and whatever else reads it."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ class Onnx(Format):
 
 
 def graph_of(network: Deployed) -> Any:
-    """The checked ``ModelProto`` of a network.
+    """The checked ``ModelProto`` of a network, exported once for all that is made of it.
 
     It is exported for one image, so that all that depends on the size alone becomes constants, and its batch is opened
     afterwards; a network for which that changes answers is exported for a batch that varies.
@@ -39,6 +40,13 @@ def graph_of(network: Deployed) -> Any:
     Raises:
         WeightsError: torch can do neither.
     """
+    import onnx
+
+    return onnx.ModelProto.FromString(_graph(network))
+
+
+@lru_cache(maxsize=1)
+def _graph(network: Deployed) -> bytes:
     model = _opened(_exported(network, None))
     if not _answers_as(model, network):
         model = _exported(network, [{0: torch.export.Dim("batch")}])
@@ -48,7 +56,7 @@ def graph_of(network: Deployed) -> Any:
     import onnx
 
     onnx.checker.check_model(model, full_check=True)
-    return model
+    return bytes(model.SerializeToString())
 
 
 def session(path: Path | bytes, threads: int) -> Session:

@@ -73,7 +73,9 @@ def _by_onnxruntime(model: Any, name: str, faces: Images, without_ends: bool) ->
         whole, ready, made = (str(Path(folder) / part) for part in ("whole.onnx", "ready.onnx", "made.onnx"))
         onnx.save(model, whole)
         quant_pre_process(whole, ready, skip_symbolic_shape=True)
-        layers = [node.name for node in onnx.load(ready).graph.node if node.op_type in LAYERS]
+        nodes = list(onnx.load(ready).graph.node)
+        layers = [number for number, node in enumerate(nodes) if node.op_type in LAYERS]
+        ends = nodes[: layers[0] + 1] + nodes[layers[-1] :]  # with what normalizes before and after
         quantize_static(
             ready,
             made,
@@ -81,7 +83,7 @@ def _by_onnxruntime(model: Any, name: str, faces: Images, without_ends: bool) ->
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
-            nodes_to_exclude=[layers[0], layers[-1]] if without_ends else [],
+            nodes_to_exclude=[node.name for node in ends] if without_ends else [],
         )
         return onnx.load(made)
 
@@ -146,7 +148,9 @@ def _bearing(model: Any, ranges: dict[str, tuple[float, float]], faces: Images) 
         return found / lengths
 
     before, cost = answers(model), {}
-    layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    layers = [
+        node for node in model.graph.node if node.op_type in LAYERS and any(value in ranges for value in node.input[:2])
+    ]
     with progress_bar() as bar:
         for node in bar.track(layers, description="layers in int8, one by one"):
             changed = onnx.ModelProto()
