@@ -1,7 +1,7 @@
 """Caches of their own for the tests, a small set of faces, and short ways to a configuration and to a plan."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,12 +13,9 @@ from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
+from kinds import Composer, Planner
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; two threads on two busy cores wait for each other
-
-Composer = Callable[..., Config]
-Planner = Callable[..., Run]
-
 
 LONGEST = ("test_faults.py", "test_ddp.py")
 

@@ -39,7 +39,9 @@ def test_what_is_not_a_command_is_refused_with_the_choices(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     assert called(monkeypatch, *words) == 2
-    assert "choices are compress, train, evaluate, predict, report, data, runs, worker" in capsys.readouterr().err
+    assert (
+        "choices are compress, train, evaluate, predict, export, report, data, runs, worker" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "train"])

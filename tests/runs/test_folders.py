@@ -20,7 +20,6 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
-from conftest import Planner
 from facedistill.data.faces import FaceSet
 from facedistill.data.files.formats.base64_tsv import Base64Tsv
 from facedistill.data.files.store import Item, image_of, open_or_make
@@ -35,6 +34,7 @@ from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SAMPLE_SCORES, SampleScores
 from facedistill.system.files import write_aside
 from facedistill.training import fit
+from kinds import Planner
 from made_records import complete
 from tiny import RUN
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from conftest import Planner
 from facedistill.report.claims import assess
 from facedistill.report.files import as_csv
 from facedistill.report.page import page
@@ -20,6 +19,7 @@ from facedistill.report.study import Study
 from facedistill.runs.__main__ import main
 from facedistill.runs.ensure import ensure
 from facedistill.runs.run import Run
+from kinds import Planner
 from made_records import complete
 
 # as text, since most of these are no values of Python's json

@@ -14,13 +14,13 @@ from filelock import FileLock
 from rich.console import Console
 from rich.live import Live
 
-from conftest import Planner
 from facedistill.errors import ConfigError, DiskError
 from facedistill.runs.run import Run
 from facedistill.sweep import scheduler
 from facedistill.sweep.jobs import BUSY, Job, available_gpus
 from facedistill.sweep.progress_table import Forecast, ProgressTable, progress_of
 from facedistill.sweep.scheduler import Sweep, run_all
+from kinds import Planner
 from made_records import complete
 
 METRICS = {"top1": 1.0, "nrmse": 1.0}

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Planner
 from facedistill.errors import RunError
 from facedistill.runs.run import Run
 from facedistill.training.callbacks.checkpoint import BoundCheckpointIO, checkpoint_to_resume
 from facedistill.training.trainer import build_trainer
+from kinds import Planner
 
 STATE = {"epoch": 3, "state_dict": {"a": torch.arange(1000.0)}}
 
