@@ -19,6 +19,7 @@ from facedistill.data.sources.source import build_source
 from facedistill.export.__main__ import main
 from facedistill.runs.exported import CARD, LABELS, Exported
 from facedistill.runs.run import Run
+from facedistill.system.text import command_line
 from made_records import complete
 from made_runs import TINY, imitating, made_runs, trained
 
@@ -265,5 +266,8 @@ def test_a_run_that_is_not_finished_is_named(
     unfinished = tmp_path / "unfinished"
     shutil.copytree(runs["verify"].directory, unfinished)
     (unfinished / "record.json").unlink()
+    said = refused([f"run={unfinished}"], capsys)
+    assert f"unfinished is not finished: facedistill train {command_line(runs['verify'].words)} goes on with it" in said
+    (unfinished / "owner.json").unlink()
     assert "unfinished holds no finished run (no record.json)" in refused([f"run={unfinished}"], capsys)
     complete(runs["hint"])

@@ -9,12 +9,18 @@ from facedistill.config.compose import compose_config, with_words
 from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
 from facedistill.runs.record import Record
+from facedistill.runs.run import OWNER
+from facedistill.system.files import read_json_object
+from facedistill.system.text import command_line
 
 
 def finished(directory: Path) -> Record:
     """The record of a finished run. Raises ``RunError``."""
     record = Record.read(directory)
     if record is None:
+        begun = read_json_object(directory / OWNER) or {}
+        if isinstance(words := begun.get("words"), list) and all(isinstance(word, str) for word in words):
+            raise RunError(f"{directory} is not finished: facedistill train {command_line(words)} goes on with it")
         raise RunError(f"{directory} holds no finished run (no record.json): name a directory in runs/")
     return record
 
