@@ -309,7 +309,8 @@ def test_what_is_to_be_exported_lacks_only_the_run_or_the_weights(
     given = dict(word.split("=", 1) for word in command.words[1:])
     assert import_module(COMMANDS["export"]).main(command.words[1:]) == 2
     lacking = [f"{given['run']} holds no finished run"] if "run" in given else ["does not exist", "no finished student"]
-    assert any(text in capsys.readouterr().err for text in lacking)
+    said = capsys.readouterr().err
+    assert any(text in said for text in lacking)
 
 
 @pytest.mark.parametrize("command", [one for one in typed("predict") if one.words[1:]], ids=str)

@@ -14,21 +14,11 @@ import pytest
 from facedistill.errors import WeightsError
 from facedistill.runs.exported import CARD, CONTRACT, LABELS, Exported, ModelFile
 from facedistill.system.files import sha256
+from hostile_json import HOSTILE
 from made_exports import arcface, made_export
 
 LONGEST = 600
-VALUES = {
-    **{text: text for text in ("null", "true", "-1", "1.5", "[]", "{}", '""', "[1]", '"x"', "0")},
-    **{text: text for text in ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e308", '"NaN"')},
-    "10**400": "1" + "0" * 400,
-    "2**63": str(2**63),
-    "5000 digits": "1" * 5000,
-    "a lone surrogate": r'"\ud800"',
-    "escapes": r'"\u001b[2J\u0000"',
-    "a long text": '"' + "x" * 100_000 + '"',
-    "500 levels": "[" * 500 + "]" * 500,
-    "100,000 levels": "[" * 100_000 + "]" * 100_000,
-}
+VALUES = {**HOSTILE, **{text: text for text in ('"x"', "0", "-1e400", '"NaN"')}}
 HERE = "@here@"
 
 

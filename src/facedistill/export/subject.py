@@ -32,7 +32,7 @@ class Subject:
     Attributes:
         kind: what it gives, see ``Exported``.
         config: of its task, its images and its data.
-        file: of its weights; ``source``: as a person named it.
+        file: of its weights.
         teacher: the file that it imitates, where there is one.
     """
 
@@ -40,7 +40,6 @@ class Subject:
     kind: str
     config: Config
     file: Path
-    source: str
     record: Record | None = None
     teacher: WeightsFile | None = None
     model: WeightsFile | None = None
@@ -69,7 +68,7 @@ class Subject:
                 "it is now"
             )
         own = WeightsFile.imitated(config.teacher) if task.imitates and config.teacher.weights else None
-        return cls(network, kind, config, directory / WEIGHTS, str(directory), record, own)
+        return cls(network, kind, config, directory / WEIGHTS, record, own)
 
     @classmethod
     def of_file(cls, file: WeightsFile, config: Config) -> "Subject":
@@ -81,7 +80,7 @@ class Subject:
         torch.set_num_threads(config.trainer.threads)
         network = load_teacher(file, 0, config.trainer.threads)
         assert isinstance(network, NetworkTeacher)
-        return cls(network, "embedding", config, file.weights, str(file.weights), model=file)
+        return cls(network, "embedding", config, file.weights, model=file)
 
     @property
     def identity(self) -> str:

@@ -110,17 +110,6 @@ def exported_in(folder: Path) -> Exported:
     return Exported.read(folder)
 
 
-def names_of(exported: Exported, folder: Path) -> list[str]:
-    """The names behind logits. Raises ``WeightsError`` unless there is one for each."""
-    try:
-        names = exported.names(folder)
-    except UnicodeDecodeError as error:
-        raise WeightsError(f"the names of {folder} are no UTF-8: export it again") from error
-    if len(names) != exported.width:
-        raise WeightsError(f"{folder} has {len(names):,} names for {exported.width:,} people: export it again")
-    return names
-
-
 @dataclass(frozen=True)
 class Listed:
     """Photos in the order in which they were named, folders by path; ``notes``: what was passed over in these."""

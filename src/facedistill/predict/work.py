@@ -20,7 +20,7 @@ from facedistill.predict.answers import (
     names_line,
     similarities,
 )
-from facedistill.predict.asked import Asked, Listed, names_of
+from facedistill.predict.asked import Asked, Listed
 from facedistill.predict.faces import Face, Points, check_framing
 from facedistill.predict.session import Session
 from facedistill.runs.exported import Exported
@@ -63,7 +63,7 @@ class Work:
             from facedistill.predict.embeddings import check_writer
 
             check_writer(asked.embed)
-        names = names_of(exported, asked.model) if exported.kind == "logits" else []
+        names = exported.names(asked.model) if exported.kind == "logits" else []
         check_framing(exported, asked.framed)
         session = Session.open(asked.model, exported, asked.format, asked.threads)
         threshold = None

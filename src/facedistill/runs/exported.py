@@ -9,11 +9,10 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from facedistill.errors import WeightsError
+from facedistill.runs.typed_json import parsed
 from facedistill.system.files import read_text_file, sha256, write_json
 from facedistill.system.text import shown
 
@@ -185,7 +184,6 @@ class Exported:
     teacher: list[ModelFile] = field(default_factory=list)
     ancestors: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    limits: list[str] = field(default_factory=list)
     output: str = ""
     axes: bool = False
     version: int = VERSION
@@ -238,7 +236,7 @@ class Exported:
         return replace(self, judged=replace(self.judged, thresholds=model.thresholds, tar=model.tar))
 
     def names(self, folder: Path) -> list[str]:
-        """The names that logits stand for. Raises ``WeightsError`` where their file was changed."""
+        """The names that logits stand for. Raises ``WeightsError`` where their file was changed, or has too few."""
         check_bytes(folder / LABELS, self.labels)
         names = (folder / LABELS).read_text(encoding="utf-8", errors="replace").splitlines()
         if len(names) != self.width:
@@ -282,24 +280,10 @@ def _faults(exported: Exported) -> Iterator[str]:
         yield "logits without names"
 
 
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Exported)
-
-
 def _parsed(text: bytes) -> Exported:
-    """Raises ``ValueError`` with the first value that is missing or not of its type."""
-    from pydantic import ValidationError
-
+    """Raises ``ValueError`` with what is wrong."""
     json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
-    try:
-        exported: Exported = _reader().validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return exported
+    return parsed(Exported, text)
 
 
 def _finite(text: str) -> float:

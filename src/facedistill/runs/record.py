@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from facedistill.config.compose import missing_keys
 from facedistill.config.schema import Cell, Config
 from facedistill.errors import RunError
+from facedistill.runs.typed_json import parsed
 from facedistill.system.files import hash_of, read_text_file, write_json
 from facedistill.system.text import shown
 
@@ -87,7 +88,7 @@ class Record:
         try:
             value = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
             _check_depth(value)
-            record = _parsed(_without_surrogates(json.dumps(value, ensure_ascii=False)).encode())
+            record = parsed(Record, _without_surrogates(json.dumps(value, ensure_ascii=False)).encode())
             _check_open_parts(record)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} is not a record as this version writes it: {str(error)[:200]}") from error
@@ -172,28 +173,9 @@ class Record:
         return [word for word in self.overrides if not word.startswith(OF_A_SWEEP)]
 
 
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter  # late: a plan of runs that are not there needs none
-
-    return TypeAdapter(Record)
-
-
 def _without_surrogates(text: str) -> str:
     """A path that is not UTF-8 has lone surrogates, which no other reader of JSON takes: they are escaped."""
     return re.sub("[\ud800-\udfff]", lambda found: json.dumps(shown(found[0]))[1:-1], text)
-
-
-def _parsed(text: bytes) -> Record:
-    """Raises ``ValueError`` with the first value that is missing or not of its type."""
-    from pydantic import ValidationError
-
-    try:
-        record: Record = _reader().validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return record
 
 
 def _check_open_parts(record: Record) -> None:
