@@ -126,7 +126,9 @@ def _ranges(model: Any, faces: Images, name: str) -> dict[str, tuple[float, floa
         probe.graph.output.append(onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, None))
     import onnxruntime
 
-    run = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same ranges on any machine of its kind
+    run = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     low, high = np.zeros(len(shown)), np.zeros(len(shown))
     for image in faces[:, None]:
         values = run.run(shown, {name: image})
