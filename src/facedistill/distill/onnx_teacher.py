@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facedistill.config.recognizer import ContractConfig
 from facedistill.distill.teacher import Teacher, TeacherInput, TeacherOutput, as_taken
-from facedistill.models.onnx_trial import check_runs
+from facedistill.model_files.onnx_trial import check_runs
 
 BATCH = 32  # images that are answered at once: their values in between take memory
 

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from facedistill.errors import WeightsError
-from facedistill.models.file_kinds import check_kind, is_zip
+from facedistill.model_files.file_kinds import check_kind, is_zip
 from facedistill.system.files import write_aside
 
 _REFERENCE = "reference."  # in the names of tensors that are no weights

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.errors import ConfigError, WeightsError
-from facedistill.models.onnx_file import INSTALL
+from facedistill.model_files.onnx_file import INSTALL
 from facedistill.runs.exported import Exported, ModelFile
 from facedistill.system.text import shown
 

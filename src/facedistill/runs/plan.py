@@ -18,8 +18,8 @@ from facedistill.data.faces import Samples
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
-from facedistill.models.file_kinds import check_kind
-from facedistill.models.onnx_trial import check_runs
+from facedistill.model_files.file_kinds import check_kind
+from facedistill.model_files.onnx_trial import check_runs
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.system.files import hash_of
 from facedistill.system.text import shown

@@ -20,8 +20,8 @@ from facedistill.config.groups import ImageConfig
 from facedistill.config.recognizer import ContractConfig, TeacherConfig
 from facedistill.config.schema import Config
 from facedistill.errors import RunError, WeightsError
-from facedistill.models.file_kinds import check_kind
-from facedistill.models.onnx_file import OnnxGraph, read_onnx
+from facedistill.model_files.file_kinds import check_kind
+from facedistill.model_files.onnx_file import OnnxGraph, read_onnx
 from facedistill.runs.identity import numbers_of, recipe_of
 from facedistill.runs.record import Record
 from facedistill.system.files import (

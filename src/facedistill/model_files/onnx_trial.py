@@ -1,7 +1,7 @@
 """One image for an ONNX network, in a process of its own whose memory and time are bounded.
 
 A graph may make values of any size, and a program that runs it may crash on one that nobody thought of: here it takes
-no run with it. ``python -m facedistill.models.onnx_trial`` is the other process.
+no run with it. ``python -m facedistill.model_files.onnx_trial`` is the other process.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facedistill.errors import WeightsError
-from facedistill.models.onnx_file import INSTALL, OnnxGraph, read_onnx
+from facedistill.model_files.onnx_file import INSTALL, OnnxGraph, read_onnx
 from facedistill.system.text import shown
 
 MEMORY = 2**32  # bytes of address space, and as often again what the weights take

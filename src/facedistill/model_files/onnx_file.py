@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facedistill.errors import WeightsError
-from facedistill.models.protobuf import check_parts
+from facedistill.model_files.protobuf import check_parts
 from facedistill.system.files import open_regular
 from facedistill.system.text import shown
 

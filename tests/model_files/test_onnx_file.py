@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from facedistill.errors import WeightsError
-from facedistill.models.onnx_file import OnnxGraph, read_onnx
-from facedistill.models.onnx_trial import check_runs
-from facedistill.models.protobuf import MOST_PARTS
+from facedistill.model_files.onnx_file import OnnxGraph, read_onnx
+from facedistill.model_files.onnx_trial import check_runs
+from facedistill.model_files.protobuf import MOST_PARTS
 from fuzz import RUNS, damaged
 from onnx_files import FLOAT, SIDE, UINT8, WIDTH, changed, onnx, recognizer, saved
 
@@ -395,7 +395,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path, package: st
         f"import sys; sys.modules['{package}'] = None\n"
         "from pathlib import Path\n"
         "from facedistill.errors import WeightsError\n"
-        "from facedistill.models.onnx_trial import check_runs\n"
+        "from facedistill.model_files.onnx_trial import check_runs\n"
         f"try: check_runs(Path({str(path)!r}))\n"
         "except WeightsError as error: print(error)"
     )
