@@ -49,6 +49,7 @@ class Config:
     task: TaskConfig = field(default_factory=TaskConfig)
     data: dict[str, Any] = field(default_factory=dict)
     recognition: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,6 +110,11 @@ class Config:
     def recognition_data(self) -> dict[str, Any]:
         """Whose faces the classification runs see that this run stands on."""
         return self.recognition if "type" in self.recognition else self.data
+
+    @property
+    def has_protocol(self) -> bool:
+        """Whether pairs are scored that are not those of the data, if these have any."""
+        return "type" in self.protocol
 
     @property
     def has_identities(self) -> bool:

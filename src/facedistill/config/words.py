@@ -21,7 +21,7 @@ from facedistill.errors import ConfigError
 PATHS = ("root", "images", "annotations", "pairs", "landmarks", "boxes", "weights", "backbone", "runs_dir", "cache_dir")
 _SEVERAL = ("root", "landmarks")  # that may be lists: [A,B]
 GROUPS = tuple(sorted(folder.name for folder in CONFIG_DIR.iterdir() if folder.is_dir() and folder.name != "hydra"))
-_OPEN = ("data.", "recognition.", "model.", "teacher.model.", "target.terms.", "task.options.", "hydra.")
+_OPEN = ("data.", "recognition.", "protocol.", "model.", "teacher.model.", "target.terms.", "task.options.", "hydra.")
 _PLAIN = re.compile(r"""(?! )[\w./@%+: ?-]*(?<! )|'.*'|".*"|.*\$\{.*""", re.ASCII | re.DOTALL)
 _KEY = r"[A-Za-z_][\w.@/-]*"
 _WORD = re.compile(rf"(\+{{0,2}})({_KEY})=(.*)", re.DOTALL)

@@ -28,7 +28,7 @@ from facedistill.system.terminal import say
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
 SIDES = (0, 1)  # the views of a teacher with pixels of its own, see ``FaceData.seen_as``
-_KINDS = {"float16": "<f2", "float32": "<f4"}
+KINDS = {"float16": "<f2", "float32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,23 @@ class OwnViewBank:
 
 @dataclass(frozen=True)
 class Answered:
-    """K_T of centre crops in memory, without a bank. ``samples``: int64 [N], ascending; ``embedding``: [N, width]."""
+    """K_T of samples in one view, without a bank. ``samples``: int64 [N], ascending; ``embedding``: [N, width]."""
 
     samples: NDArray[np.int64]
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32] | Mapped
 
     def __call__(self, keys: Keys, mirrored: NDArray[np.bool_]) -> NDArray[Any]:
         """K_T [B, width] of the samples of (index, view) pairs."""
         return self.embedding[np.searchsorted(self.samples, [index for index, _ in keys])]
+
+
+def kept_as(embedding: NDArray[np.float32], kind: str) -> NDArray[Any]:
+    """K_T as ``float16`` or ``float32``. Raises ``DataError`` if a value is beyond it."""
+    with np.errstate(over="ignore"):
+        kept: NDArray[Any] = embedding.astype(KINDS[kind])
+    if np.isinf(kept).any():
+        raise DataError("a value of the teacher's embedding is beyond float16: target.bank=float32 holds it")
+    return kept
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class BankMaker:
 
     def _announce(self, views: int) -> None:
         count = len(self.samples)
-        size = views * count * self.teacher.width * np.dtype(_KINDS[self.kind]).itemsize
+        size = views * count * self.teacher.width * np.dtype(KINDS[self.kind]).itemsize
         say(
             f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
             f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times"
@@ -153,7 +162,7 @@ class BankMaker:
 
     def _view(self, view: int, wait: bool) -> Mapped:
         samples = self.samples
-        item = Item((self.teacher.width,), _KINDS[self.kind], "embedding", f"embeddings of {self.teacher.width} values")
+        item = Item((self.teacher.width,), KINDS[self.kind], "embedding", f"embeddings of {self.teacher.width} values")
 
         def answers(start: int) -> Batches:
             for first, embedding in self._answered([(int(index), view) for index in samples[start:]]):
@@ -169,11 +178,7 @@ class BankMaker:
         self.teacher.to(self.device)
         for start, batch in zip(starts, batches, strict=True):
             embedding = self.teacher(batch.images.to(self.device)).embedding.float().cpu().numpy()
-            with np.errstate(over="ignore"):
-                kept = embedding.astype(_KINDS[self.kind])
-            if np.isinf(kept).any():
-                raise DataError("a value of the teacher's embedding is beyond float16: target.bank=float32 holds it")
-            yield start, kept
+            yield start, kept_as(embedding, self.kind)
 
     def _check(self, bank: Bank) -> None:
         """Let the teacher answer some samples of every view again."""

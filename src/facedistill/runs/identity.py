@@ -22,7 +22,7 @@ INCLUDED = {
     *("task.name", "task.type", "task.batch_size", "task.softmax", "task.images_per_identity", "task.options.*"),
     *("task.learning_rates.*", "schedule.epochs", "schedule.reading"),
     *("schedule.momentum", "schedule.weight_decay", "schedule.optimizer", "schedule.shape", "schedule.warmup"),
-    *("data.*", "recognition.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
+    *("data.*", "recognition.*", "protocol.*", "image.resize", "image.crop", "augment.name", "rate", "seed"),
     *("model.*", "teacher.model.*", "teacher.seed", "teacher.weights", "teachers.*"),
     *("teacher.backbone", "teacher.finetune"),
     *("teacher.contract.size", "teacher.contract.columns", "teacher.contract.crop"),

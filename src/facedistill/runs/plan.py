@@ -17,6 +17,7 @@ from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.faces import Samples
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.sources.source import build_source
+from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError
 from facedistill.model_files.file_kinds import check_kind
 from facedistill.model_files.onnx_trial import check_runs
@@ -57,9 +58,7 @@ def _plan(
     if words in planned:
         return planned[words]
     config = composed or _composed(words)
-    key = hash_of(config.data)
-    if key not in data:
-        data[key] = build_source(config.data).identity()
+    identity = _identity_of(config, data)
     parents: dict[str, Run | WeightsFile] = {}
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
@@ -86,7 +85,19 @@ def _plan(
         teacher = parents[config.role_of(name)]
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, teacher.may_classify)
-    return planned.setdefault(words, Run(config, words, data[key], parents))
+    return planned.setdefault(words, Run(config, words, identity, parents))
+
+
+def _identity_of(config: Config, known: Identities) -> dict[str, Any]:
+    """Of its data and, where it has one of its own, the protocol that it is scored by."""
+    nodes = {"": config.data, **({"protocol": config.protocol} if config.has_protocol else {})}
+    found = {}
+    for name, node in nodes.items():
+        key = hash_of(node)
+        if key not in known:
+            known[key] = (protocol_source if name else build_source)(node).identity()
+        found[name] = known[key]
+    return {**found.pop(""), **found}
 
 
 def check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
@@ -182,7 +193,7 @@ def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, 
     """The words of a run, changed to those of an ancestor that makes other ``choices``."""
     own = {"task": config.task.name, "init": config.init.name, "target": config.target.name}
     other_task = choices.get("task", own["task"]) != own["task"]
-    if other_task and config.task.own_teacher and "type" in config.recognition:
+    if other_task and (config.task.own_teacher or config.task.imitates) and "type" in config.recognition:
         words = _seen_by_the_recognizer(words)
     kept = []
     for word in words:
@@ -260,7 +271,7 @@ def check_tree(run: Run) -> None:
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
         width, taught = _width(run), width_of(teacher)
-        if config.task.imitates:  # it may imitate some axes of the embedding
+        if config.task.imitates and not build_source(config.data).has_rounds:  # it may imitate some axes
             taught = min(width, taught)
         build_on_meta("target", term, student_width=width, teacher_width=taught)
     if config.init.from_teacher:

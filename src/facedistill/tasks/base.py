@@ -162,9 +162,14 @@ class TaskModule(ScheduledModule):
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> Tensor | None:
         """Φ: the loss that needs no teacher, a scalar; None: there is none. The batch comes without its images."""
 
+    def watch(self, answers: Answers) -> None:
+        """Take note of what was said of a training batch, where later ones depend on it."""
+
     def training_step(self, batch: FaceBatch, batch_index: int) -> dict[str, Tensor]:
         """Φ(task) + α·soft + β·hidden + … of the whole batch, also where ranks share it; gradients have parity."""
-        losses = self._losses(self._answers(batch, batch_index, self._forward))
+        answers = self._answers(batch, batch_index, self._forward)
+        self.watch(answers)
+        losses = self._losses(answers)
         weights = {name: term.weight for name, term in self.terms.items()}
         first, *others = (weights.get(name, 1.0) * value for name, value in losses.items())
         return {"loss": sum(others, first), **{name: value.detach() for name, value in losses.items()}}

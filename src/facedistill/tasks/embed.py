@@ -2,15 +2,17 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from facedistill.config.schema import TEACHER, Config
+from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.views import FaceBatch
 from facedistill.evaluation.evaluation import Evaluation
 from facedistill.metrics.imitation import UNIT, Imitation, cosine_units
 from facedistill.models.network import Network, NetworkOutput
-from facedistill.tasks.base import TaskModule
+from facedistill.tasks.base import Answers, TaskModule
 
 
 class EmbedEvaluation(Evaluation):
@@ -46,3 +48,9 @@ class Embed(TaskModule):
 
     def task_loss(self, student: NetworkOutput, batch: FaceBatch) -> None:
         return None
+
+    @torch.no_grad()
+    def watch(self, answers: Answers) -> None:
+        data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
+        cosines = F.cosine_similarity(answers.student.embedding, answers.teachers[TEACHER].embedding)
+        data.imitated(answers.batch.indices, cosines)

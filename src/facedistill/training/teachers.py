@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facedistill.config.groups import ImageConfig
 from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
@@ -25,6 +26,7 @@ from facedistill.system.files import sha256
 from facedistill.system.terminal import say
 from facedistill.tasks.assemble import build_evaluation
 from facedistill.training.contract_check import check_contract
+from facedistill.training.rounds import MOST_KEPT, Asked, TaughtRounds
 
 TOLERANCE = 0.5  # points by which a probe may be worse than it was: another device rounds differently
 
@@ -43,6 +45,7 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     teachers: dict[str, Teacher] = {}
     banks: dict[str, BankReader] = {}
     test_banks: dict[str, BankReader] = {}
+    asked: dict[str, Asked] = {}
     for role, parent in run.parents.items():
         if role == "init":
             continue
@@ -54,6 +57,10 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         contents = bank_contents(run, parent, device, own_size=seen is not data)
         maker = BankMaker(teacher, seen, device, cache, config.target.bank, contents, data.faces.train)
         views = banked_views(config) if seen is data else SIDES
+        if data.source.has_rounds:
+            views = None
+            about = {key: value for key, value in contents.items() if key != "data"}  # a round says it itself
+            asked[role] = Asked(teacher, None if seen is data else pixels_of(parent), about)
         if views is None or not maker.is_there(views):  # a bank was made by a teacher that had shown its score
             check_score(teacher, parent, data, device)
             if isinstance(parent, WeightsFile) and config.teacher.check and not _is_ours(teacher):
@@ -73,13 +80,21 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
                 teacher = TeacherOnAxes(teacher, axes)
         teachers[role] = teacher
     data.use_banks(banks, test_banks)
+    if asked:
+        keeps = len(data.faces.train) * len(config.epoch_rates) <= MOST_KEPT
+        data.use_rounds(TaughtRounds(data, asked, device, cache, config.image.resize, config.target.bank, keeps))
     return teachers
 
 
 def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
     """The faces as a teacher sees them: in its own pixels, or as its students do."""
-    own = parent.pixels if isinstance(parent, WeightsFile) else None
+    own = pixels_of(parent)
     return data if own is None else data.seen_as(own)
+
+
+def pixels_of(parent: Run | WeightsFile) -> ImageConfig | None:
+    """Of a face, as a teacher sees it; None: the student's own."""
+    return parent.pixels if isinstance(parent, WeightsFile) else None
 
 
 def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32] | None:
@@ -95,7 +110,8 @@ def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32
         return None
     device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
     contents = bank_contents(run, parent, device, own_size=seen is not data) | {
-        "of": "pairs of a teacher that is imitated"
+        "of": "pairs of a teacher that is imitated",
+        **({"protocol": run.data["protocol"]} if config.has_protocol else {}),
     }
     samples = images.faces.test
     bank = BankMaker(whole, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
@@ -180,7 +196,7 @@ def bank_contents(run: Run, teacher: Run | WeightsFile, device: torch.device, ow
         "teacher": sha256(teacher.weights),
         "model": numbers_of(teacher.network) if isinstance(teacher, WeightsFile) else {},
         **({"particulars": found} if (found := getattr(teacher, "particulars", [])) else {}),
-        "data": dict(run.data),
+        "data": {key: value for key, value in run.data.items() if key != "protocol"},
         **({"of": "a teacher that is imitated"} if config.task.imitates else {}),  # it has no score to show
         **({} if own_size else {"image": asdict(config.image), "seed": config.seed, **augment_of(config)}),
         "device": device.type,

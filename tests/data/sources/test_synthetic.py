@@ -19,7 +19,7 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.files.store import Batches
 from facedistill.data.sources import synthetic
 from facedistill.data.sources.synthetic import SyntheticFaces
-from facedistill.data.synthetic import render_faces
+from facedistill.data.synthetic import render_faces, rendering
 
 SOURCE = SyntheticFaces("synthetic", num_identities=6, images_per_identity=5, pairs_per_fold=8, seed=3)
 SIZE = 16
@@ -40,12 +40,12 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(rendering, "ProcessPoolExecutor", refuse)
     monkeypatch.setattr(synthetic, "render_faces", refuse)
 
 
 def test_processes_render_what_one_does(made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "_ALONE", 0)
+    monkeypatch.setattr(rendering, "_ALONE", 0)
     shared = SOURCE.faces(SIZE, tmp_path)
     np.testing.assert_array_equal(shared.images, made.images)
     assert shared.landmarks is not None
@@ -142,10 +142,10 @@ def test_rendering_resumes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return SimpleNamespace(images=images, landmarks=people * 2)
 
     makers: list[Callable[[int], Batches]] = []
-    monkeypatch.setattr(synthetic, "open_or_make", keep)
+    monkeypatch.setattr(rendering, "open_or_make", keep)
     monkeypatch.setattr(synthetic, "render_faces", render)
-    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(synthetic, "_ALONE", alone)
+    monkeypatch.setattr(rendering, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(rendering, "_ALONE", alone)
     people, samples = np.arange(80), np.arange(80)[::-1].copy()
     SyntheticFaces("synthetic", 2, 2, 2, 0)._stored(people, samples, 8, tmp_path, "faces")
     ends, images, columns = zip(*makers[0](start), strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facedistill.data.synthetic import RENDERER_VERSION, Faces, Variation, render_faces
 from facedistill.data.synthetic import render as render_module
 from facedistill.data.synthetic.albedo import face_albedo
-from facedistill.data.synthetic.identity import IDENTITY_RANGES, identity_vectors
+from facedistill.data.synthetic.identity import IDENTITY_RANGES, identity_draws, identity_vectors
 
 SEED = 11
 NEUTRAL = Variation(
@@ -122,11 +122,11 @@ def test_seed_identity_and_sample_each_change_the_picture() -> None:
 
 def test_identity_vectors_vary_and_do_not_depend_on_samples() -> None:
     assert len(IDENTITY_RANGES) >= 30
-    vectors = identity_vectors(SEED, ids(1, 2, 1))
+    vectors = identity_vectors(identity_draws(SEED, ids(1, 2, 1)))
     assert vectors.shape == (3, len(IDENTITY_RANGES))
     np.testing.assert_array_equal(vectors[0], vectors[2])
     assert (vectors[0] != vectors[1]).all()
-    many = identity_vectors(SEED, np.arange(300))
+    many = identity_vectors(identity_draws(SEED, np.arange(300)))
     low, high = np.array(list(IDENTITY_RANGES.values())).T
     assert (many >= low - 1e-6).all()
     assert (many <= high + 1e-6).all()

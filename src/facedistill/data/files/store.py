@@ -139,6 +139,13 @@ def open_or_make(
             return found
 
 
+def remove(items: Mapped) -> None:
+    """Take a store from the disk; who has it open may go on reading."""
+    name = items.path.name.removesuffix(".npy")
+    for suffix in (".npz", ".npy", ".lock"):  # without the first it does not exist
+        items.path.with_name(name + suffix).unlink(missing_ok=True)
+
+
 def verify_store(path: Path) -> None:
     """``verify`` a store (its path without suffix) of whatever items. Raises ``DataError`` if it is not intact."""
     _, checksums = _read_columns(path)

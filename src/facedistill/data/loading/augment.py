@@ -59,13 +59,14 @@ class Augmentation:
     Args:
         preset: of random views: ``paper``, a crop that is mirrored half of the time; ``recognizer``, also moved,
             and as other light, lenses and files have it.
+        mirrors: whether random views may be mirrored.
     """
 
-    def __init__(self, crop: int, seed: int, preset: str = "paper") -> None:
+    def __init__(self, crop: int, seed: int, preset: str = "paper", mirrors: bool = True) -> None:
         self._seed = seed
         self._bits = np.random.Philox(0)
         self._draw, self._python_draw = np.random.Generator(self._bits), random.Random()
-        self._flip = A.HorizontalFlip(p=0.5)
+        self._flip = A.HorizontalFlip(p=0.5 * mirrors)
         drawn = [A.RandomCrop(crop, crop), self._flip]
         if preset == "recognizer":
             drawn = [*_moved(), *drawn, *_seen_otherwise(crop)]

@@ -6,12 +6,13 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from facedistill.config.groups import ImageConfig
@@ -22,14 +23,36 @@ from facedistill.data.loading.augment import Augmentation, Upright
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
-from facedistill.data.sources.source import build_source
+from facedistill.data.sources.source import Round, Source, build_source
+from facedistill.data.sources.verification_set import protocol_source
 
 EVAL_BATCH = 128
 
 
+Banks = Mapping[str, BankReader]  # by the role of a teacher
+
+
+class Rounds(Protocol):
+    """What prepares the rounds of a source that has them."""
+
+    def __call__(self, of: Round) -> tuple[FaceSet, Banks]:
+        """The faces of a round, and what teachers say of them."""
+
+    def end(self) -> None:
+        """There are no more of them."""
+
+
 def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
-    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or prepared now."""
-    return build_source(data).faces(config.image.resize, Path(config.cache_dir).expanduser())
+    """The faces of a ``conf/data`` node at the size of a configuration, from its cache or prepared now.
+
+    Their pairs are those of ``config.protocol``, where it names one.
+    """
+    size, cache = config.image.resize, Path(config.cache_dir).expanduser()
+    faces = build_source(data).faces(size, cache)
+    if config.has_protocol:
+        pairs = protocol_source(config.protocol).protocol(size, cache, set(faces.identities))
+        faces = replace(faces, pairs=pairs)
+    return faces
 
 
 def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
@@ -52,8 +75,14 @@ class FaceData(pl.LightningDataModule):
         self._config = config
         self._workers = config.trainer.num_workers
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
-        self._augmentation = augmentation or Augmentation(config.image.crop, config.seed, config.augment.name)
-        self._views = Views(self._used, self._augmentation)
+        # a face that comes once needs no mirror, and teachers of all seeds then see the same
+        self._augmentation = augmentation or Augmentation(
+            config.image.crop, config.seed, config.augment.name, mirrors=not self.source.has_rounds
+        )
+        self._views = self._views_of_training = Views(self._used, self._augmentation)
+        self._rounds: Rounds | None = None
+        self._imitated: NDArray[np.float32] | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     @classmethod
     def of(cls, config: Config, beside: "FaceData | None" = None) -> "FaceData":
@@ -70,7 +99,51 @@ class FaceData(pl.LightningDataModule):
         self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader] = MappingProxyType({})
     ) -> None:
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
-        self._views = Views(self._used, self._augmentation, banks, test_banks)
+        self._views = self._views_of_training = Views(self._used, self._augmentation, banks, test_banks)
+
+    def use_rounds(self, rounds: Rounds) -> None:
+        """Have every epoch train on a round of the source, which is prepared when the epoch begins."""
+        self._rounds = rounds
+
+    def teardown(self, stage: str) -> None:
+        if self._rounds is not None:
+            self._rounds.end()
+
+    @cached_property
+    def source(self) -> Source:
+        """Whose faces these are."""
+        return build_source(self._config.data)
+
+    def views_of(self, faces: FaceSet, banks: Banks = MappingProxyType({})) -> Views:
+        """Other faces, as those of this source are seen in training."""
+        return Views(faces, self._augmentation, banks)
+
+    def imitated(self, indices: Tensor, cosines: Tensor) -> None:
+        """Take note of how well the student imitated training faces, both [B]: rounds may depend on it."""
+        if self._rounds is not None and self.source.asks_back(self.train_batches.epoch):
+            self._seen.append((indices, cosines.float()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint at the end of an epoch: what the next round depends on."""
+        found = self._answered_in_round()
+        return {} if found is None else {"imitated": torch.from_numpy(found)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "imitated" in state_dict:
+            self._imitated = state_dict["imitated"].numpy()
+
+    def _answered_in_round(self) -> NDArray[np.float32] | None:
+        """cos(K_S, K_T) of every face of the round that ends, float32 [N]; of the one before until there are any."""
+        if not self._seen:
+            return self._imitated
+        indices, cosines = (torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True))
+        return cosines[torch.argsort(indices)].numpy()
+
+    def _begin_round(self, number: int) -> None:
+        assert self._rounds is not None
+        self._imitated, self._seen = self._answered_in_round(), []
+        faces, banks = self._rounds(self.source.in_round(number, self._imitated))
+        self._views_of_training = self.views_of(faces, banks)
 
     def seen_as(self, image: ImageConfig) -> "FaceData":
         """The same faces as a recognizer sees them: the centre crop in view 0, mirrored in view 1."""
@@ -85,17 +158,21 @@ class FaceData(pl.LightningDataModule):
     @cached_property
     def train_batches(self) -> TrainBatches:
         """The sampler that the task needs: every sample once, or P identities × K images."""
-        task, seed, faces, views = self._config.task, self._config.seed, self.faces, banked_views(self._config)
+        task, seed, faces = self._config.task, self._config.seed, self.faces
+        views = None if self.source.has_rounds else banked_views(self._config)
         if task.images_per_identity is None:
             return TrainBatches(faces.train, task.batch_size, seed, views)
         return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
 
     def train_dataloader(self) -> DataLoader[FaceBatch]:
-        return self.loader(self.train_batches)
+        if self._rounds is not None:
+            assert self.trainer is not None
+            self._begin_round(self.trainer.current_epoch)
+        return self.loader(self.train_batches, self._views_of_training)
 
     def first_batches(self, count: int) -> list[FaceBatch]:
         """The first training batches of the epoch that the sampler is at, or this process' share of them."""
-        return [self._views[keys] for keys in islice(self.train_batches, count)]
+        return [self._views_of_training[keys] for keys in islice(self.train_batches, count)]
 
     def val_dataloader(self) -> DataLoader[FaceBatch]:
         """The test split: the paper has no third one, and nothing is selected by it here either."""
@@ -110,10 +187,10 @@ class FaceData(pl.LightningDataModule):
         """The images of the source's pairs, as they are seen here; None: it has none."""
         return None if self.faces.pairs is None else pair_data(self.faces.pairs, self._config)
 
-    def loader(self, batches: Iterable[Keys]) -> DataLoader[FaceBatch]:
+    def loader(self, batches: Iterable[Keys], views: Views | None = None) -> DataLoader[FaceBatch]:
         """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads."""
         return DataLoader(
-            self._views,
+            views or self._views,
             batch_size=None,  # the sampler makes the batches
             sampler=batches,
             num_workers=self._workers,

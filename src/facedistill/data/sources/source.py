@@ -2,14 +2,42 @@
 
 import abc
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facedistill.config.build import build, find_type
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.errors import DataError
 
 TEST_FRACTION = 0.2  # the paper splits every data set 80/20, at random over samples
+
+
+class Round(abc.ABC):
+    """Training faces of one epoch.
+
+    Attributes:
+        depends_on_student: on how well it imitated the round before; else every run has the same ones.
+        key: stands for what decides their pixels, whatever their size.
+    """
+
+    number: int
+    depends_on_student: bool
+
+    @property
+    @abc.abstractmethod
+    def key(self) -> str: ...
+
+    @abc.abstractmethod
+    def faces(self, size: int, cache_dir: Path) -> FaceSet:
+        """The N faces of the round at ``size`` × ``size`` pixels, kept in ``cache_dir``."""
+
+    @abc.abstractmethod
+    def images(self, size: int, start: int) -> Iterator[NDArray[np.uint8]]:
+        """The same from ``start`` on in batches [n, size, size, 3], in order, and not kept."""
 
 
 class Source(abc.ABC):
@@ -49,6 +77,23 @@ class Source(abc.ABC):
     def pair_notes(self) -> list[str]:
         """Remarks for people on how its pairs are scored. Raises ``DataError`` if these can't be read."""
         return []
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether every epoch is a round with training faces of its own, as many as in the first."""
+        return False
+
+    def in_round(self, number: int, imitated: NDArray[np.float32] | None) -> "Round":
+        """The training faces of a round, where the source has rounds.
+
+        ``imitated``: float32 [N], how well the student imitated those of the round before: cos(K_S, K_T); where that
+        round ``asks_back``.
+        """
+        raise NotImplementedError(f"data={self.name} has no rounds")
+
+    def asks_back(self, number: int) -> bool:
+        """Whether the round after this one depends on how well the student imitates its faces."""
+        return False
 
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         """The pairs alone; ``trained_on``: names of identities. Raises ``DataError`` if the source has no pairs."""

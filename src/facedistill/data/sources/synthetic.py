@@ -1,10 +1,7 @@
 """Rendered faces as a source; they are rendered on first use, then kept."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.faces import FOLDS, FaceSet, Pairs, Samples
-from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
+from facedistill.data.files.store import Stored
 from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
+from facedistill.data.synthetic.rendering import stored
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
-from facedistill.system.signals import end_with_parent
 
 FIRST_PAIR_IDENTITY = 1_000_000  # people of the pairs are numbered from here, so none of them is ever trained on
 PEOPLE_PER_FOLD = 12
 IMAGES_PER_PERSON = 8
 MOST_IMAGES, MOST_PAIRS = 1_000_000, 10_000  # to be rendered; in a fold
-_RENDER_AT_ONCE = 64
-_ALONE = 2**20  # pixels that this process renders before others have started
 
 
 @dataclass
@@ -61,13 +56,13 @@ class SyntheticFaces(Source):
 
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         people, shots = self._people_and_shots
-        stored = self._stored(people, shots, size, cache_dir, "faces")
+        found = self._stored(people, shots, size, cache_dir, "faces")
         names, is_test = self._names, self.samples(cache_dir).is_test
         counts = {"images": len(people), "identities": self.num_identities, "skipped": 0}
         pairs = self.protocol(size, cache_dir, set(names))
-        landmarks = stored.columns["landmarks"].astype(np.float32)
+        landmarks = found.columns["landmarks"].astype(np.float32)
         crop_boxes = np.tile(np.array([0, 0, size], np.float32), (len(people), 1))  # the whole image
-        return FaceSet(stored.items, people, is_test, names, pairs, landmarks, crop_boxes, counts=counts)
+        return FaceSet(found.items, people, is_test, names, pairs, landmarks, crop_boxes, counts=counts)
 
     def samples(self, cache_dir: Path) -> Samples:
         people, shots = self._people_and_shots
@@ -86,10 +81,10 @@ class SyntheticFaces(Source):
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         people = np.repeat(np.arange(FOLDS * PEOPLE_PER_FOLD), IMAGES_PER_PERSON)
         samples = np.tile(np.arange(IMAGES_PER_PERSON), FOLDS * PEOPLE_PER_FOLD)
-        stored = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
+        found = self._stored(people + FIRST_PAIR_IDENTITY, samples, size, cache_dir, "pairs")
         chosen = [pair for fold in range(FOLDS) for pair in self._pairs_of(fold)]
         left, right, same, fold = map(np.array, zip(*chosen, strict=True))
-        return Pairs(stored.items, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
+        return Pairs(found.items, left, right, same, fold, trained_on=np.zeros(len(same), np.bool_))
 
     def _pairs_of(self, fold: int) -> list[tuple[int, int, bool, int]]:
         draw = np.random.Generator(np.random.Philox(key=[self.seed, fold]))
@@ -106,23 +101,5 @@ class SyntheticFaces(Source):
         self, people: NDArray[np.int64], samples: NDArray[np.int64], size: int, cache_dir: Path, what: str
     ) -> Stored:
         key = hash_of([RENDERER_VERSION, self.seed, size, people.tolist(), samples.tolist()])
-
-        def render(start: int) -> Batches:
-            ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
-            parts = [slice(first, end) for first, end in pairwise([start, *ends])]
-            if (len(people) - start) * size**2 <= _ALONE:
-                for end, p in zip(ends, parts, strict=True):
-                    faces = render_faces(self.seed, people[p], samples[p], size)
-                    yield end, faces.images, {"landmarks": faces.landmarks}
-                return
-            spawn = multiprocessing.get_context("spawn")  # forking hangs once torch has started threads
-            with ProcessPoolExecutor(
-                os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
-            ) as pool:
-                rendering = [pool.submit(render_faces, self.seed, people[p], samples[p], size) for p in parts]
-                for end, rendered in zip(ends, rendering, strict=True):
-                    faces = rendered.result()
-                    yield end, faces.images, {"landmarks": faces.landmarks}
-
-        path = cache_dir / f"synthetic-{what}-{key}"
-        return open_or_make(path, len(people), image_of(size), render, f"rendering {len(people)} {what} of {size} px")
+        path, render = cache_dir / f"synthetic-{what}-{key}", partial(render_faces, self.seed, size=size)
+        return stored(path, render, (people, samples), size, what)

@@ -11,7 +11,7 @@ depend on CPU and library: bumps are polynomials, rotations use the rational par
 square root, and random numbers are raw words of the counter-based Philox generator.
 """
 
-from facedistill.data.synthetic.render import RENDERER_VERSION, Faces, render_faces
+from facedistill.data.synthetic.render import RENDERER_VERSION, Faces, Latents, latents_of, render_faces, render_latents
 from facedistill.data.synthetic.variation import Variation
 
-__all__ = ["RENDERER_VERSION", "Faces", "Variation", "render_faces"]
+__all__ = ["RENDERER_VERSION", "Faces", "Latents", "Variation", "latents_of", "render_faces", "render_latents"]

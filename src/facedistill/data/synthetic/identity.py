@@ -79,11 +79,16 @@ IDENTITY_RANGES: dict[str, tuple[float, float]] = {
 """The identity vector, in the order in which its values are drawn."""
 
 
-def identity_vectors(seed: int, identities: Integers) -> Array:
-    """Identity vectors [N, len(IDENTITY_RANGES)] in the units of IDENTITY_RANGES; no sample is involved."""
+def identity_draws(seed: int, identities: Integers) -> Array:
+    """What identities are made of, uniform in [0, 1), [N, len(IDENTITY_RANGES)]; no sample is involved."""
+    return uniforms(seed, Stream.IDENTITY, identities, np.zeros_like(identities), len(IDENTITY_RANGES))
+
+
+def identity_vectors(draws: Array) -> Array:
+    """Identity vectors in the units of IDENTITY_RANGES, from values in [0, 1], both [N, len(IDENTITY_RANGES)]."""
     limits = np.array([*IDENTITY_RANGES.values()], dtype=np.float32)
     low, high = limits[:, 0], limits[:, 1]
-    return low + (high - low) * uniforms(seed, Stream.IDENTITY, identities, np.zeros_like(identities), len(limits))
+    return low + (high - low) * draws
 
 
 def identity_traits(vectors: Array) -> Params:

@@ -16,6 +16,7 @@ class Stream(IntEnum):
     BACKGROUND = 2
     NOISE = 3
     STRANDS = 4
+    MOVE = 5
 
 
 def raw_words(seed: int, stream: Stream, identities: Integers, samples: Integers, count: int) -> NDArray[np.uint64]:
@@ -23,7 +24,8 @@ def raw_words(seed: int, stream: Stream, identities: Integers, samples: Integers
     key = np.array([seed, int(stream)], dtype=np.uint64)
     # The first counter word advances while drawing, the others tell the images apart.
     counters = [np.array([0, *image, 0], dtype=np.uint64) for image in zip(identities, samples, strict=True)]
-    return np.stack([np.random.Philox(key=key, counter=counter).random_raw(count) for counter in counters])
+    words = [np.random.Philox(key=key, counter=counter).random_raw(count) for counter in counters]
+    return np.array(words, dtype=np.uint64).reshape(len(words), count)
 
 
 def uniforms(seed: int, stream: Stream, identities: Integers, samples: Integers, count: int) -> Array:

@@ -1,27 +1,39 @@
 """The renderer: scene, light, compositing, camera, and the landmarks of the same geometry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.data.files.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE
 from facedistill.data.synthetic import layers as parts
 from facedistill.data.synthetic.albedo import face_albedo
 from facedistill.data.synthetic.hair import back_hair, forehead_shade, hair
-from facedistill.data.synthetic.identity import identity_traits, identity_vectors
+from facedistill.data.synthetic.identity import identity_draws, identity_traits, identity_vectors
 from facedistill.data.synthetic.kernels import Array, Integers, Params, mix
 from facedistill.data.synthetic.randomness import Stream, normals
 from facedistill.data.synthetic.scene import background, glasses, occluder, strand_noise, table_noise
 from facedistill.data.synthetic.shape import Grid, displacement, face_features, make_grid
-from facedistill.data.synthetic.surface import Camera, Vec, camera_rays, make_camera, project, solve_head, surface_depth
-from facedistill.data.synthetic.variation import DEFAULT_VARIATION, Variation, scene_values
+from facedistill.data.synthetic.surface import (
+    Camera,
+    Vec,
+    camera_rays,
+    make_camera,
+    moved_to,
+    project,
+    solve_head,
+    surface_depth,
+)
+from facedistill.data.synthetic.variation import DEFAULT_VARIATION, Variation, scene_draws, scene_values
 
 RENDERER_VERSION = 1
 """Raised whenever any pixel of any face changes."""
 
 MINIMUM_SIZE = 16
+# of landmarks in aligned images, in half image sides from the centre
+_TEMPLATE = [tuple(((place + 0.5) * 2 / ARCFACE_SIZE - 1).tolist()) for place in ARCFACE_TEMPLATE]
 MAXIMUM_BLUR_PASSES = 24
 _PIXELS_PER_CHUNK = 12 * 64 * 64  # keeps the planes of a chunk in the CPU cache
 
@@ -39,6 +51,26 @@ class Faces(NamedTuple):
     landmarks: NDArray[np.float32]
 
 
+class Latents(NamedTuple):
+    """What N faces are made of, values in [0, 1], float32.
+
+    Attributes:
+        identity: [N, len(IDENTITY_RANGES)], who it is.
+        scene: [N, SCENE_DRAWS], pose, light, expression, things worn and camera.
+    """
+
+    identity: Array
+    scene: Array
+
+    def part(self, chosen: slice) -> "Latents":
+        return Latents(self.identity[chosen], self.scene[chosen])
+
+
+def latents_of(seed: int, identities: Integers, samples: Integers) -> Latents:
+    """The latents of samples of identities."""
+    return Latents(identity_draws(seed, identities), scene_draws(seed, identities, samples))
+
+
 def render_faces(
     seed: int, identities: Integers, samples: Integers, size: int, variation: Variation = DEFAULT_VARIATION
 ) -> Faces:
@@ -48,6 +80,33 @@ def render_faces(
     if an argument has a wrong shape, type or range.
     """
     identities, samples = _checked(seed, identities, samples, size)
+    return _rendered(latents_of(seed, identities, samples), seed, identities, samples, size, variation)
+
+
+def render_latents(latents: Latents, seed: int, rounds: Integers, indices: Integers, size: int, aligned: bool) -> Faces:
+    """Render a face of size x size pixels for each latent.
+
+    Each image is a function of its latent, of size and ``aligned``, and of (seed, round, index), which draw the
+    surroundings and the noise of the camera, to the last bit.
+
+    Args:
+        aligned: the camera is turned, zoomed and shifted so that the landmarks come to ArcFace's template.
+
+    Raises ``ValueError`` if an argument has a wrong shape, type or range.
+    """
+    rounds, indices = _checked(seed, rounds, indices, size)
+    return _rendered(latents, seed, rounds, indices, size, DEFAULT_VARIATION, _TEMPLATE if aligned else None)
+
+
+def _rendered(
+    latents: Latents,
+    seed: int,
+    identities: Integers,
+    samples: Integers,
+    size: int,
+    variation: Variation,
+    places: Sequence[tuple[float, float]] | None = None,
+) -> Faces:
     _keep_freed_memory()
     n = len(identities)
     images = np.empty((n, size, size, 3), dtype=np.uint8)
@@ -55,7 +114,9 @@ def render_faces(
     chunk = max(1, _PIXELS_PER_CHUNK // (size * size))
     for start in range(0, n, chunk):
         part = slice(start, start + chunk)
-        images[part], landmarks[part] = _render_chunk(seed, identities[part], samples[part], size, variation)
+        images[part], landmarks[part] = _render_chunk(
+            latents.part(part), seed, identities[part], samples[part], size, variation, places
+        )
     return Faces(images, landmarks)
 
 
@@ -96,18 +157,27 @@ def _grid_and_mottle(size: int) -> tuple[Grid, Array]:
 
 
 def _render_chunk(
-    seed: int, identities: Integers, samples: Integers, size: int, variation: Variation
+    latents: Latents,
+    seed: int,
+    identities: Integers,
+    samples: Integers,
+    size: int,
+    variation: Variation,
+    places: Sequence[tuple[float, float]] | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    p = identity_traits(identity_vectors(seed, identities))
-    s = scene_values(seed, identities, samples, variation)
+    p = identity_traits(identity_vectors(latents.identity))
+    s = scene_values(latents.scene, variation)
     grid, mottle = _grid_and_mottle(size)
     camera, f = make_camera(s), face_features(p, s)
     d = displacement(p, f, grid)
+    if places is not None:
+        camera = moved_to(camera, _landmarks(p, f, camera, grid, d), places)
     planes = background(seed, identities, samples, s, size)
     planes = _draw_person(planes, p, s, f, camera, grid, mottle, d, size)
     _over_some(planes, s["occluder_chance"], s, lambda some, _: [occluder(some, size)])
     images = _develop(seed, identities, samples, planes, s, size, variation)
-    return images, _landmarks(p, f, camera, grid, d, size)
+    positions = np.array(_landmarks(p, f, camera, grid, d), dtype=np.float32)  # [5, 2, N, 1, 1]
+    return images, np.moveaxis((positions + 1.0) * np.float32(0.5 * size) - 0.5, 2, 0)[..., 0, 0]
 
 
 def _draw_person(
@@ -179,11 +249,10 @@ def _develop(
     return images
 
 
-def _landmarks(p: Params, f: Params, camera: Camera, grid: Grid, d: Array, size: int) -> NDArray[np.float32]:
-    """Project eye centres, nose tip and mouth corners of the surface to pixels [N, 5, 2]."""
+def _landmarks(p: Params, f: Params, camera: Camera, grid: Grid, d: Array) -> list[tuple[Array, Array]]:
+    """Image positions (u, v) of eye centres, nose tip and mouth corners of the surface."""
     eye, mouth = f["eye_x"], f["mouth_half"]
     across = [-eye, eye, np.zeros_like(eye), -mouth, mouth]
     down = [f[name] for name in ("eye_y", "eye_y", "tip_y", "corner_y", "corner_y")]
     points = [Vec(x, y, surface_depth(p, f, grid, d, x, y)) for x, y in zip(across, down, strict=True)]
-    positions = np.array([project(camera, point) for point in points], dtype=np.float32)  # [5, 2, N, 1, 1]
-    return np.moveaxis((positions + 1.0) * np.float32(0.5 * size) - 0.5, 2, 0)[..., 0, 0]
+    return [project(camera, point) for point in points]

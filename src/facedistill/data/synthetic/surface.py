@@ -1,5 +1,6 @@
 """Rays, ellipsoids, and the solution for the point of the displaced head behind each pixel."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,29 @@ def project(camera: Camera, point: Vec) -> tuple[Array, Array]:
     u = camera.scale * dot(camera.right, point) + camera.shift_x
     v = camera.scale * dot(camera.down, point) + camera.shift_y
     return u, v
+
+
+def moved_to(camera: Camera, points: Sequence[tuple[Array, Array]], places: Sequence[tuple[float, float]]) -> Camera:
+    """The camera whose image is turned, scaled and shifted so that points (u, v) of it come closest to places.
+
+    Least squares (Umeyama 1991), with every sum in a fixed order.
+    """
+    count = np.float32(1 / len(points))
+    mean_u, mean_v = (sum(values[1:], values[0]) * count for values in zip(*points, strict=True))
+    mean_x, mean_y = (np.float32(sum(values) / len(places)) for values in zip(*places, strict=True))
+    along, across, spread = np.zeros_like(mean_u), np.zeros_like(mean_u), np.zeros_like(mean_u)
+    for (u, v), (x, y) in zip(points, places, strict=True):
+        du, dv, dx, dy = u - mean_u, v - mean_v, np.float32(x) - mean_x, np.float32(y) - mean_y
+        along, across = along + (du * dx + dv * dy), across + (du * dy - dv * dx)
+        spread = spread + (du * du + dv * dv)
+    along, across = along / spread, across / spread
+    grown = np.sqrt(along * along + across * across)
+    cos, sin = along / grown, across / grown
+    right = Vec(*(cos * a - sin * b for a, b in zip(camera.right, camera.down, strict=True)))
+    down = Vec(*(sin * a + cos * b for a, b in zip(camera.right, camera.down, strict=True)))
+    off_u, off_v = camera.shift_x - mean_u, camera.shift_y - mean_v
+    shift_x, shift_y = along * off_u - across * off_v + mean_x, across * off_u + along * off_v + mean_y
+    return Camera(right, down, camera.toward, camera.scale * grown, shift_x, shift_y)
 
 
 def dot(a: Vec, b: Vec) -> Array:

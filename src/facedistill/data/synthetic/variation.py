@@ -68,13 +68,18 @@ DETAILS = (
 """Colours and shapes of everything but the face: one uniform number in [0, 1) each, per image."""
 
 
-def scene_values(
-    seed: int, identities: Integers, samples: Integers, variation: Variation = DEFAULT_VARIATION
-) -> Params:
-    """Named scene values (N, 1, 1) of the images; a `*_chance` becomes 1 or 0."""
-    names = [field.name for field in fields(variation)]  # in drawing order
-    count = 2 * len(names) + len(DETAILS)
-    raw = uniforms(seed, Stream.SCENE, identities, samples, count).T[:, :, None, None]
+_NAMES = [field.name for field in fields(Variation)]  # in drawing order
+SCENE_DRAWS = 2 * len(_NAMES) + len(DETAILS)
+
+
+def scene_draws(seed: int, identities: Integers, samples: Integers) -> Array:
+    """What scenes are made of, uniform in [0, 1), [N, SCENE_DRAWS]."""
+    return uniforms(seed, Stream.SCENE, identities, samples, SCENE_DRAWS)
+
+
+def scene_values(draws: Array, variation: Variation = DEFAULT_VARIATION) -> Params:
+    """Named scene values (N, 1, 1) of values in [0, 1], [N, SCENE_DRAWS]; a `*_chance` becomes 1 or 0."""
+    names, raw = _NAMES, draws.T[:, :, None, None]
     values: Params = {}
     for name, first, second in zip(names, raw[::2], raw[1::2], strict=False):
         values[name.removesuffix("_peaked")] = _draw(name, getattr(variation, name), first, second)
