@@ -7,6 +7,7 @@ from statistics import mean
 from facedistill.config.groups import READINGS
 from facedistill.report import rule
 from facedistill.report.comparisons import CLAIMS, Claim, Comparison, Statement
+from facedistill.report.neighbours import Experiment
 from facedistill.report.rule import LEAST_SEEDS, WRONG, Answer, Judgement, Look
 from facedistill.report.statistics import Effect, average
 from facedistill.report.study import FilledTable, Study
@@ -121,7 +122,12 @@ def assess(study: Study) -> list[Assessment]:
     for reading in READINGS:
         tables = [filled for filled in study.tables if filled.table.reading == reading]
         assessed = [_assess(claim, tables, reading) for claim in CLAIMS] if tables else []
+        if study.neighbours and not any(filled.records for filled in tables):
+            continue
         found += [one for one in assessed if not found or one.answer is not Answer.NOT_RUN]
+    for filled in study.neighbours:
+        assert isinstance(filled.table, Experiment)
+        found += [_assess(claim, [filled], READINGS[0]) for claim in filled.table.claims]
     tested = [one for one in found if one.p is not None]
     kept = rule.survives([one.p for one in tested if one.p is not None])
     holm = {(one.name, one.reading) for one, keeps in zip(tested, kept, strict=True) if keeps and one.is_answered}

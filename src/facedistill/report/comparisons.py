@@ -51,7 +51,7 @@ class Statement:
     """
 
     text: str
-    number: int
+    number: int | str
     pairs: Callable[[Table], Pairs]
     same: bool = False
     about_targets: bool = False

@@ -60,10 +60,11 @@ def remarks(study: Study, failed: Sequence[str]) -> list[str]:
     versions = sorted({record.version for record in study.records})
     if len(versions) > 1:
         found.append(f"There are runs of results versions {', '.join(map(str, versions))}: a table has those of one")
-    for filled in study.tables:
+    for filled in (*study.tables, *study.neighbours):
         if filled.left_out:
+            name = f"Table {filled.table.number}" if filled in study.tables else filled.table.number
             found.append(
-                f"Table {filled.table.number} ({filled.table.stands_for}) leaves out {len(filled.left_out)} runs with "
+                f"{name} ({filled.table.stands_for}) leaves out {len(filled.left_out)} runs with "
                 "other images, models, schedules, versions or views of the teacher"
             )
     if len(seeds_of(study.records)) == 1:

@@ -22,7 +22,7 @@ def write_report(study: Study, assessed: Sequence[Assessment], out: Path) -> Pat
     drawn = figures(study, assessed, failed)
     svgs = {name: (caption, svg) for name, (caption, svg, _) in drawn.items()}
     pngs = {f"figures/{name}.png": png for name, (_, _, png) in drawn.items()}
-    texts = {f"tables/{one.table.file_name}.csv": as_csv(one) for one in study.tables}
+    texts = {f"tables/{one.table.file_name}.csv": as_csv(one) for one in (*study.tables, *study.neighbours)}
     if study.device.files:
         texts["tables/exports.csv"] = exports_csv(study.device)
     for name, (_, svg) in svgs.items():
@@ -48,7 +48,7 @@ def as_csv(filled: FilledTable) -> str:
     table = filled.table
     for row in table.rows:
         records = filled.records_of(row)
-        cell = [table.number, table.stands_for, table.data, row.label, row.task, row.rate, row.init, row.target]
+        cell = [table.number, table.stands_for, table.data, row.label, row.task, row.rate or "", row.init, row.target]
         seeds, names = " ".join(str(record.seed) for record in records), " ".join(record.name for record in records)
         for metric in dict.fromkeys([table.metric, *row.paper]):
             entry = filled.entry(row, metric)

@@ -50,6 +50,10 @@ def readme(
             parts.append(markdown(filled))
         if filled.missing:
             parts.append(f"Missing: {'; '.join(filled.missing)}. To train them: {_code(filled.command)}")
+    for filled in study.neighbours:
+        parts += [f"## {filled.table.heading}", f"Ours: {_escaped(filled.table.data)}.", markdown(filled)]
+        if filled.missing:
+            parts.append(f"Missing: {'; '.join(filled.missing)}. To train them: {_code(filled.command)}")
     parts += [*_sensitivity(study), *_on_device(study)]
     parts += ["## Deviations from the paper", _deviations(study), "## Cost", _cost(study), "## Figures"]
     for name, caption in captions.items():
@@ -109,7 +113,7 @@ def _deviations(study: Study) -> str:
 
 
 def _cost(study: Study) -> str:
-    lines = [(one.table.heading, runs_behind(study, one)) for one in study.tables if one.records]
+    lines = [(one.table.heading, runs_behind(study, one)) for one in (*study.tables, *study.neighbours) if one.records]
     lines.append(("all runs of the folder", study.records))
     heads = ("with what they stand on, each run once", "runs", "hours of training")
     return _table(heads, [(title, str(len(runs)), f"{hours_of(runs):.3f}") for title, runs in lines])

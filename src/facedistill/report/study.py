@@ -9,11 +9,11 @@ from statistics import mean, stdev
 from typing import Self
 
 from facedistill.config.groups import READINGS
-from facedistill.config.schema import Cell
 from facedistill.report import statistics
+from facedistill.report.neighbours import EXPERIMENTS
 from facedistill.report.on_device import OnDevice
 from facedistill.report.statistics import Effect, Result, mean_and_spread
-from facedistill.report.tables import Row, Table, one_setting, tables
+from facedistill.report.tables import NOT_OF_SAMPLES, Row, Table, one_setting, tables
 from facedistill.report.variants import words_of_difference
 from facedistill.runs.folders import COMPLETE, find_runs
 from facedistill.runs.record import Record
@@ -74,11 +74,8 @@ class FilledTable:
     sample_scores: Callable[[str], SampleScores | None]
 
     @cached_property
-    def _by_cell(self) -> Mapping[Cell, list[Record]]:
-        found = defaultdict(list)
-        for record in self._scored(self.records):
-            found[record.cell].append(record)
-        return found
+    def _by_seed(self) -> list[Record]:
+        return self._scored(self.records)
 
     def _scored(self, records: Sequence[Record]) -> list[Record]:
         """Those that have the table's metric, by seed."""
@@ -87,7 +84,7 @@ class FilledTable:
 
     def records_of(self, row: Row) -> list[Record]:
         """The records of a row that have the table's metric, by seed."""
-        return self._by_cell.get(row.cell, [])
+        return [record for record in self._by_seed if row.holds(record)]
 
     def entry(self, row: Row, metric: str) -> Entry:
         return _entry(row, metric, self.records_of(row))
@@ -107,8 +104,7 @@ class FilledTable:
     def _results(self, records: Sequence[Record]) -> dict[int, Result]:
         found = {}
         for record in records:
-            # the scores of pairs are no scores of samples
-            kept = None if self.table.metric == "pairs" else self.sample_scores(record.name)
+            kept = None if self.table.metric in NOT_OF_SAMPLES else self.sample_scores(record.name)
             value = record.scores[self.table.metric]
             found[record.seed] = Result(value, *((kept.score, kept.identity, self.table.data) if kept else ()))
         return found
@@ -181,6 +177,7 @@ class Study:
         records: of all finished runs, FitNet's first stages included.
         unreadable: why a run is left out: its record can't be read, or it is a copy; by its name.
         unfinished: names of runs that are running, or were interrupted.
+        neighbours: the experiments of other papers that there are runs of.
         device: the model files that were made of the runs.
     """
 
@@ -189,6 +186,7 @@ class Study:
     tables: Sequence[FilledTable]
     unreadable: Mapping[str, str]
     unfinished: Sequence[str]
+    neighbours: Sequence[FilledTable] = ()
     device: OnDevice = field(default_factory=OnDevice)
 
     @classmethod
@@ -222,8 +220,13 @@ class Study:
                 seeds = seeds_of([record for record in ours if not record.config.is_teacher])
                 seeds = seeds or seeds_of(ours) or seeds_of(records) or [0]
                 filled.append(FilledTable(table, ours, left_out, seeds, sample_scores))
+        neighbours = []
+        for experiment in EXPERIMENTS:
+            ours, left_out = experiment.one_setting(records)
+            if ours:
+                neighbours.append(FilledTable(experiment, ours, left_out, seeds_of(ours), sample_scores))
         unfinished = [run.name for run in runs if run.state != COMPLETE and not run.damage]
-        return cls(runs_dir, records, filled, unreadable, unfinished)
+        return cls(runs_dir, records, filled, unreadable, unfinished, neighbours)
 
     @property
     def hours(self) -> dict[str, float]:

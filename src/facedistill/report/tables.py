@@ -14,6 +14,8 @@ RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
 READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs %"}
+LESS_IS_BETTER = ("nrmse",)
+NOT_OF_SAMPLES = ("pairs",)  # they are no mean over test samples
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Row:
     def is_teacher(self) -> bool:
         return self.rate == 1
 
+    def holds(self, record: Record) -> bool:
+        """Whether a record is of this cell."""
+        return record.cell == self.cell
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,7 +54,7 @@ class Table:
         reading: of the learning rates, as in ``schedule.reading``.
     """
 
-    number: int
+    number: int | str
     title: str
     stands_for: str
     data: str
@@ -76,7 +82,7 @@ class Table:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.metric == "nrmse"
+        return self.metric in LESS_IS_BETTER
 
     @property
     def printed(self) -> dict[str, str]:

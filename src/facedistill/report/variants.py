@@ -23,6 +23,14 @@ def words_of_difference(config: Config, other: Config) -> tuple[str, ...]:
     )
 
 
+def leaf(config: Config, key: str) -> object:
+    """The value at a dotted key; None where there is none."""
+    node: object = asdict(config)
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
 def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Every value by its dotted key."""
     for key, value in node.items():
