@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from facedistill.config.build import build
@@ -185,3 +186,19 @@ def test_a_network_that_torch_exports_for_one_batch_alone_is_refused(
     monkeypatch.setattr(formats, "_opened", lambda model: model)
     with pytest.raises(WeightsError, match="batches of any size: leave format=onnx out"):
         graph_of(deployed)
+
+
+def test_constants_are_folded_by_one_thread(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the last bits of a file would tell how many cores the machine had that made it."""
+    from onnxscript import optimizer
+
+    def fold(*_: object, **__: object) -> None:
+        found.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        raise InterruptedError
+
+    found: list[int] = []
+    monkeypatch.setattr(optimizer, "fold_constants", fold)
+    with threadpool_limits(2, user_api="blas"), pytest.raises(InterruptedError):
+        formats._exported(deployed, None)
+    assert found
+    assert set(found) == {1}

@@ -271,7 +271,7 @@ def check_tree(run: Run) -> None:
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, _loadable(teacher, teacher.network).identities > 0)
         width, taught = _width(run), width_of(teacher)
-        if config.task.imitates and not build_source(config.data).has_rounds:  # it may imitate some axes
+        if config.task.imitates and build_source(config.data).epochs_per_round is None:  # it may imitate some axes
             taught = min(width, taught)
         build_on_meta("target", term, student_width=width, teacher_width=taught)
     if config.init.from_teacher:

@@ -58,10 +58,10 @@ class TaughtRounds:
     keeps: bool
     _passing: list[Mapped] = field(default_factory=list)
 
-    def __call__(self, of: Round) -> tuple[FaceSet, Banks]:
+    def __call__(self, of: Round, view: int) -> tuple[FaceSet, Banks]:
         faces = of.faces(self.size, self.cache_dir)
         before, made = self._passing, [faces.images]
-        keys = [(index, of.number) for index in range(len(faces.images))]
+        keys = [(index, view) for index in range(len(faces.images))]
         views, banks = self.data.views_of(faces), {}
         for role, asked in self.asked.items():
             answers = self._answers(asked, of, views, keys)
@@ -70,7 +70,8 @@ class TaughtRounds:
         passing = of.depends_on_student or not self.keeps
         self._passing = [one for one in made if isinstance(one, Mapped) and passing]
         for one in before:
-            remove(one)
+            if one.path not in {other.path for other in self._passing}:
+                remove(one)
         return faces, banks
 
     def end(self) -> None:
@@ -83,6 +84,7 @@ class TaughtRounds:
         """K_T of every face of a round, from the cache or found now, [N, width]."""
         item = Item((asked.teacher.width,), KINDS[self.kind], "embedding", "embeddings")
         about = {**asked.about, "version": VERSION, "kind": self.kind, "width": asked.teacher.width, "round": of.key}
+        about |= {"view": keys[0][1]} if asked.pixels is None else {}
         path = self.cache_dir / f"round-{hash_of(about)}"
         asked.teacher.to(self.device)
 

@@ -57,7 +57,7 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         contents = bank_contents(run, parent, device, own_size=seen is not data)
         maker = BankMaker(teacher, seen, device, cache, config.target.bank, contents, data.faces.train)
         views = banked_views(config) if seen is data else SIDES
-        if data.source.has_rounds:
+        if data.source.epochs_per_round:
             views = None
             about = {key: value for key, value in contents.items() if key != "data"}  # a round says it itself
             asked[role] = Asked(teacher, None if seen is data else pixels_of(parent), about)

@@ -53,7 +53,7 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ran
         precision=config.trainer.precision,  # type: ignore[arg-type]
         deterministic="warn",  # exact on CPUs; some of the GPU's operations have no exact form
         max_epochs=len(config.epoch_rates),
-        reload_dataloaders_every_n_epochs=int(build_source(config.data).has_rounds),
+        reload_dataloaders_every_n_epochs=int(build_source(config.data).epochs_per_round is not None),
         check_val_every_n_epoch=max(1, config.trainer.score_every),
         limit_val_batches=None if config.trainer.score_every else 0,
         callbacks=[*callbacks, epoch_end_checkpoint(run.checkpoint)],

@@ -35,8 +35,8 @@ Banks = Mapping[str, BankReader]  # by the role of a teacher
 class Rounds(Protocol):
     """What prepares the rounds of a source that has them."""
 
-    def __call__(self, of: Round) -> tuple[FaceSet, Banks]:
-        """The faces of a round, and what teachers say of them."""
+    def __call__(self, of: Round, view: int) -> tuple[FaceSet, Banks]:
+        """The faces of a round, and what teachers say of them where the student sees this view of each."""
 
     def end(self) -> None:
         """There are no more of them."""
@@ -77,7 +77,7 @@ class FaceData(pl.LightningDataModule):
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
         # a face that comes once needs no mirror, and teachers of all seeds then see the same
         self._augmentation = augmentation or Augmentation(
-            config.image.crop, config.seed, config.augment.name, mirrors=not self.source.has_rounds
+            config.image.crop, config.seed, config.augment.name, mirrors=self.source.epochs_per_round is None
         )
         self._views = self._views_of_training = Views(self._used, self._augmentation)
         self._rounds: Rounds | None = None
@@ -120,7 +120,10 @@ class FaceData(pl.LightningDataModule):
 
     def imitated(self, indices: Tensor, cosines: Tensor) -> None:
         """Take note of how well the student imitated training faces, both [B]: rounds may depend on it."""
-        if self._rounds is not None and self.source.asks_back(self.train_batches.epoch):
+        if self._rounds is None:
+            return
+        number, epoch = self._round_of(self.train_batches.epoch)
+        if epoch == 0 and self.source.asks_back(number):
             self._seen.append((indices, cosines.float()))
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,10 +142,17 @@ class FaceData(pl.LightningDataModule):
         indices, cosines = (torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True))
         return cosines[torch.argsort(indices)].numpy()
 
-    def _begin_round(self, number: int) -> None:
+    def _round_of(self, epoch: int) -> tuple[int, int]:
+        """The number of the round that an epoch belongs to, and how many epochs of it are left."""
+        epochs = self.source.epochs_per_round
+        assert epochs is not None
+        return epoch // epochs, epochs - 1 - epoch % epochs
+
+    def _begin_epoch(self, epoch: int) -> None:
         assert self._rounds is not None
         self._imitated, self._seen = self._answered_in_round(), []
-        faces, banks = self._rounds(self.source.in_round(number, self._imitated))
+        number, _ = self._round_of(epoch)
+        faces, banks = self._rounds(self.source.in_round(number, self._imitated), epoch)
         self._views_of_training = self.views_of(faces, banks)
 
     def seen_as(self, image: ImageConfig) -> "FaceData":
@@ -159,7 +169,7 @@ class FaceData(pl.LightningDataModule):
     def train_batches(self) -> TrainBatches:
         """The sampler that the task needs: every sample once, or P identities × K images."""
         task, seed, faces = self._config.task, self._config.seed, self.faces
-        views = None if self.source.has_rounds else banked_views(self._config)
+        views = None if self.source.epochs_per_round else banked_views(self._config)
         if task.images_per_identity is None:
             return TrainBatches(faces.train, task.batch_size, seed, views)
         return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
@@ -167,7 +177,7 @@ class FaceData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         if self._rounds is not None:
             assert self.trainer is not None
-            self._begin_round(self.trainer.current_epoch)
+            self._begin_epoch(self.trainer.current_epoch)
         return self.loader(self.train_batches, self._views_of_training)
 
     def first_batches(self, count: int) -> list[FaceBatch]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facedistill.config.groups import MOST_EPOCHS
 from facedistill.data.faces import FaceSet, Samples
 from facedistill.data.sources.source import Round, Source
 from facedistill.data.synthetic import RENDERER_VERSION, Latents, latents_of, render_latents
@@ -29,10 +30,11 @@ DEVIATION = np.float32(0.28867513)  # of a value that is uniform in [0, 1]: √(
 
 @dataclass
 class LatentFaces(Source):
-    """Faces by their latents, w: who it is and how it is photographed (see ``Latents``); every epoch is a round.
+    """Faces by their latents, w: who it is and how it is photographed (see ``Latents``), in rounds of some epochs.
 
     Attributes:
         faces_per_round: to train on.
+        epochs_a_round: in which they are seen; the paper sees a face once.
         test_faces: on which student and teacher are compared; never trained on.
         sampling: latents of each round are drawn anew (``static``); so are those of rounds 0, 2, 4 …, and rounds
             between have the latents of the round before, moved by ``step`` · (cos(K_S, K_T) + 1) / 2 · ε, the farther
@@ -47,6 +49,7 @@ class LatentFaces(Source):
 
     name: str
     faces_per_round: int
+    epochs_a_round: int
     test_faces: int
     sampling: str
     step: float
@@ -59,6 +62,8 @@ class LatentFaces(Source):
                 raise DataError(f"data.{key}={getattr(self, key)} must be a whole number")
         if not (2 <= self.faces_per_round <= MOST_A_ROUND and 2 <= self.test_faces <= MOST_A_ROUND):
             raise DataError(f"data.faces_per_round and data.test_faces must lie in 2 … {MOST_A_ROUND:,}")
+        if type(self.epochs_a_round) is not int or not 1 <= self.epochs_a_round <= MOST_EPOCHS:
+            raise DataError(f"data.epochs_a_round={self.epochs_a_round} must be a whole number, 1 … {MOST_EPOCHS:,}")
         if not 0 <= self.seed < 2**63:
             raise DataError(f"data.seed={self.seed} must lie in 0 … 2^63 − 1")
         if self.sampling not in SAMPLINGS:
@@ -76,6 +81,8 @@ class LatentFaces(Source):
         settings = {name: value for name, value in asdict(self).items() if name != "name"}
         if self.sampling != "dynamic":
             del settings["step"]
+        if self.sampling == "fixed":
+            del settings["epochs_a_round"]
         return {"source": "latent", "renderer": RENDERER_VERSION, **settings}
 
     def samples(self, cache_dir: Path) -> Samples:
@@ -96,8 +103,8 @@ class LatentFaces(Source):
         return FaceSet(images, samples.labels, samples.is_test, [], counts={"images": len(images), "skipped": 0})
 
     @property
-    def has_rounds(self) -> bool:
-        return self.sampling != "fixed"
+    def epochs_per_round(self) -> int | None:
+        return None if self.sampling == "fixed" else self.epochs_a_round
 
     def in_round(self, number: int, imitated: NDArray[np.float32] | None) -> "LatentRound":
         return LatentRound(self, number, self._latents(number, imitated), self._is_moved(number))

@@ -17,7 +17,7 @@ TEST_FRACTION = 0.2  # the paper splits every data set 80/20, at random over sam
 
 
 class Round(abc.ABC):
-    """Training faces of one epoch.
+    """Training faces of some epochs.
 
     Attributes:
         depends_on_student: on how well it imitated the round before; else every run has the same ones.
@@ -79,9 +79,9 @@ class Source(abc.ABC):
         return []
 
     @property
-    def has_rounds(self) -> bool:
-        """Whether every epoch is a round with training faces of its own, as many as in the first."""
-        return False
+    def epochs_per_round(self) -> int | None:
+        """After how many epochs there are other training faces, as many as before; None: never."""
+        return None
 
     def in_round(self, number: int, imitated: NDArray[np.float32] | None) -> "Round":
         """The training faces of a round, where the source has rounds.

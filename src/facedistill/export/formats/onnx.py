@@ -19,7 +19,7 @@ class Onnx(Format):
     """The opset is that of torch's exporter, batches are of any size, and what no image changes is computed already."""
 
     file = "model.onnx"
-    modules: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    modules: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime", "threadpoolctl")
     install = "pip install 'facedistill[export]'"
 
     def write(self, network: Deployed, path: Path, faces: Images, variant: str) -> None:
@@ -81,6 +81,7 @@ def session(path: Path | bytes, threads: int) -> Session:
 def _exported(network: Deployed, shapes: Any) -> Any:
     import onnx_ir
     from onnxscript import optimizer
+    from threadpoolctl import threadpool_limits
 
     program = torch.onnx.export(
         network,
@@ -92,8 +93,9 @@ def _exported(network: Deployed, shapes: Any) -> Any:
         verbose=False,
     )
     assert program is not None
-    optimizer.fold_constants(program.model, input_size_limit=_WHOLE, output_size_limit=_WHOLE)
-    optimizer.optimize(program.model)
+    with threadpool_limits(1, user_api="blas"):  # NumPy folds, and sums depend on how many threads share them
+        optimizer.fold_constants(program.model, input_size_limit=_WHOLE, output_size_limit=_WHOLE)
+        optimizer.optimize(program.model)
     return onnx_ir.to_proto(program.model)
 
 

@@ -34,7 +34,7 @@ class OnnxInt8(Format):
     """Static quantization by onnxruntime, of weights per channel; what a network does not bear stays in float."""
 
     file = "model-int8.onnx"
-    modules: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    modules: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime", "threadpoolctl")
     install = "pip install 'facedistill[export]'"
     exact = False
     calibrates = True
