@@ -18,7 +18,7 @@ from facedistill.data.faces import Samples
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, DataError
 from facedistill.model_files.file_kinds import check_kind
 from facedistill.model_files.onnx_trial import check_runs
 from facedistill.runs.run import Run, WeightsFile
@@ -90,14 +90,19 @@ def _plan(
 
 def _identity_of(config: Config, known: Identities) -> dict[str, Any]:
     """Of its data and, where it has one of its own, the protocol that it is scored by."""
-    nodes = {"": config.data, **({"protocol": config.protocol} if config.has_protocol else {})}
+    sources = {"data": (config.data, build_source)}
+    if config.has_protocol:
+        sources["protocol"] = (config.protocol, protocol_source)
     found = {}
-    for name, node in nodes.items():
+    for name, (node, build) in sources.items():
         key = hash_of(node)
         if key not in known:
-            known[key] = (protocol_source if name else build_source)(node).identity()
+            source = build(node)
+            if name == "protocol" and not source.has_protocol:
+                raise DataError(f"data@protocol={source.name} has no pairs to verify. Use data@protocol=lfw")
+            known[key] = source.identity()
         found[name] = known[key]
-    return {**found.pop(""), **found}
+    return {**found.pop("data"), **found}
 
 
 def check_contract(teacher: WeightsFile, config: Config, role: str) -> None:

@@ -95,6 +95,11 @@ class Source(abc.ABC):
         """Whether the round after this one depends on how well the student imitates its faces."""
         return False
 
+    @property
+    def has_protocol(self) -> bool:
+        """Whether there are pairs to verify."""
+        return type(self).protocol is not Source.protocol
+
     def protocol(self, size: int, cache_dir: Path, trained_on: set[str]) -> Pairs:
         """The pairs alone; ``trained_on``: names of identities. Raises ``DataError`` if the source has no pairs."""
         raise DataError(f"data={self.name} has no pairs to verify: protocol=lfw has")
