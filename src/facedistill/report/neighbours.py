@@ -102,7 +102,7 @@ def _latent(label: str, sampling: str) -> Arm:
     return Arm(label, 0, "scratch", "raw", "embed", keys={"data.name": "latent", "data.sampling": sampling})
 
 
-_SYNTHDISTILL = "SynthDistill"
+_SYNTHDISTILL, _PHOTOGRAPHS = "SynthDistill", "real photographs (experiments=synthdistill_real)"
 SYNTHDISTILL = Experiment(
     _SYNTHDISTILL,
     "SynthDistill: a student of rendered faces alone",
@@ -112,7 +112,7 @@ SYNTHDISTILL = Experiment(
         _latent("dynamic", "dynamic"),
         _latent("static", "static"),
         _latent("fixed set", "fixed"),
-        Arm("real photographs", 0, "scratch", "raw", "embed", keys={"data.name": "photos"}),
+        Arm(_PHOTOGRAPHS, 0, "scratch", "raw", "embed", keys={"data.name": "photos"}),
     ],
     metric="pairs",
     groups=("synthdistill", "synthdistill_real"),
@@ -133,7 +133,7 @@ SYNTHDISTILL = Experiment(
             "KS",
             "Control: it beats as many real faces without labels",
             _SYNTHDISTILL,
-            dynamic_beats_photographs=_pairs(("dynamic", "real photographs")),
+            dynamic_beats_photographs=_pairs(("dynamic", _PHOTOGRAPHS)),
         ),
     ],
 )
