@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from facedistill.runs.run import Run
 from facedistill.tasks.base import ScheduledModule
 from facedistill.training import fit
 from facedistill.training.rounds import TaughtRounds
+from made_records import all_records
 from tiny import RUN
 
 Compose = Callable[..., Config]
@@ -222,3 +225,16 @@ def test_a_protocol_without_pairs_is_refused_before_it_runs(tmp_path: Path) -> N
 def test_other_tasks_need_people(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="task=classify needs identities, which data=latent does not give"):
         plan([*RUN[3:], *SOURCE, "task=classify", f"runs_dir={tmp_path}"])
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_from_the_rounds_that_one_process_has(tmp_path: Path) -> None:
+    losses = []
+    for ranks in ([], ["trainer=ddp", "trainer.accelerator=cpu"]):
+        folder = tmp_path / f"{len(ranks)}"
+        line = [sys.executable, "-m", "facedistill.train", *STUDENT, *ranks, f"runs_dir={folder}"]
+        done = subprocess.run([*line, f"cache_dir={tmp_path}/cache"], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        [record] = [record for record in all_records(folder) if record.name.startswith("embed")]
+        losses.append([row["train/loss"] for row in record.history])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
