@@ -4,11 +4,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 from facedistill.system.decoration import Display
+from facedistill.system.progress import Bar
 from facedistill.system.terminal import Output
 from facedistill.system.text import shown
 
@@ -20,7 +21,7 @@ class RunProgress(pl.Callback):
 
     def __init__(self, title: str, metric: str) -> None:
         self._title, self._metric = title, metric
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._display = Display("the progress bar")
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -33,7 +34,7 @@ class RunProgress(pl.Callback):
         console = Output(stderr=True)
         title = Text(shown(self._title))
         title.truncate(max(20, console.width - _BESIDE_THE_TITLE), overflow="ellipsis")
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=6),
             TextColumn("{task.fields[status]}"),
