@@ -89,7 +89,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
 
     def measure(self, batch: FaceBatch) -> None:
         """Have the evaluation count a batch of centre crops."""
-        self.evaluation.update(self.network(batch.images), batch)
+        self.evaluation.measure(self.network, batch)
 
     def batch_sizes_per_rank(self, batch: FaceBatch, batch_index: int) -> list[int]:
         """How many samples of a training batch each rank has; by arithmetic, since asking them takes time."""
@@ -214,7 +214,7 @@ class TaskModule(ScheduledModule):
         sizes = self.batch_sizes_per_rank(batch, batch_index)
         known = batch.teacher_embeddings.get("init")  # of a backbone that is frozen
         with self.batch_norm_over(sizes):
-            output = network(batch.images) if known is None else self.network.of_embedding(known.float())
+            output = network(batch.student_images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
         teachers = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
         return Answers(student, teachers, gather_batch(batch.without_images(), sizes))

@@ -140,7 +140,7 @@ def check_score(teacher: Teacher, parent: Run | WeightsFile, beside: FaceData, d
         return
     teacher.to(device)
     evaluation = build_evaluation(parent.config, teacher.network)
-    found = probe(evaluation, lambda batch: evaluation.update(teacher.output(batch.images), batch), data, device)
+    found = probe(evaluation, lambda batch: evaluation.measure(teacher.output, batch), data, device)
     check_probe(teacher, found, parent.weights)
 
 

@@ -48,12 +48,16 @@ class FaceData(pl.LightningDataModule):
 
     def __init__(self, config: Config, faces: FaceSet, augmentation: Augmentation | Upright | None = None) -> None:
         super().__init__()
-        self.faces = faces
+        bands = config.task.bands
+        self.faces = replace(faces, pairs=None) if bands else faces  # where the eyes in them are is not known
         self._config = config
         self._workers = config.trainer.num_workers
-        self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
+        landmarks = (faces.aligned_by if faces.landmarks is None else faces.landmarks) if bands else None
+        self._used = (
+            faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
+        )
         self._augmentation = augmentation or Augmentation(config.image.crop, config.seed, config.augment.name)
-        self._views = Views(self._used, self._augmentation)
+        self._views = Views(self._used, self._augmentation, bands=bands)
 
     @classmethod
     def of(cls, config: Config, beside: "FaceData | None" = None) -> "FaceData":
@@ -70,7 +74,7 @@ class FaceData(pl.LightningDataModule):
         self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader] = MappingProxyType({})
     ) -> None:
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
-        self._views = Views(self._used, self._augmentation, banks, test_banks)
+        self._views = Views(self._used, self._augmentation, banks, test_banks, self._config.task.bands)
 
     def seen_as(self, image: ImageConfig) -> "FaceData":
         """The same faces as a recognizer sees them: the centre crop in view 0, mirrored in view 1."""
