@@ -126,6 +126,8 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         record = finished(directory)
         with as_recorded(directory):
             trained = scored_config(record)
+        if trained.task.bands:
+            raise RunError(f"{directory} sees bands about the eyes, and pairs are of whole faces: leave out protocol=")
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
         config = compose_config([*pairs_of, *size, ALL_CORES, *others], trains=False)
     else:

@@ -27,7 +27,7 @@ MOST_PIXELS = 2048  # of an image's side
 
 
 def band_size(crop: int) -> tuple[int, int]:
-    """Height and width in pixels of the band about the eyes of a crop: 3/8 of it, 48 × 128 of 128² (arXiv 2012.06746)."""
+    """Height and width in pixels of the band about the eyes of a crop, 48 × 128 of 128² (arXiv 2012.06746)."""
     return (3 * crop + 4) // 8, crop
 
 

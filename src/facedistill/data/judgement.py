@@ -38,7 +38,7 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     if task.bands and not samples.has_eyes:
         yield (
             f"task={task.name} cuts the band about the eyes, and it is not known here where they are. data=lfw has it "
-            "from the list that data.alignment=similarity aligns by, data=celeba from its own with data.alignment=centre"
+            "from the list by which data.alignment=similarity aligns, data=celeba with data.alignment=centre"
         )
         return
     yield from complaints_of_any_task(replace(samples, has_identities=task.needs == "identities"))

@@ -1,4 +1,4 @@
-"""Two networks of one architecture that share their stem and stages 1 to 3, for two kinds of images of the same faces."""
+"""Two networks that share their stem and stages 1 to 3, for two kinds of images of the same faces."""
 
 from functools import reduce
 
@@ -36,8 +36,9 @@ def side_by_side(
     (arXiv 2012.06746), once; those of stage 4 are each network's own. Otherwise it is as if each were called alone.
     """
     one, two = network.backbone, other.backbone
-    maps = images.to(torch.float32, memory_format=one.memory_format), others.to(
-        torch.float32, memory_format=two.memory_format
+    maps = (
+        images.to(torch.float32, memory_format=one.memory_format),
+        others.to(torch.float32, memory_format=two.memory_format),
     )
     maps = reduce(_passed, map(one.get_submodule, _SHARED), maps)
     ends = (of.net.forward_head(of.net.layer4(found)) for of, found in zip((one, two), maps, strict=True))
@@ -60,7 +61,7 @@ def _passed(maps: Maps, layer: nn.Module) -> Maps:
 
 
 def _normalized(maps: Maps, layer: nn.BatchNorm2d) -> Maps:
-    """The pixels of both in one row: BatchNorm, and ``tasks.batch_norm`` for the whole batch, see one map of each face."""
+    """With the pixels of both in one row: BatchNorm, as ``tasks.batch_norm`` for the whole batch, sees a map a face."""
     rows = torch.cat([found.flatten(2).unsqueeze(3) for found in maps], dim=2)
     normal, count = layer(rows), maps[0][0, 0].numel()
     one, other = (
@@ -71,4 +72,4 @@ def _normalized(maps: Maps, layer: nn.BatchNorm2d) -> Maps:
 
 
 def _format_of(maps: Tensor) -> torch.memory_format:
-    return torch.channels_last if maps.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.contiguous_format if maps.is_contiguous() else torch.channels_last

@@ -53,9 +53,7 @@ class FaceData(pl.LightningDataModule):
         self._config = config
         self._workers = config.trainer.num_workers
         landmarks = (faces.aligned_by if faces.landmarks is None else faces.landmarks) if bands else None
-        self._used = (
-            faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
-        )
+        self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
         self._augmentation = augmentation or Augmentation(config.image.crop, config.seed, config.augment.name)
         self._views = Views(self._used, self._augmentation, bands=bands)
 

@@ -29,8 +29,8 @@ class FaceBatch(NamedTuple):
             right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
         mirrored: bool [B], whether an image shows its face mirrored; never for centre crops.
-        bands: uint8 [B, 3, height, crop], RGB, see ``bands.band_of``: of these very images; [B, 3, 0, 0] for a task whose
-            student sees faces.
+        bands: uint8 [B, 3, height, crop], RGB, of these very images, see ``bands.band_of``; [B, 3, 0, 0] for a task
+            whose student sees faces.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
             only, and for centre crops only of a teacher that is imitated.
     """
@@ -104,7 +104,9 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(np.stack([to_units(view.landmarks, images.shape[1]) for view in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
             torch.from_numpy(mirrored),
-            torch.from_numpy(np.stack(bands) if bands else np.empty((len(keys), 0, 0, 3), np.uint8)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack(bands) if bands else np.empty((len(keys), 0, 0, 3), np.uint8)).permute(
+                0, 3, 1, 2
+            ),
             {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
         )
 
