@@ -106,7 +106,7 @@ def reference(one: Network, other: Network, bands: Tensor, faces: Tensor) -> tup
                 if network not in networks:
                     continue
                 layer = network.backbone.get_submodule(name)
-                hook = layer.register_forward_hook(lambda _, given, __: inputs.append(given[0].detach()))
+                hook = layer.register_forward_hook(lambda _, given, __, inputs=inputs: inputs.append(given[0].detach()))
                 network(part)
                 hook.remove()
             values = torch.cat([part.transpose(0, 1).flatten(1) for part in inputs], 1)

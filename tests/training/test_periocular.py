@@ -24,7 +24,9 @@ from tiny import RUN
 PERIOCULAR = [*RUN, "image.resize=32", "image.crop=28", "task=periocular", "rate=2", "data.images_per_identity=16"]
 FROZEN = ["task.options.face=false", "task.options.consistency=none", "target=soft"]
 CASES = pytest.mark.parametrize(
-    "more", [[], ["task.options.batchnorm=separate"], FROZEN], ids=["shared", "separate", "frozen"]
+    "more",
+    [[], pytest.param(["task.options.batchnorm=separate"], marks=pytest.mark.slow), FROZEN],
+    ids=["shared", "separate", "frozen"],
 )
 
 
@@ -100,7 +102,7 @@ def test_pairs_of_whole_faces_are_refused(made: Run, capsys: pytest.CaptureFixtu
 
 
 def test_it_is_no_teacher_of_faces(made: Run, tmp_path: Path) -> None:
-    words = [*RUN, f"cache_dir={tmp_path}", f"teacher.weights={made.weights}", "rate=2"]
+    words = [*RUN, f"cache_dir={tmp_path}", f"teacher.weights={made.weights}", "teacher.model.width=8", "rate=2"]
     for student in (["task=embed", "target=cosine", "model.features=16"], ["target=soft"]):
         with pytest.raises(WeightsError, match="is of task=periocular: it sees the band about the eyes alone"):
             check_tree(plan([*words, *student]))
