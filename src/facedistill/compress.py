@@ -302,7 +302,8 @@ def cost_of(run: Run, teacher: WeightsFile) -> tuple[float | None, float | None]
 
     backbone = load_network(teacher.weights, teacher.network, key=teacher.key, identities=0).network.backbone
     weights = sum(part.numel() for part in backbone.parameters())
-    return weights / 1e6, multiply_adds(backbone, (teacher.pixels or run.config.image).crop) / 1e6
+    crop = (teacher.pixels or run.config.image).crop
+    return weights / 1e6, multiply_adds(backbone, crop, crop) / 1e6
 
 
 def _print(run: Run, scores: Sequence[Row]) -> None:

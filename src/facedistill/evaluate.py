@@ -106,7 +106,7 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
         device = device_for(config.trainer.accelerator)
         network = network_of(directory, config).network.to(device)
         evaluation, data = build_evaluation(config, network), FaceData.of(config)
-        measure = lambda batch: evaluation.update(network(batch.images), batch)  # noqa: E731
+        measure = lambda batch: evaluation.measure(network, batch)  # noqa: E731
         gallery = imitated(directory, record, config, data, device) if config.task.imitates else None
         return final_scores(config, evaluation, measure, network.backbone, data, device, gallery).metrics
 
@@ -126,6 +126,8 @@ def _print_protocol(own: dict[str, str], others: list[str]) -> None:
         record = finished(directory)
         with as_recorded(directory):
             trained = scored_config(record)
+        if trained.task.bands:
+            raise RunError(f"{directory} sees bands about the eyes, and pairs are of whole faces: leave out protocol=")
         size = [f"image.resize={trained.image.resize}", f"image.crop={trained.image.crop}"]
         config = compose_config([*pairs_of, *size, ALL_CORES, *others], trains=False)
     else:

@@ -66,6 +66,8 @@ CASES = {
     "align": ["task=align", "init=scratch", "target=none"],
     "verify, hard": ["task=verify", "init=scratch", "target=none", "task.options.mining=hard"],
     "hint": ["task=hint"],
+    "periocular, shared": ["task=periocular", "init=scratch", "target=none"],
+    "periocular, separate": ["task=periocular", "init=scratch", "target=none", "task.options.batchnorm=separate"],
     "verify, joint": ["task=verify", "init=scratch", "target=none", "task.options.mining=all", "task.softmax=true"],
 }
 
@@ -82,7 +84,16 @@ def whole_batch() -> FaceBatch:
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4])
     images = torch.randint(0, 256, (11, 3, 20, 20), generator=draw, dtype=torch.uint8)
     points = torch.rand((11, 5, 2), generator=draw) * 2 - 1
-    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), torch.arange(11) % 3 == 0, {})
+    return FaceBatch(
+        images,
+        labels,
+        torch.arange(11),
+        points,
+        torch.ones(11, 3),
+        torch.arange(11) % 3 == 0,
+        torch.empty((11, 3, 0, 0)),
+        {},
+    )
 
 
 def samplers() -> dict[str, TrainBatches]:
@@ -101,6 +112,8 @@ def loss_and_gradients(
     case: str, batch: FaceBatch, shares: list[int], training: bool = False
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Of one step; unless ``training``, with BatchNorm as in a test: its statistics are then of no batch."""
+    if case.startswith("periocular"):
+        batch = batch._replace(bands=batch.images[:, :, 5:13])
     torch.manual_seed(0)
     config = config_of(case)
     network = training_network(config, IDENTITIES)

@@ -41,14 +41,17 @@ def files_of(group: str) -> dict[str, Path]:
 
 
 def serves(data: Mapping[str, Any], needs: str) -> bool:
-    """Whether a node of conf/data gives what a task needs; what has identities or landmarks has ``faces``, too."""
+    """Whether a node of conf/data gives what a task needs.
+
+    What has identities or landmarks has ``faces``, too, and what has landmarks has ``eyes``.
+    """
     gives = data.get("gives", ())
-    return needs in gives or (needs == "faces" and len(gives) > 0)
+    return needs in gives or (needs == "faces" and len(gives) > 0) or (needs == "eyes" and "landmarks" in gives)
 
 
-def data_with(what: str) -> list[str]:
-    """The data sources that give ``identities``, ``landmarks`` or ``faces``."""
-    return [name for name, node in nodes("data").items() if serves(node, what)]
+def data_with(*what: str) -> list[str]:
+    """The data sources that give all of these: ``identities``, ``landmarks``, ``eyes`` or ``faces``."""
+    return [name for name, node in nodes("data").items() if all(serves(node, needs) for needs in what)]
 
 
 def initializations_of(task: str) -> list[str]:

@@ -26,6 +26,11 @@ MOST_EPOCHS = 100_000
 MOST_PIXELS = 2048  # of an image's side
 
 
+def band_size(crop: int) -> tuple[int, int]:
+    """Height and width in pixels of the band about the eyes of a crop, 48 × 128 of 128² (arXiv 2012.06746)."""
+    return (3 * crop + 4) // 8, crop
+
+
 @dataclass
 class RatesConfig:
     """Learning rates, one after the other: from random weights, or from an initialization."""
@@ -49,6 +54,7 @@ class TaskConfig:
         own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
         is_teacher: it pretrains the recognizer.
         intermediate: a first stage that others start from, not a student that is scored.
+        bands: its student sees the band about the eyes alone, so data must also say where these are.
         compared_as: the task whose runs its metrics are compared with; null: its own.
         softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.
         images_per_identity: K of batches of P identities × K images, null where every sample comes once an epoch.
@@ -69,6 +75,7 @@ class TaskConfig:
     own_teacher: bool = False
     is_teacher: bool = False
     intermediate: bool = False
+    bands: bool = False
     compared_as: str | None = None
     softmax: bool | None = None
     images_per_identity: int | None = None

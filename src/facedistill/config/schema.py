@@ -20,6 +20,7 @@ from facedistill.config.groups import (
     TargetConfig,
     TaskConfig,
     TrainerConfig,
+    band_size,
 )
 from facedistill.config.recognizer import ContractConfig, TeacherConfig
 from facedistill.errors import ConfigError
@@ -95,6 +96,11 @@ class Config:
     def network(self) -> dict[str, Any]:
         """The architecture of this run: the teacher's own, or the student's."""
         return self.teacher.model if self.is_teacher else self.model
+
+    @property
+    def student_size(self) -> tuple[int, int]:
+        """Height and width in pixels of what the network of this run sees."""
+        return band_size(self.image.crop) if self.task.bands else (self.image.crop, self.image.crop)
 
     @property
     def starts_from_recognizer(self) -> bool:
@@ -197,6 +203,12 @@ class Config:
             yield (
                 f"task={self.task.name} needs {needs}, which data={self.data['name']} does not give. Choices: "
                 f"{choices}. Where other runs stand on it: data@recognition=…"
+            )
+        if self.task.bands and not serves(self.data, "eyes"):
+            choices = ", ".join(f"data={name}" for name in data_with(needs, "eyes"))
+            yield (
+                f"task={self.task.name} cuts the band about the eyes, and data={self.data['name']} does not say where "
+                f"they are. Choices: {choices}"
             )
 
     def _complaints_of_choices(self) -> Iterator[str]:

@@ -116,6 +116,7 @@ def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
         is_test=faces.is_test,
         stamp=None,
         has_landmarks=faces.landmarks is not None,
+        has_eyes=faces.samples.has_eyes,
         counts=others,
     )
     thumbnails = {int(i): faces.images[i] for i in sheet_numbers(labels, bool(faces.identities))}

@@ -66,6 +66,7 @@ class Samples:
         labels: int64 [N], identity of each; zeros where the source has no identities.
         is_test: bool [N].
         split: the name of the split.
+        has_eyes: whether it is known where the eyes are, by landmarks or by what the images were aligned by.
     """
 
     labels: NDArray[np.int64]
@@ -73,6 +74,7 @@ class Samples:
     has_identities: bool
     has_landmarks: bool
     split: str = "split"
+    has_eyes: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class FaceSet:
             pixel at 0; None where the source has none.
         crop_boxes: float32 [N, 3], (left, top, side) of the square of the original image that the stored one shows:
             its edges in pixels of the original. Only together with ``landmarks``.
+        aligned_by: float32 [N, 5, 2], the same of images that were aligned by their landmarks, of which there are none
+            left to learn; None where these are not known, too.
         subsets: named parts of the test split that are also scored separately, as indices int64.
         counts: how many images, identities etc. there are or were left out, for the run's record.
     """
@@ -100,13 +104,15 @@ class FaceSet:
     pairs: Pairs | None = None
     landmarks: NDArray[np.float32] | None = None
     crop_boxes: NDArray[np.float32] | None = None
+    aligned_by: NDArray[np.float32] | None = None
     subsets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def samples(self) -> Samples:
         """What a judgement of them asks."""
-        return Samples(self.labels, self.is_test, bool(self.identities), self.landmarks is not None)
+        has_eyes = self.landmarks is not None or self.aligned_by is not None
+        return Samples(self.labels, self.is_test, bool(self.identities), self.landmarks is not None, has_eyes=has_eyes)
 
     @property
     def clusters(self) -> NDArray[np.int64]:

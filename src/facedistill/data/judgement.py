@@ -35,6 +35,12 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     if not has[task.needs]:
         yield f"task={task.name} needs {task.needs}, and there are none here"
         return
+    if task.bands and not samples.has_eyes:
+        yield (
+            f"task={task.name} cuts the band about the eyes, and it is not known here where they are. data=lfw has it "
+            "from the list by which data.alignment=similarity aligns, data=celeba with data.alignment=centre"
+        )
+        return
     yield from complaints_of_any_task(replace(samples, has_identities=task.needs == "identities"))
     if task.needs != "identities":
         return
@@ -45,6 +51,8 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
             "split by sample (data.split=random; of folders train and val, data.root=FOLDER/train) has everybody on "
             "both sides; for the classification runs of a chain alone: data@recognition=NAME recognition.split=random"
         )
+    if task.bands and (np.bincount(labels[samples.is_test]) < 2).all():
+        yield f"no two images of its test split are of one person, and task={task.name} looks for the other"
     if task.images_per_identity is not None:
         yield from complaints_of_batches(labels, train, task.batch_size, task.images_per_identity)
 

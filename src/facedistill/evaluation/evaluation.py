@@ -1,11 +1,12 @@
 """What a task measures of a network on test samples. Plain: it knows no Lightning and no training."""
 
 import abc
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from facedistill.config.schema import Config
@@ -24,6 +25,10 @@ class Evaluation(nn.Module, abc.ABC):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+
+    def measure(self, network: Callable[[Tensor], NetworkOutput], batch: FaceBatch) -> None:
+        """Have a network answer a batch of centre crops, and count it."""
+        self.update(network(batch.student_images), batch)
 
     @abc.abstractmethod
     def update(self, output: NetworkOutput, batch: FaceBatch) -> None:

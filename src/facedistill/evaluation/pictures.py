@@ -56,10 +56,10 @@ def identified(images: NDArray[np.uint8], true: Sequence[str], predicted: Sequen
 
 
 def nearest(images: NDArray[np.uint8], neighbours: NDArray[np.uint8], correct: Sequence[bool]) -> Figure:
-    """Faces [N, S, S, 3], each beside its nearest test face."""
+    """Faces [N, S, W, 3], each beside its nearest test face."""
     figure, axes, corners = _faces(np.concatenate([images, neighbours], axis=2))
     for (left, top), ok in zip(corners, correct, strict=True):
-        _write(axes, left + images.shape[1], top, "same person" if ok else "another person", ok)
+        _write(axes, left + images.shape[2], top, "same person" if ok else "another person", ok)
     return figure
 
 

@@ -31,6 +31,7 @@ _SCORES = {
     "pairs": "ten-fold accuracy on {of}, an image and its mirror",
     "cosine": "mean cosine with its teacher on {of}",
     "top1": "top-1 on {of}",
+    "rank1": "rank-1 identification within {of}",
     "nrmse": "normalized landmark error on {of} (lower is better)",
 }
 _FRAMES = {

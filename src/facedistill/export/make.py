@@ -140,7 +140,7 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
         processor=processor(),
         threads=wish.threads,
         params=sum(part.numel() for part in network.parameters()),
-        macs=multiply_adds(backbone, config.image.crop),
+        macs=multiply_adds(backbone, *config.student_size),
         data=config.data["name"] if data is not None else "",
         licences=notes_on(config.data, subject.teacher or subject.model),
         calibration="" if faces is None else f"{len(faces):,} faces of {config.data['name']} that are not scored",
@@ -186,6 +186,8 @@ def _data(subject: Subject, wish: Wish) -> FaceData | None:
 def _judge(subject: Subject, wish: Wish, data: FaceData | None) -> Judge:
     config = subject.config
     if wish.pairs is not None:
+        if config.task.bands:
+            raise ConfigError("pairs= are of whole faces, this model sees the band about the eyes: leave pairs= out")
         if subject.kind != "embedding":
             raise ConfigError(f"pairs= are for embeddings, this model gives {subject.kind}: leave pairs= out")
         pairs = replace(wish.pairs, image=config.image, cache_dir=config.cache_dir, trainer=config.trainer)
@@ -212,7 +214,7 @@ def _faces(data: FaceData | None, network: Deployed, wish: Wish) -> Images | Non
     if data is None:
         return None
     chosen = np.sort(np.unique(spread(data.faces.train, min(wish.calibrate, len(data.faces.train)))))
-    pixels = torch.cat([batch.images for batch in data.test_loader(chosen)])
+    pixels = torch.cat([batch.student_images for batch in data.test_loader(chosen)])
     return network.as_taken(pixels).contiguous().numpy()
 
 

@@ -133,17 +133,20 @@ class TaskJudge(Judge):
     def score(self, answer: Answer) -> Scored:
         answers: list[NDArray[np.float32]] = []
 
-        def measure(batch: FaceBatch) -> None:
-            found = answer(batch.images).float()
+        def network(images: Tensor) -> NetworkOutput:
+            found = answer(images).float()
             answers.append(found.flatten(1).numpy())
-            self._evaluation.update(_as_output(self._kind, found), batch)
+            return _as_output(self._kind, found)
+
+        def measure(batch: FaceBatch) -> None:
+            self._evaluation.measure(network, batch)
 
         scores = scores_of(self._evaluation, measure, self._data.val_dataloader(), CPU)
         return Scored(scores[self.metric], np.concatenate(answers))
 
     def judged(self, network: Scored) -> Judged:
         each = self._evaluation.per_sample().astype(np.float64)
-        if self.metric == "top1":
+        if self.metric in ("top1", "rank1"):
             low, high = (100 * bound for bound in interval(network.score / 100, len(each)))
         else:
             reach = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5

@@ -9,6 +9,7 @@ import torch
 from facedistill.config.compose import with_words
 from facedistill.config.schema import Config
 from facedistill.data.files.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE
+from facedistill.data.loading.bands import in_band
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.sources.source import build_source
 from facedistill.distill.teacher import NetworkTeacher
@@ -113,6 +114,8 @@ class Subject:
         image = self.config.image
         scale, margin = image.resize / ARCFACE_SIZE, (image.resize - image.crop) // 2
         template = (ARCFACE_TEMPLATE + 0.5) * scale - 0.5 - margin
+        if self.config.task.bands:  # from the photograph at once, by all five landmarks of a face like ArcFace's
+            return Framing("template", image.crop, in_band(ARCFACE_TEMPLATE, image.crop).round(4).tolist())
         points = [[round(value, 4) for value in point] for point in template.tolist()] if kind == "template" else []
         return Framing(kind, image.resize, points, side)
 
@@ -121,7 +124,7 @@ class Subject:
         return FaceData.of(self.config)
 
     def image(self, pixel: str, mean: float = 127.5, std: float = 127.5) -> ImageInput:
-        side = self.config.image.crop
+        height, width = self.config.student_size
         normalized = pixel == "float32"
         numbers = ([mean] * 3, [std] * 3) if normalized else ([0.0] * 3, [1.0] * 3)
-        return ImageInput(side, side, pixel, *numbers)
+        return ImageInput(height, width, pixel, *numbers)

@@ -112,6 +112,11 @@ def auc(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
 def equal_error_rate(similarity: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
     """The rate at which false accepts equal false rejects, 0 … 1, with linear interpolation of the ROC."""
     far, tar, _ = roc(similarity, same)
+    return equal_rate(far, tar)
+
+
+def equal_rate(far: NDArray[np.float64], tar: NDArray[np.float64]) -> float:
+    """Where a ROC, as ``roc`` gives it, has as many false accepts as false rejects."""
     return float(np.interp(0.0, far - (1 - tar), far))
 
 

@@ -54,11 +54,7 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
     Raises:
         DataError: an embedding is not finite.
     """
-    points = embeddings.double()
-    squares = torch.einsum("nd,nd->n", points, points)
-    if not squares.isfinite().all():
-        raise DataError("embeddings are not finite: the weights are unusable, or the training has diverged")
-    points.mul_(2.0 ** (25 - math.frexp(math.sqrt(squares.max()))[1])).round_()
+    points = on_grid(embeddings)
     squares, identities = torch.einsum("nd,nd->n", points, points), labels.numpy()
 
     def score(query: int, distances: NDArray[np.float64]) -> tuple[float, float]:
@@ -75,6 +71,15 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
             scores += pool.map(score, range(start, start + CHUNK), distances)
     first, precision = np.array(scores).T
     return first, precision
+
+
+def on_grid(embeddings: Tensor) -> Tensor:
+    """Embeddings [N, D] in units of 2^-25 of the longest one's length, rounded: see ``score_queries``, which raises."""
+    points = embeddings.double()
+    squares = torch.einsum("nd,nd->n", points, points)
+    if not squares.isfinite().all():
+        raise DataError("embeddings are not finite: the weights are unusable, or the training has diverged")
+    return points.mul_(2.0 ** (25 - math.frexp(math.sqrt(squares.max()))[1])).round_()
 
 
 def score_query(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:

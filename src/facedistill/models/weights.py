@@ -25,7 +25,7 @@ class Reference(NamedTuple):
     """What a network answered for a few images when it was published, so that whoever loads it can check it.
 
     Attributes:
-        images: uint8 [n, 3, S, S].
+        images: uint8 [n, 3, height, width].
         embedding: K, float32 [n, width].
     """
 
@@ -145,8 +145,8 @@ def _is_plain(tensor: Tensor) -> bool:
 def _reference(path: Path, images: Tensor | None, embedding: Tensor | None) -> Reference | None:
     if images is None or embedding is None:
         return None
-    is_square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3] > 0
-    if not (is_square and images.dtype == torch.uint8 and embedding.ndim == 2 and len(images) == len(embedding) > 0):
+    is_image = images.ndim == 4 and images.shape[1] == 3 and images[0].numel() > 0
+    if not (is_image and images.dtype == torch.uint8 and embedding.ndim == 2 and len(images) == len(embedding) > 0):
         raise WeightsError(f"{path} has reference images or embeddings of another shape than it was published with")
     return Reference(images, embedding)
 

@@ -22,7 +22,13 @@ from facedistill.system.files import disk_of, write_aside
 from facedistill.system.text import shown
 
 BARS = 12  # at most, of a face
-METRICS = {"pairs": "accuracy on pairs", "cosine": "cosine with the network", "top1": "top 1", "nrmse": "NRMSE"}
+METRICS = {
+    "pairs": "accuracy on pairs",
+    "cosine": "cosine with the network",
+    "top1": "top 1",
+    "rank1": "rank 1",
+    "nrmse": "NRMSE",
+}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ EXCLUDED = {
     # presentation
     *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name", "teacher.contract.name"),
     # what follows from the task, and what is allowed
-    *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate"),
+    *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate", "task.bands"),
     *("task.distils", "task.imitates", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
     *("teacher.check", "trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),

@@ -21,7 +21,7 @@ from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
 from facedistill.model_files.file_kinds import check_kind
 from facedistill.model_files.onnx_trial import check_runs
-from facedistill.runs.run import Run, WeightsFile
+from facedistill.runs.run import Run, WeightsFile, refuse_bands
 from facedistill.system.files import hash_of
 from facedistill.system.text import shown
 
@@ -353,5 +353,6 @@ def _loaded(weights: Path, identity: str, model: str, key: str) -> _Loaded:
     """Many cells have the same teacher; ``identity`` tells what it was when they were planned."""
     from facedistill.models.load import load_network  # torch takes seconds
 
-    network = load_network(weights, json.loads(model), key=key).network
+    network, about, *_ = load_network(weights, json.loads(model), key=key)
+    refuse_bands(weights, about)
     return _Loaded(network.num_identities, network.backbone.width)

@@ -137,6 +137,15 @@ class WeightsFile:
     is_complete = True
 
 
+def refuse_bands(weights: Path, about: Mapping[str, Any]) -> None:
+    """Raise ``WeightsError`` where a file says of itself that it is of a network that sees no whole faces."""
+    if about.get("bands"):
+        raise WeightsError(
+            f"{weights} is of task=periocular: it sees the band about the eyes alone, and is asked about whole faces. "
+            "Name a recognizer of faces"
+        )
+
+
 def _about(path: Path) -> dict[str, Any]:
     """What a safetensors file of ours says of itself; empty for others."""
     from safetensors import safe_open  # late: few plans have such a file

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, ParamSpec, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -30,6 +30,7 @@ from facedistill.tasks.gather import gather_batch, gather_tensor, gradient_lengt
 from facedistill.tasks.optimizer import build_optimizer, cosine
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class ScheduledModule(pl.LightningModule, abc.ABC):
@@ -76,7 +77,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
     def build_evaluation(cls, config: Config, network: Network) -> Evaluation:
         """What the task measures of a network; no module of it is needed."""
 
-    def compiled(self, forward: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+    def compiled(self, forward: Callable[P, T]) -> Callable[P, T]:
         """A forward as training steps call it; measuring stays with the network itself, as it is published.
 
         By batch size, of which there are two: code for any size would depend on which came first.
@@ -89,7 +90,7 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
 
     def measure(self, batch: FaceBatch) -> None:
         """Have the evaluation count a batch of centre crops."""
-        self.evaluation.update(self.network(batch.images), batch)
+        self.evaluation.measure(self.network, batch)
 
     def batch_sizes_per_rank(self, batch: FaceBatch, batch_index: int) -> list[int]:
         """How many samples of a training batch each rank has; by arithmetic, since asking them takes time."""
@@ -219,7 +220,7 @@ class TaskModule(ScheduledModule):
         sizes = self.batch_sizes_per_rank(batch, batch_index)
         known = batch.teacher_embeddings.get("init")  # of a backbone that is frozen
         with self.batch_norm_over(sizes):
-            output = network(batch.images) if known is None else self.network.of_embedding(known.float())
+            output = network(batch.student_images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
         teachers = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
         return Answers(student, teachers, gather_batch(batch.without_images(), sizes))

@@ -44,6 +44,7 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
         "model": config.network,
         "rate": config.rate,
         "image": asdict(config.image),
+        **({"bands": True} if config.task.bands else {}),
         "num_identities": len(data.faces.identities),
         "run": run.identity,
         "probe": probe(evaluation, module.measure, data, device)._asdict(),
@@ -57,7 +58,7 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
     SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)
     module.cpu()
     few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
-    save_weights(run.weights, network, about, reference_of(network, few.images), axes)
+    save_weights(run.weights, network, about, reference_of(network, few.student_images), axes)
     missing: list[str] = []
     with decoration("the picture of its curves", missing):
         save_pictures({"curves": curves(history, config.task.metric, run.name)}, run.directory)
@@ -92,10 +93,10 @@ def describe(run: Run, network: Network, history: Sequence[Epoch], metrics: Metr
         data={**data.faces.counts, "train": len(data.faces.train), "test": len(data.faces.test)},
         params=sum(p.numel() for p in network.backbone.parameters()),
         params_with_classifier=sum(p.numel() for p in network.parameters()),
-        macs=multiply_adds(network.backbone, config.image.crop),
+        macs=multiply_adds(network.backbone, *config.student_size),
         weights_bytes=run.weights.stat().st_size,
         weights_sha256=sha256(run.weights),
-        latency_ms=latency(network.backbone, config.image.crop),
+        latency_ms=latency(network.backbone, *config.student_size),
         seconds=seconds,
         images_per_second=len(history) * len(data.faces.train) / seconds,
         versions={"facedistill": __version__, "python": platform.python_version()}

@@ -21,7 +21,7 @@ from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Probe, device_for, probe
 from facedistill.runs.identity import augment_of, numbers_of
 from facedistill.runs.plan import width_of
-from facedistill.runs.run import Run, WeightsFile
+from facedistill.runs.run import Run, WeightsFile, refuse_bands
 from facedistill.system.files import sha256
 from facedistill.system.terminal import say
 from facedistill.tasks.assemble import build_evaluation
@@ -131,7 +131,9 @@ def load_teacher(parent: Run | WeightsFile, identities: int, threads: int) -> Te
         return NetworkTeacher.load(parent.weights, parent.config.network, parent.config.rate)
     if parent.is_onnx:
         return OnnxTeacher(parent.weights, parent.contract, threads)
-    return NetworkTeacher.load(parent.weights, parent.network, 1, parent.key, identities, parent.contract)
+    teacher = NetworkTeacher.load(parent.weights, parent.network, 1, parent.key, identities, parent.contract)
+    refuse_bands(parent.weights, teacher.about)
+    return teacher
 
 
 def _is_ours(teacher: Teacher) -> bool:
@@ -156,7 +158,7 @@ def check_score(teacher: Teacher, parent: Run | WeightsFile, beside: FaceData, d
         return
     teacher.to(device)
     evaluation = build_evaluation(parent.config, teacher.network)
-    found = probe(evaluation, lambda batch: evaluation.update(teacher.output(batch.images), batch), data, device)
+    found = probe(evaluation, lambda batch: evaluation.measure(teacher.output, batch), data, device)
     check_probe(teacher, found, parent.weights)
 
 

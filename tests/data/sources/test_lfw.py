@@ -105,6 +105,37 @@ def test_faces_labels_pairs_and_counts(root: Path) -> None:
     assert faces.landmarks is None
 
 
+@pytest.mark.parametrize("size", [SIZE, 112])
+def test_it_is_known_where_the_landmarks_of_an_aligned_image_came_to_lie(root: Path, size: int) -> None:
+    """A light spot on an eye of the photograph is where ``aligned_by`` says, though no face is like the template."""
+    for number in range(1, 13):
+        photo = points(0, number) + np.random.default_rng(number).normal(0, 1.5, (5, 2))
+        y, x = np.mgrid[:64, :80]
+        light = np.exp(-((x - photo[0, 0]) ** 2 + (y - photo[0, 1]) ** 2) / 4)
+        path = f"Ann_A/Ann_A_{number:04d}.jpg"
+        Image.fromarray(np.uint8(np.repeat((250 * light)[..., None], 3, 2))).save(root / "images" / path, quality=100)
+        change_line(root / "landmarks.txt", number, "\t".join([path, *(f"{value:.3f}" for value in photo.ravel())]))
+    faces = read(root, size=size)
+    assert faces.aligned_by is not None
+    assert (faces.aligned_by.dtype, faces.aligned_by.shape) == (np.float32, (24, 5, 2))
+    template = (ARCFACE_TEMPLATE + 0.5) * size / 112 - 0.5
+    np.testing.assert_allclose(faces.aligned_by[12:], np.broadcast_to(template, (12, 5, 2)), atol=1e-2)
+    for image, landmarks in zip(faces.images[:12], faces.aligned_by[:12], strict=True):
+        assert np.abs(landmarks - template).max() > 0.2
+        light = image[..., 0].astype(float)
+        y, x = np.mgrid[:size, :size]
+        centre = ((light * x).sum() / light.sum(), (light * y).sum() / light.sum())
+        np.testing.assert_allclose(centre, landmarks[0], atol=0.3)
+    assert source(root).samples(root.parent / "cache").has_eyes
+    assert not source(root).samples(root.parent / "cache").has_landmarks
+
+
+def test_without_the_list_it_is_not_known_where_the_eyes_are(root: Path) -> None:
+    faces = read(root, alignment="centre")
+    assert faces.aligned_by is None
+    assert not source(root, alignment="centre").samples(root.parent / "cache").has_eyes
+
+
 def test_the_pairs_are_those_of_the_file_in_its_order(root: Path) -> None:
     pairs = read(root).pairs
     assert pairs is not None

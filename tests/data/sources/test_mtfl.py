@@ -18,6 +18,8 @@ from PIL import Image
 from facedistill.data.faces import FaceSet
 from facedistill.data.files.alignment import ARCFACE_TEMPLATE
 from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.view_schedule import EVAL_VIEW
+from facedistill.data.loading.views import Views
 from facedistill.data.sources.mtfl import SCALE, SHIFT, SIDE, Mtfl, box_around
 from facedistill.errors import DataError
 
@@ -491,3 +493,21 @@ def test_a_csv_with_another_separator_and_case_of_columns(root: Path, separator:
     header, *lines = (root / "annotations.csv").read_text().replace(",", separator).splitlines()
     (root / "annotations.csv").write_text("\n".join([header.upper(), *lines]))
     np.testing.assert_array_equal(read(root).images, before.images)
+
+
+def test_the_band_about_the_eyes_is_cut_by_its_landmarks(root: Path) -> None:
+    """A light spot on the left eye of every image comes to the place of left eyes in the band."""
+    for number in range(8):
+        (x, y), photo = face(number)[0], Image.open(root / "images" / f"{number}.png")
+        pixels = np.asarray(photo).copy()
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        pixels[np.hypot(columns - x, rows - y) < 2] = 255
+        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
+    faces = read(root, size=96)
+    batch = Views(faces, Augmentation(88, 0), bands=True)[[(number, EVAL_VIEW) for number in range(8)]]
+    assert batch.bands.shape == (8, 3, 33, 88)
+    for band in batch.bands[:, 0].double().numpy():
+        light = np.maximum(band - np.median(band) - 5, 0)
+        rows, columns = np.mgrid[:33, :88]
+        assert (light * columns).sum() / light.sum() == pytest.approx(88 / 4 - 0.5, abs=0.7)
+        assert (light * rows).sum() / light.sum() == pytest.approx(0.6 * 33 - 0.5, abs=0.7)

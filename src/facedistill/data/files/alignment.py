@@ -153,6 +153,16 @@ def similarity(points: NDArray[np.floating], template: NDArray[np.floating]) -> 
     return np.array([[rotation.real, -rotation.imag, shift.real], [rotation.imag, rotation.real, shift.imag]])
 
 
+def in_template(points: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """Where the landmarks of faces [N, 5, 2] come to lie in images that ``align`` makes of them, in pixels of these."""
+    places = ((ARCFACE_TEMPLATE + 0.5) * (size / ARCFACE_SIZE) - 0.5) @ [1, 1j]
+    source = points @ np.array([1, 1j])
+    centred = source - source.mean(axis=1, keepdims=True)
+    rotation = (centred.conj() @ places) / (abs(centred) ** 2).sum(axis=1)
+    moved = places.mean() + rotation[:, None] * centred
+    return np.stack([moved.real, moved.imag], axis=-1)
+
+
 def likeness(points: NDArray[np.floating], template: NDArray[np.floating] = ARCFACE_TEMPLATE) -> float:
     """How well a similarity maps ``points`` to ``template``: 1 exactly, 0 not at all, or the points coincide."""
     one, other = (p[:, 0] + 1j * p[:, 1] for p in (points - points.mean(axis=0), template - template.mean(axis=0)))

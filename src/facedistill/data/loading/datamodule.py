@@ -71,15 +71,17 @@ class FaceData(pl.LightningDataModule):
 
     def __init__(self, config: Config, faces: FaceSet, augmentation: Augmentation | Upright | None = None) -> None:
         super().__init__()
-        self.faces = faces
+        bands = config.task.bands
+        self.faces = replace(faces, pairs=None) if bands else faces  # where the eyes in them are is not known
         self._config = config
         self._workers = config.trainer.num_workers
-        self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=None, crop_boxes=None)
+        landmarks = (faces.aligned_by if faces.landmarks is None else faces.landmarks) if bands else None
+        self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
         # a face that comes once needs no mirror, and teachers of all seeds then see the same
         self._augmentation = augmentation or Augmentation(
             config.image.crop, config.seed, config.augment.name, mirrors=self.source.epochs_per_round is None
         )
-        self._views = self._views_of_training = Views(self._used, self._augmentation)
+        self._views = self._views_of_training = Views(self._used, self._augmentation, bands=bands)
         self._rounds: Rounds | None = None
         self._imitated: NDArray[np.float32] | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
@@ -99,7 +101,8 @@ class FaceData(pl.LightningDataModule):
         self, banks: Mapping[str, BankReader], test_banks: Mapping[str, BankReader] = MappingProxyType({})
     ) -> None:
         """Add to training batches, and to those of centre crops, the embeddings of the teachers with these roles."""
-        self._views = self._views_of_training = Views(self._used, self._augmentation, banks, test_banks)
+        views = Views(self._used, self._augmentation, banks, test_banks, self._config.task.bands)
+        self._views = self._views_of_training = views
 
     def use_rounds(self, rounds: Rounds) -> None:
         """Have every epoch train on a round of the source, which is prepared when the epoch begins."""

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from facedistill.data.faces import FaceSet
 from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation, Upright, View
+from facedistill.data.loading.bands import band_of
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 
@@ -28,6 +29,8 @@ class FaceBatch(NamedTuple):
             right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
         mirrored: bool [B], whether an image shows its face mirrored; never for centre crops.
+        bands: uint8 [B, 3, height, crop], RGB, of these very images, see ``bands.band_of``; [B, 3, 0, 0] for a task
+            whose student sees faces.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
             only, and for centre crops only of a teacher that is imitated.
     """
@@ -38,6 +41,7 @@ class FaceBatch(NamedTuple):
     landmarks: torch.Tensor
     crop_boxes: torch.Tensor
     mirrored: torch.Tensor
+    bands: torch.Tensor
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> "FaceBatch":
@@ -45,13 +49,18 @@ class FaceBatch(NamedTuple):
         on_device = {role: embedding.to(device) for role, embedding in embeddings.items()}
         return FaceBatch._make([*(tensor.to(device) for tensor in tensors), on_device])
 
+    @property
+    def student_images(self) -> torch.Tensor:
+        """What the student of the task sees: the band of every face, or all of it; teachers see ``images``."""
+        return self.bands if self.bands.numel() else self.images
+
     def without_images(self) -> "FaceBatch":
         """The batch without images and teachers' embeddings: what a task's own loss needs."""
-        return self._replace(images=self.images[:, :0], teacher_embeddings={})
+        return self._replace(images=self.images[:, :0], bands=self.bands[:, :0], teacher_embeddings={})
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The images as [B, crop, crop, 3], for plotting."""
-        return self.images.permute(0, 2, 3, 1).numpy()
+        """What the student sees as [B, height, crop, 3], for plotting."""
+        return self.student_images.permute(0, 2, 3, 1).numpy()
 
 
 def to_units(points: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
@@ -65,6 +74,7 @@ class Views(Dataset[FaceBatch]):
     Args:
         banks: functions that return K_T [B, width] of such keys, by the role of the teacher.
         test_banks: the same for centre crops.
+        bands: with the band about the eyes of every face, which must have landmarks.
     """
 
     def __init__(
@@ -73,14 +83,17 @@ class Views(Dataset[FaceBatch]):
         augmentation: Augmentation | Upright,
         banks: Mapping[str, BankReader] = MappingProxyType({}),
         test_banks: Mapping[str, BankReader] = MappingProxyType({}),
+        bands: bool = False,
     ) -> None:
         self._faces, self._augmentation, self._banks, self._test_banks = faces, augmentation, banks, test_banks
+        self._bands = bands
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
         indices = [index for index, _ in keys]
         views = [self.view(index, view) for index, view in keys]
         images = np.stack([view.image for view in views])
         mirrored = np.array([view.mirrored for view in views])
+        bands = [band_of(view.image, view.landmarks) for view in views] if self._bands else []
         crop_boxes = self._faces.crop_boxes
         banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
@@ -91,6 +104,9 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(np.stack([to_units(view.landmarks, images.shape[1]) for view in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
             torch.from_numpy(mirrored),
+            torch.from_numpy(np.stack(bands) if bands else np.empty((len(keys), 0, 0, 3), np.uint8)).permute(
+                0, 3, 1, 2
+            ),
             {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.faces import FOLDS, FaceSet, Pairs, check_kinds, person
+from facedistill.data.files.alignment import in_template
 from facedistill.data.files.faults import Faults, located
 from facedistill.data.files.formats.pair_lists import PairList, read_pairs
 from facedistill.data.files.layouts.flat import FlatLayout
@@ -78,7 +79,14 @@ class Lfw(IdentityImages):
 
     def inventory(self, cache_dir: Path) -> Inventory:
         inventory = super().inventory(cache_dir)
-        return replace(inventory, notes=[*inventory.notes, *self.pair_notes])
+        has_eyes = self._alignment.needs == "landmarks"
+        return replace(inventory, notes=[*inventory.notes, *self.pair_notes], has_eyes=has_eyes)
+
+    def aligned_by(self, numbers: NDArray[np.int64], size: int) -> NDArray[np.float32] | None:
+        if self._alignment.needs != "landmarks":
+            return None
+        points = [self._aligned.annotation(number).values for number in self._numbers[numbers].tolist()]
+        return in_template(np.array(points), size).astype(np.float32)
 
     @cached_property
     def _layout(self) -> FilesLayout:

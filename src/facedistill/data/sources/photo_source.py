@@ -36,6 +36,7 @@ class Inventory:
         is_test: bool [N].
         stamp: JSON-able; changes whenever the pixels may.
         has_landmarks: whether its faces do.
+        has_eyes: whether it is known where the eyes are, though there are no landmarks.
         split: the name of the split.
         subsets: bool [N] by name; see FaceSet.
         counts: how many of other things there are or were left out.
@@ -50,6 +51,7 @@ class Inventory:
     is_test: NDArray[np.bool_]
     stamp: Any
     has_landmarks: bool = False
+    has_eyes: bool = False
     split: str = "80/20 split"
     subsets: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -57,7 +59,8 @@ class Inventory:
 
     @property
     def samples(self) -> Samples:
-        return Samples(self.labels, self.is_test, bool(self.identities), self.has_landmarks, self.split)
+        has_eyes = self.has_landmarks or self.has_eyes
+        return Samples(self.labels, self.is_test, bool(self.identities), self.has_landmarks, self.split, has_eyes)
 
 
 def tested_only(labels: NDArray[np.int64], is_test: NDArray[np.bool_]) -> dict[str, int]:
@@ -91,6 +94,10 @@ class PhotoSource(Source):
     @abc.abstractmethod
     def to_square(self, number: int, image: Image.Image, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Its square, uint8 [size, size, 3], with ``landmarks`` and ``crop_boxes`` if known; raises as ``open``."""
+
+    def aligned_by(self, numbers: NDArray[np.int64], size: int) -> NDArray[np.float32] | None:
+        """See ``FaceSet``, of some of the images; only after ``inventory``."""
+        return None
 
     def samples(self, cache_dir: Path) -> Samples:
         return self.inventory(cache_dir).samples
@@ -127,4 +134,5 @@ class PhotoSource(Source):
             },
             landmarks=columns.get("landmarks"),
             crop_boxes=columns.get("crop_boxes"),
+            aligned_by=self.aligned_by(kept, size),
         )

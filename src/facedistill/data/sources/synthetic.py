@@ -67,7 +67,7 @@ class SyntheticFaces(Source):
     def samples(self, cache_dir: Path) -> Samples:
         people, shots = self._people_and_shots
         tests = [is_test_sample(f"{self._names[i]}/{j}") for i, j in zip(people, shots, strict=True)]
-        return Samples(people, np.array(tests), has_identities=True, has_landmarks=True)
+        return Samples(people, np.array(tests), has_identities=True, has_landmarks=True, has_eyes=True)
 
     @property
     def _names(self) -> list[str]:
