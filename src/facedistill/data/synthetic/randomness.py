@@ -16,6 +16,8 @@ class Stream(IntEnum):
     BACKGROUND = 2
     NOISE = 3
     STRANDS = 4
+    PRESENTATION = 5
+    SENSOR = 6
 
 
 def raw_words(seed: int, stream: Stream, identities: Integers, samples: Integers, count: int) -> NDArray[np.uint64]:
