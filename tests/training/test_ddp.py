@@ -82,7 +82,7 @@ def whole_batch() -> FaceBatch:
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4])
     images = torch.randint(0, 256, (11, 3, 20, 20), generator=draw, dtype=torch.uint8)
     points = torch.rand((11, 5, 2), generator=draw) * 2 - 1
-    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), torch.arange(11) % 3 == 0, {})
+    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), torch.arange(11) % 3 == 0, torch.arange(11) % 2, {})
 
 
 def samplers() -> dict[str, TrainBatches]:

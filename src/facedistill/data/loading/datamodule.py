@@ -48,6 +48,7 @@ class FaceData(pl.LightningDataModule):
 
     def __init__(self, config: Config, faces: FaceSet, augmentation: Augmentation | Upright | None = None) -> None:
         super().__init__()
+        faces = faces.live if config.task.live_only else faces
         self.faces = faces
         self._config = config
         self._workers = config.trainer.num_workers

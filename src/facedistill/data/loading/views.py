@@ -28,6 +28,7 @@ class FaceBatch(NamedTuple):
             right one; [B, 0, 2] where the FaceSet has none.
         crop_boxes: float32 [B, 3], see FaceSet; [B, 0] where it has none.
         mirrored: bool [B], whether an image shows its face mirrored; never for centre crops.
+        domains: int64 [B], see FaceSet; 0 where it has none.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
             only, and for centre crops only of a teacher that is imitated.
     """
@@ -38,6 +39,7 @@ class FaceBatch(NamedTuple):
     landmarks: torch.Tensor
     crop_boxes: torch.Tensor
     mirrored: torch.Tensor
+    domains: torch.Tensor
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> "FaceBatch":
@@ -81,7 +83,7 @@ class Views(Dataset[FaceBatch]):
         views = [self.view(index, view) for index, view in keys]
         images = np.stack([view.image for view in views])
         mirrored = np.array([view.mirrored for view in views])
-        crop_boxes = self._faces.crop_boxes
+        crop_boxes, domains = self._faces.crop_boxes, self._faces.domains
         banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
             # memory stays in the order height × width × channels, torch's channels_last
@@ -91,6 +93,7 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(np.stack([to_units(view.landmarks, images.shape[1]) for view in views])),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
             torch.from_numpy(mirrored),
+            torch.zeros(len(keys), dtype=torch.int64) if domains is None else torch.from_numpy(domains[indices]),
             {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
         )
 

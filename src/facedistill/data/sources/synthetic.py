@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.faces import FOLDS, FaceSet, Pairs, Samples
-from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
+from facedistill.data.files.store import Batches, Columns, Stored, image_of, open_or_make
 from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
 from facedistill.errors import DataError
@@ -106,23 +107,45 @@ class SyntheticFaces(Source):
         self, people: NDArray[np.int64], samples: NDArray[np.int64], size: int, cache_dir: Path, what: str
     ) -> Stored:
         key = hash_of([RENDERER_VERSION, self.seed, size, people.tolist(), samples.tolist()])
-
-        def render(start: int) -> Batches:
-            ends = [*range(start + _RENDER_AT_ONCE, len(people), _RENDER_AT_ONCE), len(people)]
-            parts = [slice(first, end) for first, end in pairwise([start, *ends])]
-            if (len(people) - start) * size**2 <= _ALONE:
-                for end, p in zip(ends, parts, strict=True):
-                    faces = render_faces(self.seed, people[p], samples[p], size)
-                    yield end, faces.images, {"landmarks": faces.landmarks}
-                return
-            spawn = multiprocessing.get_context("spawn")  # forking hangs once torch has started threads
-            with ProcessPoolExecutor(
-                os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
-            ) as pool:
-                rendering = [pool.submit(render_faces, self.seed, people[p], samples[p], size) for p in parts]
-                for end, rendered in zip(ends, rendering, strict=True):
-                    faces = rendered.result()
-                    yield end, faces.images, {"landmarks": faces.landmarks}
-
         path = cache_dir / f"synthetic-{what}-{key}"
-        return open_or_make(path, len(people), image_of(size), render, f"rendering {len(people)} {what} of {size} px")
+        return rendered(path, _faces, self.seed, (people, samples), size, what)
+
+
+Renderer = Callable[..., tuple[NDArray[np.uint8], Columns]]  # seed, arrays [n], size → images and their columns
+
+
+def _faces(
+    seed: int, people: NDArray[np.int64], samples: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.uint8], Columns]:
+    faces = render_faces(seed, people, samples, size)
+    return faces.images, {"landmarks": faces.landmarks}
+
+
+def rendered(
+    path: Path, render: Renderer, seed: int, what: Sequence[NDArray[np.int64]], size: int, called: str
+) -> Stored:
+    """The store at ``path`` (without suffix), rendered first where it is not there, many images by a process a core.
+
+    Args:
+        render: a function of a module, as other processes import it.
+        what: arrays [N] that say what each image shows.
+        called: what the images are, for the progress line.
+    """
+    count = len(what[0])
+
+    def make(start: int) -> Batches:
+        ends = [*range(start + _RENDER_AT_ONCE, count, _RENDER_AT_ONCE), count]
+        parts = [[column[first:end] for column in what] for first, end in pairwise([start, *ends])]
+        if (count - start) * size**2 <= _ALONE:
+            for end, part in zip(ends, parts, strict=True):
+                yield end, *render(seed, *part, size)
+            return
+        spawn = multiprocessing.get_context("spawn")  # forking hangs once torch has started threads
+        with ProcessPoolExecutor(
+            os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
+        ) as pool:
+            rendering = [pool.submit(render, seed, *part, size) for part in parts]
+            for end, done in zip(ends, rendering, strict=True):
+                yield end, *done.result()
+
+    return open_or_make(path, count, image_of(size), make, f"rendering {count} {called} of {size} px")
