@@ -66,6 +66,11 @@ CASES = {
     "align": ["task=align", "init=scratch", "target=none"],
     "verify, hard": ["task=verify", "init=scratch", "target=none", "task.options.mining=hard"],
     "hint": ["task=hint"],
+    "reconstruct": ["task=reconstruct"],
+    "spoof, aligned": [
+        *("task=spoof", "data=synthetic_spoof", "target=two_teachers", "target.views=live"),
+        "task.options.alignment=4",
+    ],
     "verify, joint": ["task=verify", "init=scratch", "target=none", "task.options.mining=all", "task.softmax=true"],
 }
 
@@ -107,7 +112,8 @@ def loss_and_gradients(
     teachers = {}
     if config.target.active() or config.task.needs_teacher:
         taught = training_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
-        teachers = {"teacher": NetworkTeacher(taught, {})}
+        roles = {config.role_of(term) for term in config.target.active()} or {"teacher"}
+        teachers = {role: NetworkTeacher(taught, {}) for role in roles}
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     module.train(training)
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
