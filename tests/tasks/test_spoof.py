@@ -35,7 +35,13 @@ def spoofed() -> FaceSet:
     images[index, :, :, 0] = (index % 2 * 90)[:, None, None]
     domains = np.where(index >= 40, HELD_OUT, index % 3)
     return FaceSet(
-        images, index % 2, index >= 32, ["attack", "live"], people=index // 4, domains=domains, domain_names=("a", "b", "c")
+        images,
+        index % 2,
+        index >= 32,
+        ["attack", "live"],
+        people=index // 4,
+        domains=domains,
+        domain_names=("a", "b", "c"),
     )
 
 

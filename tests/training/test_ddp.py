@@ -87,7 +87,9 @@ def whole_batch() -> FaceBatch:
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4])
     images = torch.randint(0, 256, (11, 3, 20, 20), generator=draw, dtype=torch.uint8)
     points = torch.rand((11, 5, 2), generator=draw) * 2 - 1
-    return FaceBatch(images, labels, torch.arange(11), points, torch.ones(11, 3), torch.arange(11) % 3 == 0, torch.arange(11) % 2, {})
+    return FaceBatch(
+        images, labels, torch.arange(11), points, torch.ones(11, 3), torch.arange(11) % 3 == 0, torch.arange(11) % 2, {}
+    )
 
 
 def samplers() -> dict[str, TrainBatches]:
@@ -205,7 +207,8 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
-        assert (two[name] - gradient).norm() < 1e-6 * gradient.norm(), name
+        most = 1e-5 if case == "reconstruct" else 1e-6  # sums over every pixel are rounded
+        assert (two[name] - gradient).norm() < most * gradient.norm(), name
 
 
 def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:

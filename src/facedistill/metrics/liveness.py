@@ -11,7 +11,7 @@ from facedistill.metrics.pairs import auc, equal_error_rate, roc
 
 
 class HalfTotalError(Metric):
-    """Half total error rate: the threshold comes from the domains that are trained on, the errors from the one held out.
+    """Half total error rate: the threshold comes from the domains trained on, the errors from the one held out.
 
     A sample is taken for live if its score is at least the threshold.
     """

@@ -1,6 +1,7 @@
 """From an embedding back to the image that it is of."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ class Decoder(nn.Sequential):
 
     @staticmethod
     def _doublings() -> Iterator[nn.Module]:
-        for given, made in zip(CHANNELS, CHANNELS[1:], strict=False):
+        for given, made in pairwise(CHANNELS):
             conv = nn.Conv2d(given, made, 3, padding=1, bias=False)
             yield nn.Sequential(nn.Upsample(scale_factor=2), conv, nn.BatchNorm2d(made), nn.ReLU())
 

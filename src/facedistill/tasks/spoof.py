@@ -31,7 +31,7 @@ from facedistill.tasks.gather import mean_over_ranks
 
 @dataclass(frozen=True)
 class SpoofOptions:
-    """``alignment``: ε, by how many pixel levels of 255 images are moved so that nothing tells their domains; 0: none."""
+    """``alignment``: ε, by how many pixel levels of 255 teachers see images moved so that no domain shows; 0: none."""
 
     alignment: float
 

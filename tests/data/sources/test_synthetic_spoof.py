@@ -63,7 +63,7 @@ def test_nobody_is_on_both_sides_and_nobody_trained_on_is_in_the_domain_held_out
 
 
 def test_every_kind_of_attack_is_in_every_domain_and_pixels_are_those_of_the_renderer(made: FaceSet) -> None:
-    people, number, domain, kind = source(num_people=40)._table
+    _, _, domain, kind = source(num_people=40)._table
     for which in range(4):
         attacks = kind[(domain == which) & (kind > 0)]
         assert set(Counter(attacks.tolist()).values()) == {10}

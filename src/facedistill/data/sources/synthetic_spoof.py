@@ -70,7 +70,9 @@ class SyntheticSpoof(Source):
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         table = self._table
         key = hash_of([RENDERER_VERSION, PRESENTATION_VERSION, self.seed, size, *(part.tolist() for part in table)])
-        stored = rendered(cache_dir / f"synthetic-spoof-{key}", _images, self.seed, table, size, "live faces and attacks")
+        stored = rendered(
+            cache_dir / f"synthetic-spoof-{key}", _images, self.seed, table, size, "live faces and attacks"
+        )
         people, trained = table[0] - FIRST_PERSON, [name for name in self.domains if name != self.held_out]
         numbers = {list(DOMAINS).index(name): place for place, name in enumerate(trained)}
         domains = np.array([numbers.get(number, HELD_OUT) for number in table[2].tolist()])

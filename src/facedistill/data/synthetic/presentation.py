@@ -64,7 +64,9 @@ DOMAINS = {
     "webcam": Domain((0.95, 1.05, 1.05), (0.75, 1.00), 0.10, 0.00, 0.10, 0.60, 48, 0.018, 14.0),
 }
 # Faces fill as much of the image as those of attacks do.
-LIVE_FACE = Variation(scale=(0.44, 0.66), occluder_chance=0.0, noise=(0.0, 0.0), blur=(0.0, 0.0), white_red=(0.95, 1.05))
+LIVE_FACE = Variation(
+    scale=(0.44, 0.66), occluder_chance=0.0, noise=(0.0, 0.0), blur=(0.0, 0.0), white_red=(0.95, 1.05)
+)
 # What an attacker photographs: close, frontal, evenly lit.
 PHOTOGRAPH = Variation(
     yaw_peaked=(-0.15, 0.15),
