@@ -68,6 +68,11 @@ CASES = {
     "hint": ["task=hint"],
     "periocular, shared": ["task=periocular", "init=scratch", "target=none"],
     "periocular, separate": ["task=periocular", "init=scratch", "target=none", "task.options.batchnorm=separate"],
+    "reconstruct": ["task=reconstruct"],
+    "spoof, aligned": [
+        *("task=spoof", "data=synthetic_spoof", "target=two_teachers", "target.views=live"),
+        "task.options.alignment=4",
+    ],
     "verify, joint": ["task=verify", "init=scratch", "target=none", "task.options.mining=all", "task.softmax=true"],
 }
 
@@ -92,6 +97,7 @@ def whole_batch() -> FaceBatch:
         torch.ones(11, 3),
         torch.arange(11) % 3 == 0,
         torch.empty((11, 3, 0, 0)),
+        torch.arange(11) % 2,
         {},
     )
 
@@ -120,7 +126,8 @@ def loss_and_gradients(
     teachers = {}
     if config.target.active() or config.task.needs_teacher:
         taught = training_network(compose_config(["task=teacher", "rate=1", *TEACHER]), IDENTITIES)
-        teachers = {"teacher": NetworkTeacher(taught, {})}
+        roles = {config.role_of(term) for term in config.target.active()} or {"teacher"}
+        teachers = {role: NetworkTeacher(taught, {}) for role in roles}
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     module.train(training)
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
@@ -212,7 +219,8 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
-        assert (two[name] - gradient).norm() < 1e-6 * gradient.norm(), name
+        most = 1e-5 if case == "reconstruct" else 1e-6  # sums over every pixel are rounded
+        assert (two[name] - gradient).norm() < most * gradient.norm(), name
 
 
 def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:

@@ -46,13 +46,16 @@ class TaskConfig:
     Attributes:
         type: the registered LightningModule.
         metric: the score that stands for a run, one of its evaluation's.
-        needs: what its data must give, ``identities``, ``landmarks``, or ``faces``, which all data have.
+        needs: what its data must give, ``identities``, ``landmarks``, ``liveness``, or ``faces``, which all data have.
+        live_only: presentation attacks among its faces are neither trained on nor tested.
         classifies: its loss has H(P, y), so its network has an output layer of identities.
         distils: it may have a target.
         imitates: it has no loss of its own, so it must have one.
         needs_teacher: even with target=none.
         own_teacher: its teacher is of the same task (made with init=teacher); else the teacher is the recognizer.
-        is_teacher: it pretrains the recognizer.
+        teachers: others that its terms may come ``from``, by role, instead of these: the choices that make each, as
+            ``init.parent``. A choice of data gives way to data@recognition.
+        is_teacher: it pretrains the recognizer, or another network of its architecture that teaches.
         intermediate: a first stage that others start from, not a student that is scored.
         bands: its student sees the band about the eyes alone, so data must also say where these are.
         compared_as: the task whose runs its metrics are compared with; null: its own.
@@ -71,8 +74,10 @@ class TaskConfig:
     classifies: bool = MISSING
     distils: bool = MISSING
     imitates: bool = False
+    live_only: bool = False
     needs_teacher: bool = False
     own_teacher: bool = False
+    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_teacher: bool = False
     intermediate: bool = False
     bands: bool = False

@@ -105,7 +105,7 @@ class Config:
     @property
     def starts_from_recognizer(self) -> bool:
         """Whether it trains a classifier on the backbone of a recognizer from elsewhere."""
-        return self.task.is_teacher and self.teacher.backbone is not None
+        return self.task.is_teacher and self.task.classifies and self.teacher.backbone is not None
 
     @property
     def finetunes(self) -> bool:
@@ -277,7 +277,7 @@ class Config:
 
     def _complaints_of_own_pixels(self) -> Iterator[str]:
         """Where a teacher is asked about the student's own pixels, but sees its own view of the face."""
-        if self.task.intermediate:
+        if self.task.intermediate and self.task.needs_teacher:
             asks, instead, roles = "init=fitnet", "init=full", {TEACHER}
         elif self.target.views == "live":
             asks, instead, roles = "target.views=live", "target.views=all", set(map(self.role_of, self.target.active()))
@@ -292,11 +292,17 @@ class Config:
                 )
 
     def _complaints_of_teachers(self) -> Iterator[str]:
-        roles = ("auto", TEACHER, RECOGNIZER, *self.teachers)
+        chain = ("auto", TEACHER, RECOGNIZER)
+        roles = (*(self.task.teachers or chain), *self.teachers)
         for name, term in self.target.active().items():
-            if term.get("from", "auto") not in roles:
-                yield f"target.terms.{name}.from={term['from']}: choices are {', '.join(roles)}"
+            if (role := term.get("from", "auto")) not in roles:
+                yield f"target.terms.{name}.from={role}: choices for task={self.task.name} are {', '.join(roles)}"
                 return
+            if role in self.task.teachers and term["compares"] == "logits":
+                yield (
+                    f"target.terms.{name}.from={role}: the teachers of task={self.task.name} have other classes. Use a "
+                    "term that compares embeddings, as those of target=two_teachers"
+                )
             own = self.role_of(name) == TEACHER and self.task.own_teacher
             if term["compares"] == "logits" and own and not self.task.classifies:
                 yield (
@@ -304,8 +310,8 @@ class Config:
                     f"identities. Use from={RECOGNIZER}"
                 )
         for role, node in self.teachers.items():
-            if role in roles[:3]:
-                yield f"teachers.{role}: {', '.join(roles[:3])} are the chain's own; choose another name"
+            if role in chain:
+                yield f"teachers.{role}: {', '.join(chain)} are the chain's own; choose another name"
             if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model", "contract"}:
                 yield f"teachers.{role} takes weights=FILE and, where it is not a run of ours, model and contract"
                 return

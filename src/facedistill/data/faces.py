@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from facedistill.errors import DataError
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 MIRRORED = (1, 0, 2, 4, 3)
 FOLDS = 10  # of a verification protocol like LFW's
+ATTACK, LIVE = 0, 1  # labels of a source that tells live faces from presentation attacks
+HELD_OUT = -1  # the domain that is never trained on
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Samples:
     has_landmarks: bool
     split: str = "split"
     has_eyes: bool = False
+    has_liveness: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class FaceSet:
         aligned_by: float32 [N, 5, 2], the same of images that were aligned by their landmarks, of which there are none
             left to learn; None where these are not known, too.
         subsets: named parts of the test split that are also scored separately, as indices int64.
+        people: int64 [N], who is shown, where labels say something else.
+        domains: int64 [N], of a source that tells live faces from attacks, whose labels are ``ATTACK`` and ``LIVE``:
+            under what conditions each was taken, 0 … D − 1, or ``HELD_OUT``.
+        domain_names: the D names of those that are trained on.
+        used: bool [N], which are trained on or tested at all; None: all of them.
         counts: how many images, identities etc. there are or were left out, for the run's record.
     """
 
@@ -107,24 +115,46 @@ class FaceSet:
     aligned_by: NDArray[np.float32] | None = None
     subsets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    people: NDArray[np.int64] | None = None
+    domains: NDArray[np.int64] | None = None
+    domain_names: tuple[str, ...] = ()
+    used: NDArray[np.bool_] | None = None
 
     @property
     def samples(self) -> Samples:
         """What a judgement of them asks."""
-        has_eyes = self.landmarks is not None or self.aligned_by is not None
-        return Samples(self.labels, self.is_test, bool(self.identities), self.landmarks is not None, has_eyes=has_eyes)
+        used, has_liveness = slice(None) if self.used is None else self.used, self.domains is not None
+        has_landmarks = self.landmarks is not None
+        return Samples(
+            self.labels[used],
+            self.is_test[used],
+            has_identities=bool(self.identities) and not has_liveness,
+            has_landmarks=has_landmarks,
+            has_eyes=has_landmarks or self.aligned_by is not None,
+            has_liveness=has_liveness,
+        )
 
     @property
     def clusters(self) -> NDArray[np.int64]:
         """Which samples are of one identity, int64 [N]: of a source without identities, each of its own."""
+        if self.people is not None:
+            return self.people
         return self.labels if self.identities else np.arange(len(self.labels))
 
     @property
     def train(self) -> NDArray[np.int64]:
         """Indices of the training samples, int64."""
-        return np.flatnonzero(~self.is_test)
+        return np.flatnonzero(~self.is_test if self.used is None else ~self.is_test & self.used)
 
     @property
     def test(self) -> NDArray[np.int64]:
         """Indices of the test samples, int64."""
-        return np.flatnonzero(self.is_test)
+        return np.flatnonzero(self.is_test if self.used is None else self.is_test & self.used)
+
+    @property
+    def live(self) -> "FaceSet":
+        """The same without its attacks, where it has any."""
+        if self.domains is None:
+            return self
+        is_live = self.labels == LIVE
+        return replace(self, used=is_live if self.used is None else is_live & self.used)

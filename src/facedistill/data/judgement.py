@@ -31,7 +31,12 @@ def check_seen_as(image: ImageConfig, data: dict[str, Any]) -> None:
 def complaints(config: Config, samples: Samples) -> Iterator[str]:
     """What names, labels and the split forbid, one by one."""
     task = config.task
-    has = {"identities": samples.has_identities, "landmarks": samples.has_landmarks, "faces": True}
+    has = {
+        "identities": samples.has_identities,
+        "landmarks": samples.has_landmarks,
+        "liveness": samples.has_liveness,
+        "faces": True,
+    }
     if not has[task.needs]:
         yield f"task={task.name} needs {task.needs}, and there are none here"
         return

@@ -38,11 +38,15 @@ class Evaluation(nn.Module, abc.ABC):
         return {name: float(value) for name, value in self.metric.compute().items()}
 
     def per_sample(self) -> NDArray[np.float32]:
-        """What the task's score is the mean of: a value for every sample [N], in order, %; none where nobody asks.
+        """What the task's score is the mean of: a value for every one of ``of_samples`` [N], %; none where nobody asks.
 
         After ``scores``, and of one process.
         """
         return np.zeros(0, np.float32)
+
+    def of_samples(self, data: FaceData) -> NDArray[np.int64]:
+        """Which samples of the data these are, where there are any."""
+        return data.faces.test
 
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """What a person looks at to believe the scores, by name; after ``scores`` of the test split, on a CPU."""

@@ -27,7 +27,7 @@ INCLUDED = {
     *("teacher.backbone", "teacher.finetune"),
     *("teacher.contract.size", "teacher.contract.columns", "teacher.contract.crop"),
     *("teacher.contract.colour", "teacher.contract.mean", "teacher.contract.std"),
-    *("init.name", "init.parent.*", "init.rates", "init.makes_teacher", "init.from_teacher"),
+    *("init.name", "init.parent.*", "task.teachers.*", "init.rates", "init.makes_teacher", "init.from_teacher"),
     *("target.terms.*", "target.parity", "target.views", "target.bank"),
     *("trainer.precision", "trainer.threads", "trainer.compile", "trainer.sync_batchnorm"),
     *("trainer.devices", "trainer.num_nodes"),  # without sync_batchnorm
@@ -38,7 +38,7 @@ EXCLUDED = {
     # presentation
     *("task.metric", "task.needs", "task.compared_as", "init.starts", "target.name", "teacher.contract.name"),
     # what follows from the task, and what is allowed
-    *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate", "task.bands"),
+    *("task.classifies", "task.own_teacher", "task.is_teacher", "task.intermediate", "task.bands", "task.live_only"),
     *("task.distils", "task.imitates", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
     *("teacher.check", "trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),

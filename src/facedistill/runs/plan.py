@@ -78,7 +78,7 @@ def _plan(
     for role, parent in parents.items():
         if isinstance(parent, WeightsFile):
             check_contract(parent, config, role)
-    if config.task.is_teacher and config.teacher.backbone:
+    if config.starts_from_recognizer and config.teacher.backbone:
         check_kind(Path(config.teacher.backbone))  # an ONNX file can't be trained
         parents["init"] = WeightsFile(Path(config.teacher.backbone), config.teacher.model)
     for name, term in config.target.active().items():
@@ -188,6 +188,8 @@ def _stands_on(config: Config) -> Iterator[tuple[str, Mapping[str, str]]]:
         yield TEACHER, {**(_OWN_TEACHER if config.task.own_teacher else _RECOGNIZER), **seed}
     if RECOGNIZER in roles:
         yield RECOGNIZER, {**_RECOGNIZER, **seed}
+    for role in sorted(roles & config.task.teachers.keys() - config.teachers.keys()):
+        yield role, {**config.task.teachers[role], **seed}
     if config.init.makes_teacher:
         yield "init", {**_RECOGNIZER, **seed}
     elif config.init.parent:
@@ -198,7 +200,11 @@ def _ancestor_words(words: Sequence[str], config: Config, choices: Mapping[str, 
     """The words of a run, changed to those of an ancestor that makes other ``choices``."""
     own = {"task": config.task.name, "init": config.init.name, "target": config.target.name}
     other_task = choices.get("task", own["task"]) != own["task"]
-    if other_task and (config.task.own_teacher or config.task.imitates) and "type" in config.recognition:
+    if "data" in choices:
+        words = _seen_by_the_recognizer(words)
+        if "type" in config.recognition:
+            choices = {key: value for key, value in choices.items() if key != "data"}
+    elif other_task and (config.task.own_teacher or config.task.imitates) and "type" in config.recognition:
         words = _seen_by_the_recognizer(words)
     kept = []
     for word in words:

@@ -222,8 +222,13 @@ class TaskModule(ScheduledModule):
         with self.batch_norm_over(sizes):
             output = network(batch.student_images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
-        teachers = {role: self._teacher_output(role, batch, sizes) for role in self.teachers}
+        shown = batch if self.teachers.keys() <= batch.teacher_embeddings.keys() else self.for_teachers(batch)
+        teachers = {role: self._teacher_output(role, shown, sizes) for role in self.teachers}
         return Answers(student, teachers, gather_batch(batch.without_images(), sizes))
+
+    def for_teachers(self, batch: FaceBatch) -> FaceBatch:
+        """A batch of this rank's share as its teachers see it, where they are asked in every step."""
+        return batch
 
     def _teacher_output(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
         """What a teacher says of the whole batch: from its bank where the batch brings that, or now."""

@@ -54,7 +54,7 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
     axes = teacher.axes if isinstance(teacher, TeacherOnAxes) else None
     final = final_scores(config, evaluation, module.measure, network.backbone, data, device, gallery)
     per_sample = evaluation.per_sample()
-    identity = data.faces.clusters[data.faces.test][: len(per_sample)]
+    identity = data.faces.clusters[evaluation.of_samples(data)][: len(per_sample)]
     SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)
     module.cpu()
     few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))

@@ -151,7 +151,7 @@ def _check_identities(teacher: Teacher, count: int, path: Path) -> None:
 
 def check_score(teacher: Teacher, parent: Run | WeightsFile, beside: FaceData, device: torch.device) -> None:
     """Have a network repeat on the data of its task what it scored there, where it has an output layer for that."""
-    if parent.config is None or not isinstance(teacher, NetworkTeacher):
+    if parent.config is None or parent.config.task.intermediate or not isinstance(teacher, NetworkTeacher):
         return
     data = seen_by_teacher(parent, FaceData.of(parent.config, beside))
     if parent.config.task.classifies and teacher.num_identities != len(data.faces.identities):

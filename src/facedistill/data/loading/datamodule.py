@@ -72,6 +72,7 @@ class FaceData(pl.LightningDataModule):
     def __init__(self, config: Config, faces: FaceSet, augmentation: Augmentation | Upright | None = None) -> None:
         super().__init__()
         bands = config.task.bands
+        faces = faces.live if config.task.live_only else faces
         self.faces = replace(faces, pairs=None) if bands else faces  # where the eyes in them are is not known
         self._config = config
         self._workers = config.trainer.num_workers

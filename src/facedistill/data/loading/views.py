@@ -31,6 +31,7 @@ class FaceBatch(NamedTuple):
         mirrored: bool [B], whether an image shows its face mirrored; never for centre crops.
         bands: uint8 [B, 3, height, crop], RGB, of these very images, see ``bands.band_of``; [B, 3, 0, 0] for a task
             whose student sees faces.
+        domains: int64 [B], see FaceSet; 0 where it has none.
         teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
             only, and for centre crops only of a teacher that is imitated.
     """
@@ -42,6 +43,7 @@ class FaceBatch(NamedTuple):
     crop_boxes: torch.Tensor
     mirrored: torch.Tensor
     bands: torch.Tensor
+    domains: torch.Tensor
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> "FaceBatch":
@@ -94,7 +96,7 @@ class Views(Dataset[FaceBatch]):
         images = np.stack([view.image for view in views])
         mirrored = np.array([view.mirrored for view in views])
         bands = [band_of(view.image, view.landmarks) for view in views] if self._bands else []
-        crop_boxes = self._faces.crop_boxes
+        crop_boxes, domains = self._faces.crop_boxes, self._faces.domains
         banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
             # memory stays in the order height × width × channels, torch's channels_last
@@ -107,6 +109,7 @@ class Views(Dataset[FaceBatch]):
             torch.from_numpy(np.stack(bands) if bands else np.empty((len(keys), 0, 0, 3), np.uint8)).permute(
                 0, 3, 1, 2
             ),
+            torch.zeros(len(keys), dtype=torch.int64) if domains is None else torch.from_numpy(domains[indices]),
             {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
         )
 

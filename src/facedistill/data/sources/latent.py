@@ -16,8 +16,7 @@ from facedistill.data.sources.source import Round, Source
 from facedistill.data.synthetic import RENDERER_VERSION, Latents, latents_of, render_latents
 from facedistill.data.synthetic.kernels import Array, Integers
 from facedistill.data.synthetic.randomness import Stream, normals
-from facedistill.data.synthetic.render import Faces
-from facedistill.data.synthetic.rendering import rendered, stored
+from facedistill.data.synthetic.rendering import Rendered, rendered, stored
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 
@@ -159,8 +158,8 @@ class LatentRound(Round):
         return FaceSet(images, labels, np.zeros(len(images), np.bool_), [])
 
     def images(self, size: int, start: int) -> Iterator[NDArray[np.uint8]]:
-        for faces in rendered(self.source._renderer(size), self._arguments, size, start):
-            yield faces.images
+        for images, _ in rendered(self.source._renderer(size), self._arguments, size, start):
+            yield images
 
     @property
     def _arguments(self) -> tuple[NDArray[Any], ...]:
@@ -178,5 +177,5 @@ def moved(latents: Array, far: Array, noise: Array) -> Array:
 
 def _render(
     identity: Array, scene: Array, rounds: Integers, indices: Integers, *, seed: int, size: int, aligned: bool
-) -> Faces:
-    return render_latents(Latents(identity, scene), seed, rounds, indices, size, aligned)
+) -> Rendered:
+    return render_latents(Latents(identity, scene), seed, rounds, indices, size, aligned).images, {}

@@ -12,7 +12,8 @@ from facedistill.data.faces import FOLDS, FaceSet, Pairs, Samples
 from facedistill.data.files.store import Stored
 from facedistill.data.sources.source import Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
-from facedistill.data.synthetic.rendering import stored
+from facedistill.data.synthetic.kernels import Integers
+from facedistill.data.synthetic.rendering import Rendered, stored
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
 
@@ -101,5 +102,10 @@ class SyntheticFaces(Source):
         self, people: NDArray[np.int64], samples: NDArray[np.int64], size: int, cache_dir: Path, what: str
     ) -> Stored:
         key = hash_of([RENDERER_VERSION, self.seed, size, people.tolist(), samples.tolist()])
-        path, render = cache_dir / f"synthetic-{what}-{key}", partial(render_faces, self.seed, size=size)
+        path, render = cache_dir / f"synthetic-{what}-{key}", partial(_rendered, self.seed, size=size)
         return stored(path, render, (people, samples), size, what)
+
+
+def _rendered(seed: int, people: Integers, samples: Integers, *, size: int) -> Rendered:
+    faces = render_faces(seed, people, samples, size)
+    return faces.images, {"landmarks": faces.landmarks}

@@ -17,6 +17,8 @@ class Stream(IntEnum):
     NOISE = 3
     STRANDS = 4
     MOVE = 5
+    PRESENTATION = 6
+    SENSOR = 7
 
 
 def raw_words(seed: int, stream: Stream, identities: Integers, samples: Integers, count: int) -> NDArray[np.uint64]:

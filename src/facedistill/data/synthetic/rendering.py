@@ -2,25 +2,26 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
-from facedistill.data.synthetic.render import Faces
+from facedistill.data.files.store import Batches, Columns, Stored, image_of, open_or_make
 from facedistill.system.signals import end_with_parent
 
-Renderer = Callable[..., Faces]  # of arguments [N, …], one face each; it is sent to other processes
+Rendered = tuple[NDArray[np.uint8], Columns]  # images [n, size, size, 3], and what is known of each
+Renderer = Callable[..., Rendered]  # of arguments [n, …], one image each; it is sent to other processes
 _RENDER_AT_ONCE = 64
 _ALONE = 2**20  # pixels that this process renders before others have started
 
 
-def rendered(render: Renderer, arguments: tuple[NDArray[Any], ...], size: int, start: int = 0) -> Iterator[Faces]:
-    """Batches of the faces from ``start`` on, in order. ``arguments``: arrays [N, …] of ``render``."""
+def rendered(render: Renderer, arguments: Sequence[NDArray[Any]], size: int, start: int = 0) -> Iterator[Rendered]:
+    """Batches of the images from ``start`` on, in order. ``arguments``: arrays [N, …] of ``render``."""
     count = len(arguments[0])
     ends = [*range(start + _RENDER_AT_ONCE, count, _RENDER_AT_ONCE), count]
     parts = [[argument[first:end] for argument in arguments] for first, end in pairwise([start, *ends])]
@@ -33,20 +34,20 @@ def rendered(render: Renderer, arguments: tuple[NDArray[Any], ...], size: int, s
         os.cpu_count(), mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),)
     ) as pool:
         rendering = [pool.submit(render, *part) for part in parts]
-        for faces in rendering:
-            yield faces.result()
+        for done in rendering:
+            yield done.result()
 
 
-def stored(path: Path, render: Renderer, arguments: tuple[NDArray[Any], ...], size: int, what: str) -> Stored:
-    """The faces in the store at ``path``, with a column ``landmarks``; rendered now where it is not there.
+def stored(path: Path, render: Renderer, arguments: Sequence[NDArray[Any]], size: int, what: str) -> Stored:
+    """The images in the store at ``path``, rendered now where it is not there.
 
     ``what``: they are called in messages. Raises as ``open_or_make``.
     """
 
     def batches(start: int) -> Batches:
-        for faces in rendered(render, arguments, size, start):
-            start += len(faces.images)
-            yield start, faces.images, {"landmarks": faces.landmarks}
+        for images, columns in rendered(render, arguments, size, start):
+            start += len(images)
+            yield start, images, columns
 
     count = len(arguments[0])
     return open_or_make(path, count, image_of(size), batches, f"rendering {count} {what} of {size} px")
