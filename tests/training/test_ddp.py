@@ -212,7 +212,8 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
-        assert (two[name] - gradient).norm() < 1e-6 * gradient.norm(), name
+        # the order of samples alone, in one process, moves a gradient by up to 2.5e-6 of its length
+        assert (two[name] - gradient).norm() < 5e-6 * gradient.norm(), name
 
 
 def test_each_rank_has_a_loss_that_is_that_of_the_whole_batch(of_two: dict[str, Any]) -> None:
