@@ -219,7 +219,8 @@ def test_the_gradient_is_that_of_one_process(of_two: dict[str, Any], case: str) 
     assert two.keys() == one.keys()
     for name, gradient in one.items():
         assert gradient.norm() > 0
-        most = 1e-5 if case == "reconstruct" else 1e-6  # sums over every pixel are rounded
+        # the order of samples alone, in one process, moves a gradient by up to 2.5e-6 of its length
+        most = 1e-5 if case == "reconstruct" else 5e-6  # sums over every pixel are rounded
         assert (two[name] - gradient).norm() < most * gradient.norm(), name
 
 
