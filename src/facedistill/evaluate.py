@@ -90,7 +90,8 @@ def evaluate_run(directory: Path, words: Sequence[str]) -> Metrics:
     """
     record = finished(directory)
     if record.config.task.intermediate:
-        raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to score")
+        task = record.config.task.name
+        raise RunError(f"{directory} is what others stand on, task={task}: it has no output layer to score")
     import torch
 
     from facedistill.data.loading.datamodule import FaceData

@@ -209,7 +209,7 @@ def test_of_what_was_moved_a_line_says_what_to_type_and_that_works(
         (["format=onnx"], "name one network: run=RUN_DIR"),
         (["run=a", "weights=b"], "name one network"),
         (["run=/nowhere"], "/nowhere holds no finished run"),
-        (["run=HINT"], "the first stage of FitNet"),
+        (["run=HINT"], "what others stand on, task=hint"),
         (["run=VERIFY", "format=onx"], "format=onx: choices are coreml, "),
         (["run=VERIFY", "format=../x"], "format=../x: choices are "),
         (["run=VERIFY", "format="], "format= names no format: format=onnx,onnx-int8"),

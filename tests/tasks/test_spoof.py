@@ -126,7 +126,7 @@ def test_the_discriminator_has_a_gradient_of_its_own_loss_alone_and_gives_none(
     other = module_of(config)
     with torch.no_grad():  # the same δ, but a discriminator whose loss is another
         assert other.discriminator is not None
-        other.discriminator[-1].bias += torch.tensor([0.5, 0.0, 0.0])
+        other.discriminator.layers[-1].bias += torch.tensor([0.5, 0.0, 0.0])
     other.for_teachers = module.for_teachers  # type: ignore[method-assign]
     other.training_step(batch, 0)["loss"].backward()
     for (name, one), (_, two) in zip(module.network.named_parameters(), other.network.named_parameters(), strict=True):

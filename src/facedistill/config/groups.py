@@ -56,7 +56,7 @@ class TaskConfig:
         teachers: others that its terms may come ``from``, by role, instead of these: the choices that make each, as
             ``init.parent``. A choice of data gives way to data@recognition.
         is_teacher: it pretrains the recognizer, or another network of its architecture that teaches.
-        intermediate: a first stage that others start from, not a student that is scored.
+        intermediate: a first stage that others start or learn from, not a student that is scored.
         bands: its student sees the band about the eyes alone, so data must also say where these are.
         compared_as: the task whose runs its metrics are compared with; null: its own.
         softmax: adds H(P, y) to a loss that compares faces; null where there is no choice.

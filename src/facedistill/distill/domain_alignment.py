@@ -3,8 +3,6 @@
 After arXiv 2401.01102; the network, the single step and its length are ours.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,11 +10,12 @@ from torch import Tensor, nn
 WIDTH = 16
 
 
-class DomainDiscriminator(nn.Sequential):
+class DomainDiscriminator(nn.Module):
     """Pixels [B, 3, S, S], 0 … 255 → logits [B, D] of the domains. Nothing in it mixes the samples of a batch."""
 
     def __init__(self, domains: int) -> None:
-        super().__init__(
+        super().__init__()
+        self.layers = nn.Sequential(
             nn.Conv2d(3, WIDTH, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Conv2d(WIDTH, 2 * WIDTH, 3, stride=2, padding=1),
@@ -29,7 +28,8 @@ class DomainDiscriminator(nn.Sequential):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return cast(Tensor, super().forward(pixels.float() / 127.5 - 1))
+        logits: Tensor = self.layers(pixels.float() / 127.5 - 1)
+        return logits
 
 
 def aligned(discriminator: nn.Module, images: Tensor, domains: Tensor, strength: float) -> Tensor:

@@ -50,11 +50,12 @@ class Subject:
         """The published network of a run; ``words`` say anew where its data are.
 
         Raises:
-            RunError: it is not complete, or the first stage of FitNet, which has no output.
+            RunError: it is not complete, or an intermediate stage, which has no output.
         """
         record = finished(directory)
         if record.config.task.intermediate:
-            raise RunError(f"{directory} is the first stage of FitNet: it has no output layer to export")
+            task = record.config.task.name
+            raise RunError(f"{directory} is what others stand on, task={task}: it has no output layer to export")
         with as_recorded(directory):
             taken = scored_config(record)
         config = with_words(taken, words)

@@ -54,7 +54,8 @@ class HalfTotalError(Metric):
         """Of every sample of the domain held out, in order, whether it is on its side of the threshold."""
         score, live, held_out = self.in_order()
         threshold = threshold_of(score[~held_out], live[~held_out])
-        return (score[held_out] >= threshold) == live[held_out]
+        right: NDArray[np.bool_] = (score[held_out] >= threshold) == live[held_out]
+        return right
 
     def in_order(self) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Score, live and held out of all samples, by index; of all ranks inside of ``compute``."""

@@ -9,12 +9,13 @@ CHANNELS = (64, 48, 32, 16)  # at an eighth of the image's side, and after each 
 EIGHTH = 8
 
 
-class Decoder(nn.Sequential):
+class Decoder(nn.Module):
     """K [B, width] → pixels [B, 3, crop, crop], 0 … 255, by doubling a small map three times."""
 
     def __init__(self, width: int, crop: int) -> None:
         side = -(-crop // EIGHTH)
-        super().__init__(
+        super().__init__()
+        self.layers = nn.Sequential(
             nn.Linear(width, CHANNELS[0] * side * side),
             nn.Unflatten(1, (CHANNELS[0], side, side)),
             *self._doublings(),
@@ -30,5 +31,5 @@ class Decoder(nn.Sequential):
             yield nn.Sequential(nn.Upsample(scale_factor=2), conv, nn.BatchNorm2d(made), nn.ReLU())
 
     def forward(self, embedding: Tensor) -> Tensor:
-        pixels: Tensor = super().forward(embedding)
+        pixels: Tensor = self.layers(embedding)
         return 255 * pixels[..., : self._crop, : self._crop]

@@ -60,7 +60,7 @@ class SpoofEvaluation(Evaluation):
     def of_samples(self, data: FaceData) -> NDArray[np.int64]:
         domains = data.faces.domains
         assert domains is not None, "its data has liveness"
-        return data.faces.test[domains[data.faces.test] == HELD_OUT]
+        return np.intersect1d(data.faces.test, np.flatnonzero(domains == HELD_OUT))
 
     @torch.no_grad()
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:

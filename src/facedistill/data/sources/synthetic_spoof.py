@@ -112,8 +112,10 @@ class SyntheticSpoof(Source):
         return [person + FIRST_PERSON, image, number, kinds]
 
 
-def _rendered(seed: int, *what: Integers, size: int) -> Rendered:
-    return render_presentations(seed, *what, size), {}
+def _rendered(
+    seed: int, people: Integers, samples: Integers, domains: Integers, kinds: Integers, *, size: int
+) -> Rendered:
+    return render_presentations(seed, people, samples, domains, kinds, size), {}
 
 
 def _listed(names: Any) -> str:

@@ -56,7 +56,7 @@ def choose(condition: NDArray[np.bool_], a: Array | float, b: Array) -> Array:
     return mix(b, a, condition.astype(np.float32))
 
 
-def mix(a: Array, b: Array | float, t: Array) -> Array:
+def mix(a: Array, b: Array | float, t: Array | float) -> Array:
     """Linear blend from a (t = 0) to b (t = 1)."""
     out: Array = (b - a) * t
     out += a

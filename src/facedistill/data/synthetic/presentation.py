@@ -139,10 +139,10 @@ def _photographed(scene: Scene, d: Params, domain: Domain, noise: Array, size: i
         tints = [np.float32(0.85 * (0.6 + 0.4 * tint)) for tint in domain.tint]
         seen = [plane + own * tint for plane, own, tint in zip(seen, scene.shining, tints, strict=True)]
     planes = [_resized(np.sqrt(plane * 1.25 / (1.0 + 0.25 * plane)), domain.pixels) for plane in seen]
-    planes = [mix(plane, plane * plane * (3.0 - 2.0 * plane), np.float32(domain.contrast)) for plane in planes]
+    planes = [mix(plane, plane * plane * (3.0 - 2.0 * plane), domain.contrast) for plane in planes]
     grey = _grey(planes)
     lift = np.float32(domain.lift)
-    planes = [lift + (1.0 - lift) * mix(grey, plane, np.float32(domain.saturation)) for plane in planes]
+    planes = [lift + (1.0 - lift) * mix(grey, plane, domain.saturation) for plane in planes]
     planes = [clip01(plane + noise[:, c] * np.float32(domain.noise)) for c, plane in enumerate(planes)]
     planes = [_resized(plane, size) for plane in _compressed(planes, domain.step)]
     levels = [np.floor(clip01(plane) * 255.0 + 0.5).astype(np.uint8) for plane in planes]
@@ -300,7 +300,7 @@ def _print(photo: list[Array], d: Params, at: Placed, margin: float) -> list[Arr
     """A sheet of paper with a picture: inks are neither black nor saturated, and paper is white."""
     found = _looked_up(photo, at)
     grey = _grey(found)
-    inks = [0.26 + 0.66 * mix(grey, plane, np.float32(0.7)) for plane in found]
+    inks = [0.26 + 0.66 * mix(grey, plane, 0.7) for plane in found]
     sheet = _over([np.zeros_like(grey) + np.float32(p) for p in _PAPER], [i * i for i in inks], at.within(1.0, 1.0))
     return _over(_around(d), sheet, at.within(1.0 + margin, 1.0 + margin))
 
@@ -353,8 +353,7 @@ def _screen(photo: list[Array], at: Placed) -> list[Array]:
 def _replay(d: Params, at: Placed, screen: list[Array], half_x: float = 1.0, half_y: float = 1.0) -> Scene:
     """A screen before the camera, whose glass mirrors a little of the light."""
     on = at.within(half_x, half_y)
-    dark = [np.float32(0.02)] * 3
-    return Scene(_over(_around(d), dark, on), [plane * on for plane in screen])
+    return Scene(_over(_around(d), [0.02] * 3, on), [plane * on for plane in screen])
 
 
 def _replay_grid(photo: list[Array], d: Params) -> Scene:
@@ -362,7 +361,7 @@ def _replay_grid(photo: list[Array], d: Params) -> Scene:
     at = _placed(d, (1.04, 1.16))
     u, v = pixel_centres(SCENE)
     columns, rows = (t * 6.5 + d[phase] for t, phase in ((u, "phase_x"), (v, "phase_y")))
-    gaps = [band(0.5 - np.abs(t - np.floor(t) - 0.5), np.float32(0.13), np.float32(0.14)) for t in (columns, rows)]
+    gaps = [band(0.5 - np.abs(t - np.floor(t) - 0.5), 0.13, 0.14) for t in (columns, rows)]
     clear = 1.0 - 0.8 * d["strength"] * np.maximum(*np.broadcast_arrays(*gaps))
     return _replay(d, at, [plane * clear for plane in _screen(photo, at)])
 
