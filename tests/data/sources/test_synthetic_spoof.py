@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facedistill.data.faces import ATTACK, HELD_OUT, LIVE, FaceSet
-from facedistill.data.sources import synthetic
 from facedistill.data.sources.synthetic_spoof import FIRST_PERSON, SyntheticSpoof
+from facedistill.data.synthetic import rendering
 from facedistill.data.synthetic.presentation import DOMAINS, KINDS, render_presentations
 from facedistill.errors import DataError
 
@@ -78,7 +78,7 @@ def test_domains_held_out_share_one_store(made: FaceSet, cache: Path, monkeypatc
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(rendering, "rendered", refuse)
     other = source(held_out="office").faces(16, cache)
     np.testing.assert_array_equal(other.images, made.images)
     assert other.domain_names == ("window", "evening", "webcam")
