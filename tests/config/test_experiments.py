@@ -3,16 +3,13 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 
 from facedistill.config.compose import CONFIG_DIR
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run, WeightsFile
+from sweeps import cells_of, grids_of
 
 FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
@@ -22,25 +19,6 @@ SOME_SLOW = [
     for n in NAMES
 ]
 Cell = tuple[str, int, str, str]
-
-
-def grids_of(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "experiments" / f"{name}.yaml").read_text())
-    grids: dict[str, Any] = content["hydra"]["sweeper"]["grids"]
-    return grids
-
-
-@cache
-def cells_of(name: str) -> list[list[str]]:
-    """The very words that a sweep gives to every cell."""
-    unions = grids_of(name)
-    grids = {group: [{k: str(v) for k, v in grid.items()} for grid in union] for group, union in unions.items()}
-    overrides = OverridesParser.create().parse_overrides([f"experiments={name}"])
-    Plugins.instance()  # loads our module anew, so it is imported after that
-    from hydra_plugins.facedistill_hydra.sweeper import GridsSweeper
-
-    (cells,) = GridsSweeper(None, None, grids).split_arguments(overrides, None)
-    return cells
 
 
 @cache

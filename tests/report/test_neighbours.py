@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from facedistill.report.__main__ import main
 from facedistill.report.claims import assess
-from facedistill.report.neighbours import EXPERIMENTS, SYNTHDISTILL
+from facedistill.report.neighbours import EXPERIMENTS, SYNTHDISTILL, Experiment
 from facedistill.report.rule import Answer
 from facedistill.report.study import Study
+from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
-from made_records import complete
+from made_records import complete, record_of
+from sweeps import cells_of
 
 SEEDS = 3
 WORDS = ["experiments=synthdistill", "group=synthdistill", "task=embed", "target=raw", "rate=2", "data=latent"]
@@ -93,3 +96,17 @@ def test_a_report_shows_them(finish: Callable[..., None], capsys: pytest.Capture
     text = Path("reports/README.md").read_text()
     assert "## SynthDistill" in text
     assert "| dynamic | — | 70.10 ± 0.10 |" in text
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: str(one.number))
+def test_every_cell_of_its_sweeps_is_one_of_its_arms(experiment: Experiment) -> None:
+    found: list[int] = []
+    for group in experiment.groups:
+        for cell in cells_of(group):
+            record = record_of(plan(cell), group=group)
+            if record.data_name == "synthetic" and group.endswith("_real"):  # the command names the photographs
+                record = replace(record, config=replace(record.config, data={**record.config.data, "name": "photos"}))
+            held = [number for number, row in enumerate(experiment.rows) if row.holds(record)]
+            assert len(held) == 1, cell
+            found += held
+    assert sorted(found) == list(range(len(experiment.rows)))

@@ -40,10 +40,12 @@ class Experiment(Table):
     Attributes:
         groups: of its runs: the names of its sweeps.
         claims: of its paper, and controls.
+        beside: metrics that are shown, and judge nothing.
     """
 
     groups: Sequence[str] = ()
     claims: Sequence[Claim] = ()
+    beside: Sequence[str] = ()
 
     @property
     def heading(self) -> str:
@@ -55,25 +57,29 @@ class Experiment(Table):
 
     @property
     def printed(self) -> dict[str, str]:
-        return {self.metric: METRICS[self.metric]}
+        return {metric: METRICS[metric] for metric in (self.metric, *self.beside)}
 
     @property
     def command(self) -> str:
         return f"facedistill train -m experiments={self.groups[0]}"
 
     def one_setting(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-        """The records of its arms in the setting that most of them have, and those in others.
+        """The records of its arms, of each sweep in the setting that most of them have, and those in others.
 
         Of equally many, the setting whose hash is smaller.
         """
         ours = [one for one in records if one.group in self.groups and any(row.holds(one) for row in self.rows)]
-        by_setting: dict[str, list[Record]] = {}
+        by_setting: dict[tuple[str | None, str], list[Record]] = {}
         for record in ours:
-            by_setting.setdefault(_setting(record.config, record.recipe), []).append(record)
-        kept = by_setting[min(by_setting, key=lambda key: (-len(by_setting[key]), key))] if by_setting else []
-        chosen = {(self._row(one), one.seed): one for one in sorted(kept, key=lambda one: one.name)}
-        names = {one.name for one in chosen.values()}
-        return list(chosen.values()), [one for one in ours if one.name not in names]
+            by_setting.setdefault((record.group, _setting(record.config, record.recipe)), []).append(record)
+        kept: dict[tuple[int, int], Record] = {}
+        for group in self.groups:
+            own = [key for key in by_setting if key[0] == group]
+            usual = min(own, key=lambda key: (-len(by_setting[key]), key), default=None)
+            for record in sorted(by_setting[usual] if usual else [], key=lambda one: one.name):
+                kept[self._row(record), record.seed] = record
+        names = {one.name for one in kept.values()}
+        return list(kept.values()), [one for one in ours if one.name not in names]
 
     def _row(self, record: Record) -> int:
         return next(number for number, row in enumerate(self.rows) if row.holds(record))
@@ -84,7 +90,7 @@ def _setting(config: Config, recipe: Mapping[str, Any]) -> str:
     return hash_of([*(recipe.get(part) for part in SHARED), config.schedule.epochs, config.protocol.get("name")])
 
 
-def _pairs(*of: tuple[str, str]) -> Callable[[Table], Iterable[tuple[Row, Row]]]:
+def _arms(*of: tuple[str, str]) -> Callable[[Table], Iterable[tuple[Row, Row]]]:
     """Comparisons of arms by their labels: the one that should be better, and than which."""
 
     def find(table: Table) -> Iterable[tuple[Row, Row]]:
@@ -94,17 +100,13 @@ def _pairs(*of: tuple[str, str]) -> Callable[[Table], Iterable[tuple[Row, Row]]]
     return find
 
 
-def _claim(name: str, text: str, number: str, **statements: Callable[[Table], Iterable[tuple[Row, Row]]]) -> Claim:
-    return Claim(name, text, [Statement(said.replace("_", " "), number, pairs) for said, pairs in statements.items()])
-
-
 def _latent(label: str, sampling: str) -> Arm:
     return Arm(label, 0, "scratch", "raw", "embed", keys={"data.name": "latent", "data.sampling": sampling})
 
 
-_SYNTHDISTILL, _PHOTOGRAPHS = "SynthDistill", "real photographs (experiments=synthdistill_real)"
+_S, _PHOTOGRAPHS = "SynthDistill", "real photographs (experiments=synthdistill_real)"
 SYNTHDISTILL = Experiment(
-    _SYNTHDISTILL,
+    _S,
     "SynthDistill: a student of rendered faces alone",
     "arXiv 2308.14852",
     "rendered faces by latents",
@@ -117,24 +119,136 @@ SYNTHDISTILL = Experiment(
     metric="pairs",
     groups=("synthdistill", "synthdistill_real"),
     claims=[
-        _claim(
+        Claim(
             "S1",
             "Dynamic sampling beats static sampling",
-            _SYNTHDISTILL,
-            dynamic_beats_static=_pairs(("dynamic", "static")),
+            [Statement("dynamic beats static", _S, _arms(("dynamic", "static")))],
         ),
-        _claim(
+        Claim(
             "S2",
-            "It beats training on a fixed synthetic set",
-            _SYNTHDISTILL,
-            dynamic_beats_a_fixed_set=_pairs(("dynamic", "fixed set")),
+            "Dynamic sampling beats training on a fixed synthetic set",
+            [Statement("dynamic beats a fixed set", _S, _arms(("dynamic", "fixed set")))],
         ),
-        _claim(
+        Claim(
             "KS",
-            "Control: it beats as many real faces without labels",
-            _SYNTHDISTILL,
-            dynamic_beats_photographs=_pairs(("dynamic", _PHOTOGRAPHS)),
+            "Control: dynamic sampling beats as many real faces without labels",
+            [Statement("dynamic beats photographs", _S, _arms(("dynamic", _PHOTOGRAPHS)))],
         ),
     ],
 )
-EXPERIMENTS = (SYNTHDISTILL,)
+
+
+def _two_branches(label: str, consistency: str, batchnorm: str = "shared", target: str = "none") -> Arm:
+    options = {"consistency": consistency, "batchnorm": batchnorm, "face": True}
+    keys = {f"task.options.{key}": value for key, value in options.items()}
+    return Arm(label, 0, "scratch", target, "periocular", keys=keys)
+
+
+def _bands(label: str, target: str) -> Arm:
+    return Arm(label, 0, "scratch", target, "periocular", keys={"task.options.face": False})
+
+
+_P, _JOINT = "Periocular", "both directions, one BatchNorm"
+PERIOCULAR = Experiment(
+    _P,
+    "Periocular recognition beside the face",
+    "arXiv 2012.06746",
+    "bands about the eyes of rendered faces",
+    [
+        _two_branches(_JOINT, "both"),
+        _two_branches("to the periocular branch", "to_periocular"),
+        _two_branches("to the face branch", "to_face"),
+        _two_branches("no consistency", "none"),
+        _two_branches("separate BatchNorms", "both", "separate"),
+        _bands("bands alone", "none"),
+        _bands("frozen recognizer of faces", "soft"),
+    ],
+    metric="rank1",
+    groups=("periocular",),
+    beside=("eer",),
+    claims=[
+        Claim(
+            "P1",
+            "Consistency in both directions beats consistency in one",
+            [
+                Statement(
+                    "both beat one",
+                    _P,
+                    _arms((_JOINT, "to the periocular branch"), (_JOINT, "to the face branch")),
+                )
+            ],
+        ),
+        Claim(
+            "P2",
+            "One BatchNorm for both branches beats separate ones",
+            [Statement("one BatchNorm beats two", _P, _arms((_JOINT, "separate BatchNorms")))],
+        ),
+        Claim(
+            "P3",
+            "Learning jointly beats distilling from a frozen recognizer of faces",
+            [Statement("joint beats frozen", _P, _arms((_JOINT, "frozen recognizer of faces")))],
+        ),
+        Claim(
+            "PK",
+            "Control: learning jointly beats the bands alone",
+            [Statement("joint beats alone", _P, _arms((_JOINT, "bands alone")))],
+        ),
+    ],
+)
+DOMAINS = ("office", "window", "evening", "webcam")  # of data=synthetic_spoof
+
+
+def _held_out(domain: str) -> list[Arm]:
+    def arm(label: str, target: str, **keys: float) -> Arm:
+        given = {"data.held_out": domain, **{key.replace("__", "."): value for key, value in keys.items()}}
+        return Arm(f"{domain}: {label}", 0, "scratch", target, "spoof", keys=given)
+
+    perceptual, generative, moved = (
+        *("target__terms__perceptual__weight", "target__terms__generative__weight"),
+        "task__options__alignment",
+    )
+    return [
+        arm("alone", "none"),
+        arm("perceptual teacher", "two_teachers", **{generative: 0}),
+        arm("generative teacher", "two_teachers", **{perceptual: 0}),
+        arm("two teachers", "two_teachers", **{perceptual: 1, generative: 1, moved: 0}),
+        arm("two teachers, domains aligned", "two_teachers", **{moved: 4}),
+    ]
+
+
+def _in_every_domain(better: str, than: str) -> Callable[[Table], Iterable[tuple[Row, Row]]]:
+    return _arms(*((f"{domain}: {better}", f"{domain}: {than}") for domain in DOMAINS))
+
+
+_A = "Anti-spoofing"
+SPOOF = Experiment(
+    _A,
+    "Anti-spoofing with two teachers, each domain held out in turn",
+    "arXiv 2401.01102",
+    "rendered faces, prints and replays",
+    [arm for domain in DOMAINS for arm in _held_out(domain)],
+    metric="hter",
+    groups=("spoof",),
+    beside=("auc",),
+    claims=[
+        Claim(
+            "A1",
+            "Two teachers beat the student alone in a domain that was held out",
+            [Statement("two beat none", _A, _in_every_domain("two teachers", "alone"))],
+        ),
+        Claim(
+            "A2",
+            "Two teachers beat each one",
+            [
+                Statement("two beat the perceptual one", _A, _in_every_domain("two teachers", "perceptual teacher")),
+                Statement("two beat the generative one", _A, _in_every_domain("two teachers", "generative teacher")),
+            ],
+        ),
+        Claim(
+            "A3",
+            "Aligned domains help two teachers",
+            [Statement("aligned beats not", _A, _in_every_domain("two teachers, domains aligned", "two teachers"))],
+        ),
+    ],
+)
+EXPERIMENTS = (SYNTHDISTILL, PERIOCULAR, SPOOF)

@@ -14,8 +14,9 @@ RATES = (2, 4, 8)  # of students
 INITS, TARGETS = ("pretrain", "distill"), ("none", "hidden", "soft")  # of tables 3 to 5
 READING_TITLES = {"both_rates": "both learning rates from random weights", "one_rate": "one learning rate a run"}
 METRICS = {"top1": "top-1 %", "nrmse": "NRMSE %", "pairs": "pairs %"}
-LESS_IS_BETTER = ("nrmse",)
-NOT_OF_SAMPLES = ("pairs",)  # they are no mean over test samples
+METRICS |= {"rank1": "rank-1 %", "eer": "EER %", "hter": "HTER %", "auc": "AUC %"}
+LESS_IS_BETTER = ("nrmse", "eer", "hter")
+NOT_OF_SAMPLES = ("pairs", "eer", "hter", "auc")  # they are no mean over test samples
 
 
 @dataclass(frozen=True)
