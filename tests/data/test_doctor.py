@@ -381,3 +381,23 @@ def test_pairs_of_one_kind_are_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert status == 1
     assert f"data=cfp_fp: 24 pairs, {24 * kind} of them of one person\n" in said
     assert np.asarray(Image.open("contact_sheet.png")).shape == (5 * 34, doctor.COLUMNS * 34, 3)
+
+
+@pytest.mark.parametrize("words", [[], ["task=spoof"]])
+def test_what_shows_live_faces_and_attacks_is_for_a_task_that_tells_them_apart(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = run(capsys, "data=synthetic_spoof", "data.num_people=5", "data.images=1", *words)
+    assert status == 0, said
+    assert "It can be trained on. Next:" in said
+    assert "task=spoof" in said.splitlines()[-1]
+    status, said = run(capsys, "data=synthetic_spoof", "data.num_people=5", "data.images=1", "task=classify")
+    assert status == 1
+    assert "task=classify needs identities, which data=synthetic_spoof does not give" in said
+
+
+def test_faces_by_latents_are_for_imitation(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = run(capsys, "data=latent", "data.faces_per_round=8", "data.test_faces=4")
+    assert status == 0, said
+    assert "to train on 8 4 to test on" in said
+    assert "Its faces have no labels, and a recognizer can be imitated on them." in said

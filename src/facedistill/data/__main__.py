@@ -32,6 +32,7 @@ from facedistill.system.text import command_line, shown
 
 _CLASSIFY = ["rate=4", "init=full", "target=soft"]
 _ALIGN = ["task=align", "rate=8", "init=scratch", "target=none"]
+_SPOOF = ["task=spoof"]
 _OF_DATA = ("data=", "data.", "image.resize=", "cache_dir=")
 _CHOICES = {"check": ("all",), "pack": ("true", "false")}
 
@@ -123,7 +124,7 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
         for complaint in complaints_of_any_task(samples):
             raise DataError(complaint)
         return []
-    possible = [_CLASSIFY] * samples.has_identities + [_ALIGN] * samples.has_landmarks
+    possible = [_CLASSIFY] * samples.has_identities + [_ALIGN] * samples.has_landmarks + [_SPOOF] * samples.has_liveness
     errors = []
     for ending in [[]] if names_a_run else possible or [_CLASSIFY]:
         run_words = [*words, *crop, *ending]
@@ -138,7 +139,7 @@ def _trainable_words(words: list[str], config: Config, samples: Samples) -> list
 
 def _is_unlabelled(samples: Samples) -> bool:
     """Whether they are good for imitation alone."""
-    return not (samples.has_identities or samples.has_landmarks)
+    return not (samples.has_identities or samples.has_landmarks or samples.has_liveness)
 
 
 def _given(words: Sequence[str], key: str) -> str:

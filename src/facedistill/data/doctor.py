@@ -42,6 +42,7 @@ class Survey:
         errors: the first messages about what can't be used.
         unusable_names: how many names of files, or lines of lists, are at fault.
         broken_count: how many images are broken.
+        prepared: what is known of faces that are prepared already, all of them usable.
     """
 
     title: str
@@ -53,10 +54,13 @@ class Survey:
     errors: Sequence[str] = ()
     unusable_names: int = 0
     broken_count: int = 0
+    prepared: Samples | None = None
 
     @property
     def samples(self) -> Samples:
         """Those of the usable images."""
+        if self.prepared is not None:
+            return self.prepared
         samples = self.inventory.samples
         return replace(samples, labels=samples.labels[self.usable], is_test=samples.is_test[self.usable])
 
@@ -120,7 +124,8 @@ def survey_faces(faces: FaceSet, title: str, checked: str) -> Survey:
         counts=others,
     )
     thumbnails = {int(i): faces.images[i] for i in sheet_numbers(labels, bool(faces.identities))}
-    return Survey(title, inventory, checked, Counter({(size, size): count}), thumbnails, np.ones(count, np.bool_))
+    sizes, usable = Counter({(size, size): count}), np.ones(count, np.bool_)
+    return Survey(title, inventory, checked, sizes, thumbnails, usable, prepared=faces.samples)
 
 
 def sheet_numbers(labels: NDArray[np.int64], by_identity: bool) -> NDArray[np.int64]:
