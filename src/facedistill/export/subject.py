@@ -53,8 +53,8 @@ class Subject:
         """
         record = finished(directory)
         if record.config.task.intermediate:
-            task = record.config.task.name
-            raise RunError(f"{directory} is what others stand on, task={task}: it has no output layer to export")
+            stage = f"{directory} is what others stand on, task={record.config.task.name}"
+            raise RunError(f"{stage}: it has no output layer to export")
         with as_recorded(directory):
             taken = scored_config(record)
         config = with_words(taken, words)
