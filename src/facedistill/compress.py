@@ -42,7 +42,8 @@ from facedistill.data.sources.photos import Photos
 from facedistill.data.sources.source import build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.errors import ConfigError, DataError
-from facedistill.runs.plan import Identities, check_data, check_tree, plan, tree, width_of
+from facedistill.runs.data_identity import Identities
+from facedistill.runs.plan import check_data, check_tree, plan, tree, width_of
 from facedistill.runs.run import Run, WeightsFile
 from facedistill.runs.student_size import int8_bytes, layers_within, size_of, width_for
 from facedistill.system.signals import stop_on_signals

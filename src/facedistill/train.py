@@ -32,8 +32,9 @@ from facedistill.config.choices import files_of
 from facedistill.config.compose import checked, understood
 from facedistill.config.words import GROUPS, check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
+from facedistill.runs.data_identity import Identities
 from facedistill.runs.ensure import ensure
-from facedistill.runs.plan import Identities, check_data, check_tree, plan, stands_on_files, tree
+from facedistill.runs.plan import check_data, check_tree, plan, stands_on_files, tree
 from facedistill.runs.run import Run
 from facedistill.sweep.progress_table import score_line
 from facedistill.sweep.scheduler import refuse, report_failures, run_sweep

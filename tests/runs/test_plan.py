@@ -11,7 +11,8 @@ from rich.console import Console
 from facedistill.config.schema import Config
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.errors import ConfigError, FacedistillError, WeightsError
-from facedistill.runs.plan import Identities, check_tree, plan, tree
+from facedistill.runs.data_identity import Identities
+from facedistill.runs.plan import check_tree, plan, tree
 from facedistill.runs.run import Run, WeightsFile
 from made_records import complete
 

@@ -17,10 +17,10 @@ from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.faces import Samples
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.sources.source import build_source
-from facedistill.data.sources.verification_set import protocol_source
-from facedistill.errors import ConfigError, DataError
+from facedistill.errors import ConfigError
 from facedistill.model_files.file_kinds import check_kind
 from facedistill.model_files.onnx_trial import check_runs
+from facedistill.runs.data_identity import Identities, identity_of_data
 from facedistill.runs.run import Run, WeightsFile, refuse_bands
 from facedistill.system.files import hash_of
 from facedistill.system.text import shown
@@ -30,9 +30,6 @@ _OWN_TEACHER = {"init": "teacher", "target": "none", "rate": "1"}  # of the same
 # Words that describe one run of a chain, not all of it: they go to an ancestor only where it makes the same choice.
 _OWN = ("task", "init", "target")
 _OF_ALL = ("target.views", "target.bank")  # how teachers answer is one choice for a chain
-
-
-Identities = dict[str, dict[str, Any]]  # of data sources, by the hash of their node of the configuration
 
 
 def plan(words: Sequence[str], composed: Config | None = None, data: Identities | None = None) -> Run:
@@ -58,7 +55,7 @@ def _plan(
     if words in planned:
         return planned[words]
     config = composed or _composed(words)
-    identity = _identity_of(config, data)
+    identity = identity_of_data(config, data)
     parents: dict[str, Run | WeightsFile] = {}
     for role, choices in _stands_on(config):
         ancestor = _ancestor_words(words, config, choices)
@@ -86,23 +83,6 @@ def _plan(
         if term["compares"] == "logits" and isinstance(teacher, WeightsFile):
             _check_logits(name, teacher, teacher.may_classify)
     return planned.setdefault(words, Run(config, words, identity, parents))
-
-
-def _identity_of(config: Config, known: Identities) -> dict[str, Any]:
-    """Of its data and, where it has one of its own, the protocol that it is scored by."""
-    sources = {"data": (config.data, build_source)}
-    if config.has_protocol:
-        sources["protocol"] = (config.protocol, protocol_source)
-    found = {}
-    for name, (node, build) in sources.items():
-        key = hash_of(node)
-        if key not in known:
-            source = build(node)
-            if name == "protocol" and not source.has_protocol:
-                raise DataError(f"data@protocol={source.name} has no pairs to verify. Use data@protocol=lfw")
-            known[key] = source.identity()
-        found[name] = known[key]
-    return {**found.pop("data"), **found}
 
 
 def check_contract(teacher: WeightsFile, config: Config, role: str) -> None:
