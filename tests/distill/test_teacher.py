@@ -179,7 +179,7 @@ def test_a_teacher_has_to_say_what_it_said_when_it_was_published(compose: Compos
 @pytest.mark.parametrize(
     ("images", "embedding"),
     [
-        (torch.zeros(2, 3, 8, 9, dtype=torch.uint8), torch.zeros(2, 4)),
+        (torch.zeros(2, 3, 0, 8, dtype=torch.uint8), torch.zeros(2, 4)),
         (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)),
         (torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 4)),
         (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), torch.zeros(0, 4)),

@@ -226,7 +226,8 @@ def test_a_command_s_own_words_are_named_where_one_is_misspelt(
 def test_no_key_of_a_configuration_is_taken_for_a_misspelt_word() -> None:
     keys = [field.name for field in dataclasses.fields(Config)]
     for own in (("sheet", "check", "pack"), ("run", "protocol", "root", "weights", "flip")):
-        assert split_words([f"{key}=1" for key in keys], own)[1] == [f"{key}=1" for key in keys]
+        words = [f"{key}=1" for key in keys if key != "protocol"]  # which of a configuration has keys, no value
+        assert split_words(words, own)[1] == words
 
 
 def test_words_of_a_command_are_told_from_those_of_a_configuration() -> None:

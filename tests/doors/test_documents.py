@@ -170,6 +170,7 @@ def here(
     def changed(words: Sequence[str]) -> list[str]:
         given = dict(word.split("=", 1) for word in words if "=" in word)
         of = {"data.root": given.get("data"), "recognition.root": given.get("data@recognition")}
+        of["protocol.root"] = given.get("data@protocol")
         of |= {"pairs": "lfw"}
         found = []
         for word in words:

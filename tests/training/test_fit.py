@@ -356,7 +356,7 @@ def test_a_run_is_the_same_without_anything_that_decorates_it(
         (publish, "curves"),
         (ClassifyEvaluation, "pictures"),
         (publish, "roc_curve"),
-        (progress, "Progress"),
+        (progress, "Bar"),
     ]
     for place, name in [*decorations, (wandb, "init")]:
         monkeypatch.setattr(place, name, broken)

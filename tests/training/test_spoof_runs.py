@@ -22,7 +22,7 @@ RUN = [
     *("task=spoof", "rate=8", "data=synthetic_spoof", "data.num_people=5", "data.images=2", "data.held_out=window"),
     *("data@recognition=synthetic", "recognition.num_identities=3", "recognition.images_per_identity=10"),
     *("recognition.pairs_per_fold=2", "image.resize=24", "image.crop=20", "model.width=16", "teacher.model.width=16"),
-    *("batch_sizes.spoof=8", "batch_sizes.reconstruction=8", "batch_sizes.classification=8", "schedule.epochs=1"),
+    *("task.batch_size=8", "batch_sizes.classification=8", "schedule.epochs=1"),
     *("logger=csv", "trainer.progress=false", "trainer.accelerator=cpu"),
 ]
 BOTH = ["target=two_teachers"]

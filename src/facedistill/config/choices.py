@@ -29,7 +29,7 @@ def nodes(group: str) -> dict[str, dict[str, Any]]:
 
     def read(name: str) -> dict[str, Any]:
         node: dict[str, Any] = yaml.safe_load(files[name].read_text()) or {}
-        bases = [base for base in node.get("defaults", ()) if base in files]
+        bases = [base for base in node.get("defaults", ()) if isinstance(base, str) and base in files]
         return {key: value for part in (*map(read, bases), node) for key, value in part.items()}
 
     return {name: read(name) for name in sorted(files)}

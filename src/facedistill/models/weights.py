@@ -145,7 +145,7 @@ def _is_plain(tensor: Tensor) -> bool:
 def _reference(path: Path, images: Tensor | None, embedding: Tensor | None) -> Reference | None:
     if images is None or embedding is None:
         return None
-    is_image = images.ndim == 4 and images.shape[1] == 3 and images[0].numel() > 0
+    is_image = images.ndim == 4 and images.shape[1] == 3 and images.numel() > 0
     if not (is_image and images.dtype == torch.uint8 and embedding.ndim == 2 and len(images) == len(embedding) > 0):
         raise WeightsError(f"{path} has reference images or embeddings of another shape than it was published with")
     return Reference(images, embedding)
