@@ -32,6 +32,7 @@ _SCORES = {
     "cosine": "mean cosine with its teacher on {of}",
     "top1": "top-1 on {of}",
     "rank1": "rank-1 identification within {of}",
+    "hter": "half total error rate in the domain held out of {of} (lower is better)",
     "nrmse": "normalized landmark error on {of} (lower is better)",
 }
 _FRAMES = {

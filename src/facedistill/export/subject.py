@@ -63,7 +63,8 @@ class Subject:
         with as_recorded(directory):
             network = network_of(directory, config)
         task = config.task
-        kind = "landmarks" if task.needs == "landmarks" else "logits" if task.type == "classify" else "embedding"
+        of_classes = task.type in ("classify", "spoof")
+        kind = "landmarks" if task.needs == "landmarks" else "logits" if of_classes else "embedding"
         if task.imitates and config.teacher.weights and not is_file(config.teacher.weights):
             raise RunError(
                 f"{config.teacher.weights} does not exist, which {directory} imitates: teacher.weights=FILE says where "
