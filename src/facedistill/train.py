@@ -62,7 +62,7 @@ def plan_cell(node: DictConfig) -> Run | None:
             config = checked(node)
         run = plan(words, config, identities)
         check_data(run)
-        if stands_on_files(run):
+        if stands_on_files(run) or (run.config.plan and not run.is_complete):
             check_tree(run)
         if run.config.plan:
             in_sweep = hydra_config.mode == RunMode.MULTIRUN

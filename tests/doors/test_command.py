@@ -150,6 +150,25 @@ def test_a_sweep_prints_its_cells_and_nothing_of_hydra_s(
     assert all(line.endswith("to be trained") and long in line for line in lines)  # a pipe is no 80 columns wide
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["task=spoof", "data=synthetic_spoof", "target=two_teachers", "task.options.alignment=4"], "no bank can hold"),
+        (["task=periocular", "target=soft"], "has a teacher in the place of the branch of faces"),
+        (["rate=8", "init=full", "target=soft", "+target.terms.soft.depth=3"], "unexpected keyword argument 'depth'"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_a_plan_refuses_what_training_would(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], said: str
+) -> None:
+    monkeypatch.setattr("facedistill.train.stop_on_signals", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("facedistill.sweep.scheduler.failures", [])
+    assert called(monkeypatch, "train", *words, "logger=csv", "plan=true") == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_plan_is_not_cut_in_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from facedistill.export.subject import Subject
 from facedistill.runs.exported import CARD, CONTRACT, LABELS, LICENCES, Exported
 from facedistill.runs.run import Run
 from facedistill.system.files import held
+from made_runs import trained
 
 Moment = Callable[[str], None]
 
@@ -398,6 +399,19 @@ def test_labels_are_a_line_for_each_identity_whatever_they_are_called(runs: dict
         text = (tmp_path / "e" / LABELS).read_bytes().decode()
         assert not any(mark in text for mark in "\x1b\u2028\x85\u202e\udce9")
     assert four[:5] == ["ann bob", "\\x1b[31mred", "-rf", "| a | b |", "two spaces"]
+
+
+def test_a_network_that_tells_live_faces_from_attacks_gives_classes(tmp_path: Path) -> None:
+    data = ["data=synthetic_spoof", "data.num_people=5", "data.images=1"]
+    run = trained(tmp_path, "task=spoof", "target=none", "rate=8", data=data)
+    exported = export(subject_of(run), wish(tmp_path / "e", "first"))
+    assert (exported.kind, exported.width, exported.judged.metric) == ("logits", 2, "hter")
+    assert exported.judged.score == pytest.approx(run.record.metrics["hter"], abs=1e-9)
+    assert exported.names(tmp_path / "e") == ["attack", "live"]
+    said = (tmp_path / "e" / CARD).read_text()
+    assert "half total error rate in the domain held out of the test split of synthetic_spoof" in said
+    assert "people" not in said
+    assert "It does not tell a face from a picture of one" not in said
 
 
 def test_an_imitation_without_pairs_is_exported(runs: dict[str, Run], tmp_path: Path) -> None:

@@ -212,6 +212,11 @@ def test_data_that_does_not_say_where_eyes_are_is_refused(compose: Compose, data
     assert said in str(refusal.value)
 
 
+def test_pairs_of_whole_faces_are_refused(compose: Compose) -> None:
+    with pytest.raises(ConfigError, match="the pairs of data@protocol=lfw are of whole faces: leave it out"):
+        compose("task=periocular", "data@protocol=lfw", "protocol.root=/nowhere")
+
+
 def test_data_without_identities_is_refused(compose: Compose) -> None:
     with pytest.raises(ConfigError, match="task=periocular needs identities, which data=mtfl does not give"):
         compose("task=periocular", "data=mtfl", "data.root=/nowhere")

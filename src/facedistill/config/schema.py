@@ -210,6 +210,11 @@ class Config:
                 f"task={self.task.name} cuts the band about the eyes, and data={self.data['name']} does not say where "
                 f"they are. Choices: {choices}"
             )
+        if self.task.bands and self.has_protocol:
+            yield (
+                f"task={self.task.name} sees bands about the eyes, and the pairs of data@protocol="
+                f"{self.protocol['name']} are of whole faces: leave it out"
+            )
 
     def _complaints_of_choices(self) -> Iterator[str]:
         task, init, target = self.task, self.init, self.target

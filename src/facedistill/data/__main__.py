@@ -73,7 +73,8 @@ def _examine_faces(config: Config, words: list[str], sheet: Path, check_all: boo
         alignment = config.data.get("alignment", [])
         named = ", ".join(alignment) if isinstance(alignment, list) else alignment
         how = f"{size} px" + (f", alignment {named}" if named else "")
-        print(f"  {shown(sheet)} shows {len(survey.thumbnails)} of them as a network sees them: {how}")
+        cut = f", before task={config.task.name} cuts the bands about the eyes out of them" if config.task.bands else ""
+        print(f"  {shown(sheet)} shows {len(survey.thumbnails)} of them as a network sees them: {how}{cut}")
     faults = survey.broken_count + survey.unusable_names
     leaves_out = isinstance(source, PhotoSource) and source.on_error == "raise" and faults > 0
     skipping = [*(word for word in words if not word.startswith("data.on_error=")), "data.on_error=skip"]

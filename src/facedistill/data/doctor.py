@@ -192,9 +192,13 @@ def _in_rows(images: Images) -> list[Images]:
 def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[str]:
     """The survey as lines of text; ``published``: numbers of images and identities by title."""
     inventory, usable = survey.inventory, survey.samples
-    lines = count_lines(*inventory.available, published)
-    if inventory.identities:
-        lines += _histogram(np.unique(inventory.labels, return_counts=True)[1])
+    if usable.has_liveness:
+        lines = [_line("images", inventory.available[0])]
+        lines += [_line(name, int((inventory.labels == i).sum())) for i, name in enumerate(inventory.identities)]
+    else:
+        lines = count_lines(*inventory.available, published)
+        if inventory.identities:
+            lines += _histogram(np.unique(inventory.labels, return_counts=True)[1])
     counts = inventory.counts | tested_only(usable.labels, usable.is_test)
     few = {"identities_below_min_images": f"with {inventory.available[0] - len(inventory.labels):,} images"}
     lines += [_line(name.replace("_", " "), count, few.get(name, "")) for name, count in counts.items() if count]

@@ -21,7 +21,7 @@ _PIPELINES = {
 }
 _GIVES = {
     "embedding": "an embedding of {width} values{length}; the cosine of two says whether they are of one person",
-    "logits": f"logits of {{width}} people, whose names are the lines of {LABELS}",
+    "logits": f"logits of {{width}} classes, whose names are the lines of {LABELS}",
     "landmarks": (
         "five landmarks [N, 5, 2]: x and y of the eyes, the nose and the mouth corners, from −1 to 1 from edge to edge "
         "of the image; left is left in the image"
@@ -46,6 +46,10 @@ _LIMITS = """- Faces that differ from those it was trained on (age, skin, pose, 
   how much is not measured here.
 - A threshold holds for photographs like those of its pairs. For others, measure one on pairs of your own.
 - It does not tell a face from a picture of one."""
+_LIMITS_OF_LIVENESS = """- Attacks, cameras and light that it was not trained on are told worse; the score above is of
+  one such domain.
+- A threshold of its logits holds for the domains it was measured in. For others, measure one on faces of your own.
+- It knows nobody."""
 
 
 def card(exported: Exported, subject: Subject, network: Deployed, licence: str) -> str:
@@ -63,7 +67,7 @@ def card(exported: Exported, subject: Subject, network: Deployed, licence: str) 
         "## Use",
         _use(exported, network),
         "## Limits",
-        _LIMITS,
+        _LIMITS_OF_LIVENESS if subject.config.task.needs == "liveness" else _LIMITS,
         "## Licences",
         _listed(map(as_markdown, exported.licences)),
         "## Where it comes from",

@@ -13,7 +13,8 @@ from facedistill.config.groups import ImageConfig
 from facedistill.data.faces import FaceSet
 from facedistill.data.files.store import Batches, Item, Mapped, open_or_make, remove
 from facedistill.data.loading.augment import Upright
-from facedistill.data.loading.datamodule import EVAL_BATCH, Banks, FaceData
+from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
+from facedistill.data.loading.rounds import Banks
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.views import Views
 from facedistill.data.sources.source import Round

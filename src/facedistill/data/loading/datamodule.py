@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,26 +20,14 @@ from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.loading.augment import Augmentation, Upright
+from facedistill.data.loading.rounds import Banks, Preparation, Rounds
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
-from facedistill.data.sources.source import Round, Source, build_source
+from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import protocol_source
 
 EVAL_BATCH = 128
-
-
-Banks = Mapping[str, BankReader]  # by the role of a teacher
-
-
-class Rounds(Protocol):
-    """What prepares the rounds of a source that has them."""
-
-    def __call__(self, of: Round, view: int) -> tuple[FaceSet, Banks]:
-        """The faces of a round, and what teachers say of them where the student sees this view of each."""
-
-    def end(self) -> None:
-        """There are no more of them."""
 
 
 def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
@@ -84,8 +72,6 @@ class FaceData(pl.LightningDataModule):
         )
         self._views = self._views_of_training = Views(self._used, self._augmentation, bands=bands)
         self._rounds: Rounds | None = None
-        self._imitated: NDArray[np.float32] | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
 
     @classmethod
     def of(cls, config: Config, beside: "FaceData | None" = None) -> "FaceData":
@@ -105,13 +91,13 @@ class FaceData(pl.LightningDataModule):
         views = Views(self._used, self._augmentation, banks, test_banks, self._config.task.bands)
         self._views = self._views_of_training = views
 
-    def use_rounds(self, rounds: Rounds) -> None:
+    def use_rounds(self, prepare: Preparation) -> None:
         """Have every epoch train on a round of the source, which is prepared when the epoch begins."""
-        self._rounds = rounds
+        self._rounds = Rounds(self.source, prepare)
 
     def teardown(self, stage: str) -> None:
         if self._rounds is not None:
-            self._rounds.end()
+            self._rounds.prepare.end()
 
     @cached_property
     def source(self) -> Source:
@@ -124,40 +110,16 @@ class FaceData(pl.LightningDataModule):
 
     def imitated(self, indices: Tensor, cosines: Tensor) -> None:
         """Take note of how well the student imitated training faces, both [B]: rounds may depend on it."""
-        if self._rounds is None:
-            return
-        number, epoch = self._round_of(self.train_batches.epoch)
-        if epoch == 0 and self.source.asks_back(number):
-            self._seen.append((indices, cosines.float()))
+        if self._rounds is not None:
+            self._rounds.imitated(self.train_batches.epoch, indices, cosines)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint at the end of an epoch: what the next round depends on."""
-        found = self._answered_in_round()
-        return {} if found is None else {"imitated": torch.from_numpy(found)}
+        """For a checkpoint at the end of an epoch."""
+        return {} if self._rounds is None else self._rounds.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if "imitated" in state_dict:
-            self._imitated = state_dict["imitated"].numpy()
-
-    def _answered_in_round(self) -> NDArray[np.float32] | None:
-        """cos(K_S, K_T) of every face of the round that ends, float32 [N]; of the one before until there are any."""
-        if not self._seen:
-            return self._imitated
-        indices, cosines = (torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True))
-        return cosines[torch.argsort(indices)].numpy()
-
-    def _round_of(self, epoch: int) -> tuple[int, int]:
-        """The number of the round that an epoch belongs to, and how many epochs of it are left."""
-        epochs = self.source.epochs_per_round
-        assert epochs is not None
-        return epoch // epochs, epochs - 1 - epoch % epochs
-
-    def _begin_epoch(self, epoch: int) -> None:
-        assert self._rounds is not None
-        self._imitated, self._seen = self._answered_in_round(), []
-        number, _ = self._round_of(epoch)
-        faces, banks = self._rounds(self.source.in_round(number, self._imitated), epoch)
-        self._views_of_training = self.views_of(faces, banks)
+        if self._rounds is not None:
+            self._rounds.load_state_dict(state_dict)
 
     def seen_as(self, image: ImageConfig) -> "FaceData":
         """The same faces as a recognizer sees them: the centre crop in view 0, mirrored in view 1."""
@@ -181,7 +143,8 @@ class FaceData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[FaceBatch]:
         if self._rounds is not None:
             assert self.trainer is not None
-            self._begin_epoch(self.trainer.current_epoch)
+            faces, banks = self._rounds.begin(self.trainer.current_epoch)
+            self._views_of_training = self.views_of(faces, banks)
         return self.loader(self.train_batches, self._views_of_training)
 
     def first_batches(self, count: int) -> list[FaceBatch]:
