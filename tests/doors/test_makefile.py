@@ -89,7 +89,7 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper(tmp_path
         seen[config.data["name"]] = tables_of(sweep), config.identities_data["name"]
     assert seen == {
         "casia_webface": ("[table1,table2,table4,table5]", "casia_webface"),
-        "ms_celeb_1m": ("[table2]", "ms_celeb_1m"),
+        "ms_celeb_1m": ("[table2_second]", "ms_celeb_1m"),
         "celeba": ("[table3]", "celeba"),
     }
     (three,) = [sweep for sweep in sweeps if tables_of(sweep) == "[table3]"]
@@ -97,6 +97,11 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper(tmp_path
     assert aligned.recognition["name"] == "casia_webface"
     assert aligned.recognition["root"] == f"{top}/casia_webface"
     assert len(typed("DATA=paper", f"ROOT={top}", "TABLES=3")[0]) == 1
+    assert not any(word.startswith(("data@protocol", "protocol")) for sweep in sweeps for word in sweep)
+    folder_of(top, "lfw")
+    for sweep in typed("DATA=paper", f"ROOT={top}")[0]:
+        config = compose_config([word for word in sweep[1:] if not word.startswith("hydra.")])
+        assert (config.protocol["name"], config.protocol["root"]) == ("lfw", f"{top}/lfw")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ class EmbeddingMetric(Metric):
         self.indices.append(indices)
 
     def in_order(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The samples of all ranks, by index, on the CPU: embeddings float32 [N, D], labels [N], indices [N].
+        """The samples of all ranks, by index: embeddings float32 [N, D], labels [N], indices [N].
+
+        They stay on their device, unless it knows no float64, which exact distances need.
 
         Only inside ``compute``, where torchmetrics has synchronized the ranks.
 
@@ -38,6 +40,8 @@ class EmbeddingMetric(Metric):
         """
         if len(self.indices) == 0:
             raise DataError("no sample to score: the split is empty")
-        indices, order = dim_zero_cat(self.indices).cpu().sort()
+        states = (dim_zero_cat(state) for state in (self.embeddings, self.labels, self.indices))
+        embeddings, labels, indices = (state.cpu() if state.device.type == "mps" else state for state in states)
+        indices, order = indices.sort()
         assert (indices.diff() > 0).all(), "a sample was counted twice"
-        return dim_zero_cat(self.embeddings).cpu()[order], dim_zero_cat(self.labels).cpu()[order], indices
+        return embeddings[order], labels[order], indices

@@ -45,11 +45,11 @@ def count_similarities(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.i
 
     Args:
         embeddings: [N, D], of length 1.
-        labels: [N], identities.
+        labels: [N], identities, on the same device.
     """
     points = on_grid(embeddings)
     length = float(torch.einsum("nd,nd->n", points, points).max())
-    counts = torch.zeros(2, STEPS, dtype=torch.int64)
+    counts = torch.zeros(2, STEPS, dtype=torch.int64, device=points.device)
     for start in range(0, len(points), CHUNK):
         part = slice(start, start + CHUNK)
         similarity = points[part] @ points[start:].T / length
@@ -58,7 +58,7 @@ def count_similarities(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.i
         same = labels[part, None] == labels[None, start:]
         for kind, chosen in enumerate((same, ~same)):
             counts[kind] += torch.bincount(steps[chosen & once], minlength=STEPS)
-    one, other = counts.numpy()
+    one, other = counts.cpu().numpy()
     return one, other
 
 

@@ -1,7 +1,6 @@
 """Face retrieval: the ranks of a person's other images among all other images."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -49,28 +48,48 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
     Args:
         embeddings: [N, D], rounded to 2^-25 of the longest one's length (a power of two no shorter). Squared distances
             are then integers below 2^53, and float64 exact in whatever order or chunks they are added up.
-        labels: [N], identities.
+        labels: [N], identities, on the same device; it must know float64.
 
     Raises:
         DataError: an embedding is not finite.
     """
-    points = on_grid(embeddings)
-    squares, identities = torch.einsum("nd,nd->n", points, points), labels.numpy()
-
-    def score(query: int, distances: NDArray[np.float64]) -> tuple[float, float]:
-        distances[query] = np.inf
-        same = identities == identities[query]
-        same[query] = False
-        return score_query(distances, same)
-
-    scores: list[tuple[float, float]] = []
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for start in range(0, len(points), CHUNK):
-            # without the query's own square, which does not change the order
-            distances = torch.addmm(squares, points[start : start + CHUNK], points.T, alpha=-2).numpy()
-            scores += pool.map(score, range(start, start + CHUNK), distances)
-    first, precision = np.array(scores).T
+    points, order = on_grid(embeddings), labels.argsort(stable=True)
+    points, labels = points[order], labels[order]  # whose images are next to each other
+    squares = torch.einsum("nd,nd->n", points, points)
+    first, precision = np.empty(len(points)), np.empty(len(points))
+    _, group, counts = torch.unique_consecutive(labels, return_inverse=True, return_counts=True)
+    end = counts.cumsum(0)[group]
+    start = end - counts[group]
+    numbers = torch.arange(len(points), device=points.device)
+    for begin in range(0, len(points), CHUNK):
+        queries = numbers[begin : begin + CHUNK]
+        # without the query's own square, which does not change the order
+        distances = torch.addmm(squares, points[queries], points.T, alpha=-2)
+        columns = start[queries, None] + torch.arange(int(counts[group[queries]].max()), device=points.device)
+        matching = (columns < end[queries, None]) & (columns != queries[:, None])
+        matches = distances.gather(1, columns.clamp(max=len(points) - 1)).masked_fill_(~matching, torch.inf)
+        distances.masked_fill_(labels[queries, None] == labels, torch.inf)
+        ranks = ranks_of(matches.sort(1).values, distances)
+        shares = torch.arange(1, ranks.shape[1] + 1, device=points.device) / ranks.double()
+        found = matching.sum(1).tolist(), ranks[:, 0].tolist(), shares.cpu().numpy(), order[queries].tolist()
+        for count, rank, of_matches, sample in zip(*found, strict=True):
+            first[sample] = rank if count else np.inf
+            precision[sample] = np.mean(of_matches[:count]) if count else 0
     return first, precision
+
+
+def ranks_of(matches: Tensor, others: Tensor) -> Tensor:
+    """Ranks of a query's matches in its gallery, int64 [B, M], from distances.
+
+    Args:
+        matches: [B, M], ascending; infinity after the last one.
+        others: [B, N], of other identities; infinity where there is none.
+    """
+    queries, count = matches.shape
+    nearer = torch.searchsorted(matches, others)  # matches that are nearer than this one
+    rows = torch.arange(queries, device=matches.device)[:, None] * (count + 1)
+    before = torch.bincount((nearer + rows).view(-1), minlength=queries * (count + 1)).view(queries, count + 1)
+    return before[:, :count].cumsum(1) + torch.arange(1, count + 1, device=matches.device)
 
 
 def on_grid(embeddings: Tensor) -> Tensor:
@@ -80,16 +99,3 @@ def on_grid(embeddings: Tensor) -> Tensor:
     if not squares.isfinite().all():
         raise DataError("embeddings are not finite: the weights are unusable, or the training has diverged")
     return points.mul_(2.0 ** (25 - math.frexp(math.sqrt(squares.max()))[1])).round_()
-
-
-def score_query(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
-    """Rank of the nearest match and average precision of one query, from its distances [N]."""
-    matches = np.sort(distances[same])
-    if len(matches) == 0:
-        return math.inf, 0.0
-    near = np.sort(distances[distances <= matches[-1]])
-    count = np.arange(1, len(matches) + 1)
-    # samples at most as far as a match, without the matches among them
-    others = np.searchsorted(near, matches, side="right") - np.searchsorted(matches, matches, side="right")
-    ranks = others + count
-    return float(ranks[0]), float(np.mean(count / ranks))
