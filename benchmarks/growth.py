@@ -18,8 +18,8 @@ as K_S has as many values as the batch has samples. Of 100 identities a unit is 
 few MB that are free again stay with glibc, up to a unit of 100,000 identities: not so with
 MALLOC_MMAP_THRESHOLD_=1000000 in the environment.
 
-Scoring: top-1, rank-k and mAP of a test split by its embeddings of 2,048 values, nine images a person as in CASIA, every
-sample against all others; on one thread, and on a GPU where there is one.
+Scoring: top-1, rank-k and mAP of a test split by its embeddings of 2,048 values, nine images a person as in CASIA,
+every sample against all others; on one thread, and on a GPU where there is one.
 
 Bank: views of 20,000 samples × 512 values, float16, written as a bank is; an epoch of each is read at random in batches
 of 32. Private memory is above all the checksums of the views, 4 bytes a sample.
