@@ -76,6 +76,20 @@ def test_every_form_trains_to_the_same_bits(tmp_path: Path, faces: list[Face], r
     assert run.record.recipe["data"]["alignment"] == ["centre"]
 
 
+@pytest.mark.parametrize(("form", "workers"), [("CASIA-WebFace, folders", 0), ("CASIA-WebFace, RecordIO", 2)])
+def test_images_that_are_decoded_whenever_they_are_read_train_to_the_same_bits(
+    tmp_path: Path, faces: list[Face], reference: Run, form: str, workers: int
+) -> None:
+    name, write = FORMS[form]
+    words = [f"data={name}", f"data.root={write(tmp_path / 'faces', faces)}", f"trainer.num_workers={workers}"]
+    run = made(tmp_path, *words, "data.decode=always")
+    assert [path.name[-12:] for path in (tmp_path / "cache").glob("*.npy")] == ["-checked.npy"]
+    assert run.identity == plan([*TINY, *words, f"runs_dir={tmp_path}/runs"]).identity
+    assert said(run) == said(reference)
+    ours, theirs = (read_weights(one.weights).tensors for one in (run, reference))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
 def test_the_packed_form_trains_to_the_same_bits(
     tmp_path: Path, faces: list[Face], reference: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

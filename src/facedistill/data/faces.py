@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from facedistill.data.files.store import Mapped
+from facedistill.data.files.photo_store import Images
 from facedistill.errors import DataError
 
 # "left" means left in the image, so mirroring a face swaps left and right
@@ -30,7 +30,7 @@ class Pairs:
         trained_on: bool [P], whether either person is among the identities that a network is trained on.
     """
 
-    images: NDArray[np.uint8] | Mapped
+    images: Images
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     same: NDArray[np.bool_]
@@ -85,7 +85,7 @@ class FaceSet:
     """Prepared faces in a fixed order.
 
     Attributes:
-        images: uint8 [N, size, size, 3], RGB, mapped from one file.
+        images: uint8 [N, size, size, 3], RGB, mapped from one file, or decoded whenever one is read.
         labels: int64 [N], identity of each image, 0 … C − 1; zeros where the source has no identities.
         is_test: bool [N], the 20 % that is never trained on.
         identities: the C names; empty where the source has none.
@@ -105,7 +105,7 @@ class FaceSet:
         counts: how many images, identities etc. there are or were left out, for the run's record.
     """
 
-    images: NDArray[np.uint8] | Mapped
+    images: Images
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     identities: list[str]

@@ -19,6 +19,17 @@ _LEFT_BY_SYSTEMS = {
 }
 
 
+class ImageFile(NamedTuple):
+    path: str
+    size: int  # bytes
+    modified: int  # ns
+
+    @classmethod
+    def of(cls, entry: os.DirEntry[str]) -> "ImageFile":
+        status = entry.stat()
+        return cls(entry.path, status.st_size, status.st_mtime_ns)
+
+
 class Found(NamedTuple):
     """Images, which are regular files, and folders, both sorted by name; and how many files are no images."""
 

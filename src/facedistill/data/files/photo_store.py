@@ -1,28 +1,115 @@
-"""Photographs that were decoded to squares once and are kept."""
+"""Photographs as squares: decoded once and kept, or decoded whenever they are read."""
 
 import os
-from collections.abc import Callable
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from facedistill.data.files.faults import refusal
-from facedistill.data.files.store import Batches, Stored, image_of, open_or_make
+from facedistill.data.files.store import Batches, Columns, Item, Mapped, Stored, image_of, open_or_make
 from facedistill.errors import DataError
+from facedistill.system.terminal import say
 
+DECODED = ("auto", "once", "always")
 _READ_AT_ONCE = 256
+_CHECKSUM = Item((1,), "<u4", "image", "checksums of images")
+_SHARE = 0.5  # of the room on a disk that pixels may take
+Square = Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """N images that are decoded from their own files whenever they are read, indexed like an array [N, size, size, 3].
+
+    Attributes:
+        source: what they are of, for messages.
+        numbers: int64 [N], those that ``square`` knows them by.
+        checksums: uint32 [N], the CRC-32 of every image: one that has changed since raises ``DataError``.
+    """
+
+    source: str
+    square: Square
+    numbers: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.numbers), self.size, self.size, 3
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        chosen = np.arange(len(self))[index]
+        if chosen.ndim == 0:
+            return self._image(int(chosen))
+        return np.stack([self._image(one) for one in chosen]) if len(chosen) else np.empty((0, *self.shape[1:]), "|u1")
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return map(self._image, range(len(self)))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self[:], dtype)
+
+    def _image(self, index: int) -> NDArray[np.uint8]:
+        number = int(self.numbers[index])
+        image, _ = self.square(number)
+        if zlib.crc32(image.tobytes()) != self.checksums[index]:
+            raise DataError(
+                f"{self.source}: image {number} (from 0) has changed since it was first read. Type the same command "
+                "again: what has changed is read anew"
+            )
+        return image
+
+
+Images = NDArray[np.uint8] | Mapped | Decoded
+
+
+def keeps_pixels(decode: str, path: Path, count: int, size: int, source: str) -> bool:
+    """Whether images are decoded once: as ``decode`` says, or where their pixels are there, or take half of the room.
+
+    Args:
+        path: of the store of pixels.
+        source: what they are of, for the line that says why they are not kept.
+    """
+    if decode != "auto" or path.with_name(f"{path.name}.npz").exists():
+        return decode != "always"
+    folder = next(folder for folder in path.parents if folder.exists())
+    needed, free = count * image_of(size).bytes, shutil.disk_usage(folder).free
+    if needed <= _SHARE * free:
+        return True
+    say(
+        f"{source}: {count:,} images of {size} pixels take {needed / 2**30:,.1f} GiB, and {folder} has "
+        f"{free / 2**30:,.1f}: each is decoded from its own file whenever it is read. data.decode=once keeps them"
+    )
+    return False
+
+
+def decoded_photos(
+    path: Path, count: int, size: int, square: Square, on_error: str, source: str
+) -> tuple[Decoded, Columns]:
+    """As ``store_photos``, but the store has the checksums of the images, not their pixels."""
+    checked = path.with_name(f"{path.name}-checked")
+    items, columns = store_photos(checked, count, size, square, on_error, f"checking {source}", checksums=True)
+    return Decoded(source, square, columns["photo"], np.asarray(items)[:, 0], size), columns
 
 
 def store_photos(
     path: Path,
     count: int,
     size: int,
-    decode: Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]],
+    decode: Square,
     on_error: str | None,
     description: str,
+    checksums: bool = False,
 ) -> Stored:
     """The results of ``decode`` for 0 … count − 1, from the store at ``path``, which the first call fills.
 
@@ -30,10 +117,15 @@ def store_photos(
         decode: number → image uint8 [size, size, 3] and its values of the store's columns; called in threads.
         on_error: ``raise`` the first ``DataError`` of ``decode``, or ``skip`` that image. None raises too, without
             the hint that images can be skipped: for sets that need every image.
+        checksums: keep the CRC-32 of every image in its place, uint32 [1].
 
     Returns:
         The store, with an additional column ``photo``: the numbers of its images, ascending.
     """
+    item = _CHECKSUM if checksums else image_of(size)
+
+    def kept(image: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.array([zlib.crc32(image.tobytes())], item.dtype) if checksums else image
 
     def attempt(number: int) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
         try:
@@ -50,15 +142,15 @@ def store_photos(
             for first in range(start, count, _READ_AT_ONCE):
                 numbers = range(first, min(first + _READ_AT_ONCE, count))
                 attempts = zip(numbers, pool.map(attempt, numbers), strict=True)
-                decoded = [(number, *result) for number, result in attempts if result]
+                decoded = [(number, kept(result[0]), result[1]) for number, result in attempts if result]
                 if not decoded:
-                    yield numbers.stop, np.empty((0, size, size, 3), np.uint8), {}
+                    yield numbers.stop, np.empty((0, *item.shape), item.dtype), {}
                     continue
-                kept, images, values = zip(*decoded, strict=True)
+                read_numbers, items, values = zip(*decoded, strict=True)
                 columns = {name: np.array([value[name] for value in values]) for name in values[0]}
-                yield numbers.stop, np.stack(images), columns | {"photo": np.array(kept)}
+                yield numbers.stop, np.stack(items), columns | {"photo": np.array(read_numbers)}
 
-    stored = open_or_make(path, count, image_of(size), read, description)
+    stored = open_or_make(path, count, item, read, description)
     missing = sorted(set(range(count)) - set(stored.columns["photo"].tolist()))
     if missing:
         attempt(missing[0])  # raises where the store was filled with on_error=skip, but this call has on_error=raise

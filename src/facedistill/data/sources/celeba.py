@@ -1,9 +1,8 @@
 """CelebA (Liu et al. 2015): 202,599 photographs of 10,177 people, with five landmarks."""
 
-import os
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from facedistill.data.files.faults import located
 from facedistill.data.files.formats.celeba_lists import CelebaList
 from facedistill.data.files.formats.celeba_tree import ALIGNED, PARTS, WILD, image_files, image_folder, open_lists
 from facedistill.data.files.landmarks import check_eyes, check_face
-from facedistill.data.files.listing import Listing
+from facedistill.data.files.listing import ImageFile, Listing
 from facedistill.data.files.photos import open_photo
 from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.identity_images import check_min_images
@@ -34,7 +33,7 @@ class _Photo(NamedTuple):
 
     image: str
     identity: str
-    file: os.DirEntry[str]
+    file: ImageFile
 
 
 @dataclass
@@ -64,6 +63,7 @@ class CelebA(PhotoSource):
     split: str
     min_images: int
     on_error: str
+    decode: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +82,7 @@ class CelebA(PhotoSource):
             "source": "celeba",
             "alignment": self._alignment.identity,
             "lists": {content: sha256(used.path) for content, used in self._lists.items()},
-            "files": hash_of_lines(f"{who}/{file.name}/{file.stat().st_size}" for _, who, file in self._photos),
+            "files": hash_of_lines(f"{who}/{Path(file.path).name}/{file.size}" for _, who, file in self._photos),
             "images": len(self._photos),
         }
 
@@ -92,7 +92,7 @@ class CelebA(PhotoSource):
         labels = {name: label for label, name in enumerate(names)}
         parts = np.array([self._part(photo) for photo in photos])
         official = sorted(set(parts[parts != "train"].tolist())) if self.split == "official" else []
-        dates = hash_of_lines(str(photo.file.stat().st_mtime_ns) for photo in photos)
+        dates = hash_of_lines(str(photo.file.modified) for photo in photos)
         return Inventory(
             kind="CelebA's lists and images",
             path=self._folder,

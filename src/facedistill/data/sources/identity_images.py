@@ -44,6 +44,7 @@ class IdentityImages(PhotoSource):
     on_error: str
     split: str = field(default="random", kw_only=True)
     nested: bool = field(default=False, kw_only=True)
+    decode: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,9 +1,8 @@
 """MTFL (Zhang et al. 2014): faces with five landmarks marked by hand, for alignment."""
 
 import hashlib
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -25,7 +24,7 @@ from facedistill.data.files.formats.mtfl_lists import (
     published_rows,
 )
 from facedistill.data.files.landmarks import check_face, five_points
-from facedistill.data.files.listing import Listing
+from facedistill.data.files.listing import ImageFile, Listing
 from facedistill.data.files.photos import full_size, open_photo
 from facedistill.data.files.roots import data_folder
 from facedistill.data.sources.photo_source import Inventory, PhotoSource
@@ -73,6 +72,7 @@ class Mtfl(PhotoSource):
     images: str
     box: str
     on_error: str
+    decode: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,7 +90,7 @@ class Mtfl(PhotoSource):
             "source": "mtfl",
             "box": [self.box, SIDE, SHIFT, SCALE],
             "annotations": {path.name: sha256(path) for path in self._lists} if self._published else sha256(self._csv),
-            "files": hash_of([(face.file, self._files[face.file].stat().st_size) for face in faces], 32),
+            "files": hash_of([(face.file, self._files[face.file].size) for face in faces], 32),
             "images": len(faces),
         }
 
@@ -100,7 +100,7 @@ class Mtfl(PhotoSource):
         if is_test.all() or not is_test.any():
             missing = "split train" if is_test.all() else "a split other than train"
             raise DataError(f"{self._lists[-1]}: no usable row of {missing}")
-        dates = [self._files[face.file].stat().st_mtime_ns for face in self._faces]
+        dates = [self._files[face.file].modified for face in self._faces]
         return Inventory(
             kind="MTFL's lists and images" if self._published else "a csv of landmarks",
             path=self._folder,
@@ -159,10 +159,10 @@ class Mtfl(PhotoSource):
         return top if self._published and not (top / self.images).is_dir() else data_folder(self.root, self.images)
 
     @cached_property
-    def _files(self) -> dict[str, os.DirEntry[str]]:
+    def _files(self) -> dict[str, ImageFile]:
         """The images by their paths within the folder."""
         found = chain.from_iterable(found.images for found in self._listing.walk(str(self._folder)))
-        return {Path(entry.path).relative_to(self._folder).as_posix(): entry for entry in found}
+        return {Path(entry.path).relative_to(self._folder).as_posix(): ImageFile.of(entry) for entry in found}
 
     @cached_property
     def _faces(self) -> list[_Face]:

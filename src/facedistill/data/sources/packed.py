@@ -28,6 +28,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 from facedistill.data.faces import LANDMARKS, FaceSet, Pairs, Samples, check_kinds, person
 from facedistill.data.files.faults import located
 from facedistill.data.files.formats.npz import read_npz
+from facedistill.data.files.photo_store import Decoded, Images
 from facedistill.data.files.roots import data_folder
 from facedistill.data.files.store import Columns, Mapped, image_of, open_or_make, verify, verify_once
 from facedistill.data.sources.source import Source
@@ -159,7 +160,7 @@ def _write_pack(faces: FaceSet, identity: Mapping[str, Any], folder: Path) -> No
     write_json(folder / MANIFEST, manifest.model_dump())
 
 
-def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.uint32]:
+def _link_or_copy(images: Images, path: Path) -> NDArray[np.uint32]:
     """Make ``path`` a file of these images, verified against their checksums, which are returned."""
     linked = False
     if isinstance(images, Mapped):
@@ -168,6 +169,8 @@ def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.
         with suppress(OSError):  # another disk, a disk without links, or an existing file
             os.link(images.path, path)
         linked = path.exists() and path.samefile(images.path)
+    elif isinstance(images, Decoded):
+        checksums = images.checksums
     else:
         checksums = np.array([zlib.crc32(image.tobytes()) for image in images], np.uint32)
     try:
@@ -179,7 +182,7 @@ def _link_or_copy(images: NDArray[np.uint8] | Mapped, path: Path) -> NDArray[np.
     return checksums
 
 
-def _copy(images: NDArray[np.uint8] | Mapped, checksums: NDArray[np.uint32], path: Path) -> None:
+def _copy(images: Images, checksums: NDArray[np.uint32], path: Path) -> None:
     """Copy images by filling a store, which resumes after a kill and verifies what it has written."""
 
     def batches(start: int) -> Iterator[tuple[int, NDArray[np.uint8], Columns]]:

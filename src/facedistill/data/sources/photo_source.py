@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from facedistill.data.faces import FaceSet, Samples
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.photo_store import store_photos
+from facedistill.data.files.photo_store import DECODED, Images, decoded_photos, keeps_pixels, store_photos
 from facedistill.data.judgement import complaints_of_any_task
 from facedistill.data.sources.source import Source
 from facedistill.errors import DataError
@@ -74,14 +75,19 @@ class PhotoSource(Source):
 
     Attributes:
         on_error: ``raise`` at the first image that can't be used, or ``skip`` and count it.
+        decode: its images ``once``, and keep their pixels; ``always``, whenever one is read; or ``auto``: once, where
+            they take at most half of the room on the disk. Pixels are the same.
         has_pairs: whether its faces have a verification protocol.
     """
 
     on_error: str
+    decode: str
     has_pairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.on_error)
+        if self.decode not in DECODED:
+            raise DataError(f"data.decode={self.decode}: choices are {', '.join(DECODED)}")
 
     @abc.abstractmethod
     def inventory(self, cache_dir: Path) -> Inventory:
@@ -105,22 +111,21 @@ class PhotoSource(Source):
     def faces(self, size: int, cache_dir: Path) -> FaceSet:
         inventory = self.inventory(cache_dir)
         names, path = inventory.identities, inventory.path
-        stored = store_photos(
-            cache_dir / f"{self.name}-{hash_of([_STORE_FORMAT, size, inventory.stamp])}",
-            len(inventory.labels),
-            size,
-            lambda number: self.to_square(number, self.open(number), size),
-            self.on_error,
-            f"reading {path}",
-        )
-        kept = stored.columns["photo"]
+        store = cache_dir / f"{self.name}-{hash_of([_STORE_FORMAT, size, inventory.stamp])}"
+        count, square, named = len(inventory.labels), partial(self._square, size=size), f"data={self.name}"
+        images: Images
+        if keeps_pixels(self.decode, store, count, size, named):
+            images, columns = store_photos(store, count, size, square, self.on_error, f"reading {path}")
+        else:
+            images, columns = decoded_photos(store, count, size, square, self.on_error, named)
+        kept = columns["photo"]
         identities, labels = np.unique(inventory.labels[kept], return_inverse=True)
         is_test = inventory.is_test[kept]
         for complaint in complaints_of_any_task(replace(inventory.samples, labels=labels, is_test=is_test)):
             raise DataError(f"{path}: {complaint}")
-        columns = {name: column.astype(np.float32) for name, column in stored.columns.items() if name != "photo"}
+        columns = {name: column.astype(np.float32) for name, column in columns.items() if name != "photo"}
         return FaceSet(
-            stored.items,
+            images,
             labels=labels.astype(np.int64),
             is_test=is_test,
             identities=[names[identity] for identity in identities] if names else [],
@@ -136,3 +141,6 @@ class PhotoSource(Source):
             crop_boxes=columns.get("crop_boxes"),
             aligned_by=self.aligned_by(kept, size),
         )
+
+    def _square(self, number: int, size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        return self.to_square(number, self.open(number), size)

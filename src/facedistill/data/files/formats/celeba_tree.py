@@ -1,13 +1,12 @@
 """Finds CelebA's images and lists, as published (in Img, Anno, Eval) or in one folder (torchvision, Kaggle)."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from facedistill.data.files.formats.celeba_lists import CelebaList, read_list
-from facedistill.data.files.listing import Listing
+from facedistill.data.files.listing import ImageFile, Listing
 from facedistill.data.files.roots import data_folder, refuse_archive
 from facedistill.errors import DataError
 
@@ -29,15 +28,15 @@ def image_folder(root: str, names: Sequence[str]) -> Path:
     raise DataError(f"data.root={top} holds no folder {' or '.join(names)}: unpack the images, or set data.images=…")
 
 
-def image_files(folder: Path, listing: Listing) -> dict[str, os.DirEntry[str]]:
+def image_files(folder: Path, listing: Listing) -> dict[str, ImageFile]:
     """The images of a folder by their names in ``CelebaList.rows``. Raises ``DataError`` if two have the same."""
-    files: dict[str, os.DirEntry[str]] = {}
+    files: dict[str, ImageFile] = {}
     for entry in listing.read(str(folder)).images:
         image = entry.name.lower().rpartition(".")[0]
         if image in files:
             one, other = sorted([files[image].path, entry.path])
             raise DataError(f"{one} and {other} have one name in the lists: remove one")
-        files[image] = entry
+        files[image] = ImageFile.of(entry)
     return files
 
 

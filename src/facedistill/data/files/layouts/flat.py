@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.layouts.layout import FilesLayout, ImageFile
+from facedistill.data.files.layouts.layout import FilesLayout
+from facedistill.data.files.listing import ImageFile
 
 _NAME = re.compile(r"(.+?)(_\d+){1,2}\.\w+")  # a cropper appends the number of the face
 

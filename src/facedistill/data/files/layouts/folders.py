@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.layouts.layout import TRAIN, FilesLayout, ImageFile
-from facedistill.data.files.listing import Listing, suffix_of
+from facedistill.data.files.layouts.layout import TRAIN, FilesLayout
+from facedistill.data.files.listing import ImageFile, Listing, suffix_of
 from facedistill.data.files.photos import SUFFIXES
 from facedistill.data.files.roots import refuse_archive
 from facedistill.errors import DataError

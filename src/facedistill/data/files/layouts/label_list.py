@@ -7,7 +7,8 @@ from pathlib import Path
 
 from facedistill.data.files.faults import Faults
 from facedistill.data.files.formats.label_lists import read_labels
-from facedistill.data.files.layouts.layout import FilesLayout, ImageFile
+from facedistill.data.files.layouts.layout import FilesLayout
+from facedistill.data.files.listing import ImageFile
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of_lines
 

@@ -2,20 +2,19 @@
 
 import abc
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.listing import Listing
+from facedistill.data.files.listing import ImageFile, Listing
 from facedistill.data.files.photos import decode_photo, open_photo
 from facedistill.system.files import hash_of_lines
 
@@ -95,17 +94,6 @@ class FileLayout(Layout):
     def stamp(self, numbers: NDArray[np.int64]) -> list[Any]:
         date = self.path.stat().st_mtime_ns
         return [str(self.path), date, self.fingerprint, hashlib.sha256(numbers.tobytes()).hexdigest()]
-
-
-class ImageFile(NamedTuple):
-    path: str
-    size: int  # bytes
-    modified: int  # ns
-
-    @classmethod
-    def of(cls, entry: os.DirEntry[str]) -> "ImageFile":
-        status = entry.stat()
-        return cls(entry.path, status.st_size, status.st_mtime_ns)
 
 
 class FilesLayout(Layout):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.files.faults import Faults
-from facedistill.data.files.layouts.layout import FilesLayout, ImageFile
+from facedistill.data.files.layouts.layout import FilesLayout
+from facedistill.data.files.listing import ImageFile
 from facedistill.data.files.roots import refuse_archive
 from facedistill.errors import DataError
 
