@@ -107,6 +107,8 @@ TOO_LATE = [
     ("trainer.precision=16bit", "precision"),
     ("trainer.num_workers=-1", "num_workers"),
     ("trainer.num_workers=100000000", "num_workers"),
+    ("trainer.num_workers=many", "trainer.num_workers=many must lie in 0 … 1024, or be auto"),
+    ("trainer.num_workers=1.5", "num_workers"),
     ("task=align task.options.normalizer=nose", "normalizer=nose: choices are eyes, box"),
     ("task=verify task.options.mining=easy", "mining=easy: choices are hard, semihard, all"),
     ("task=verify task.options.margin=0", "margin=0 must be"),

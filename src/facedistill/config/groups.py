@@ -253,6 +253,7 @@ class ScheduleConfig:
 class TrainerConfig:
     """Where and how a run is executed; in its identity are precision, threads, compile and ``batchnorm_shares``.
 
+    ``num_workers``: processes that prepare batches; ``auto``: a GPU's share of the cores, and none without a GPU.
     ``score_every``: epochs between scores on the test split while a run trains; 0: only at its end.
     """
 
@@ -260,7 +261,7 @@ class TrainerConfig:
     precision: str = MISSING
     threads: int = MISSING
     compile: bool = MISSING
-    num_workers: int = MISSING
+    num_workers: int | str = MISSING
     score_every: int = 1
     devices: int = MISSING
     num_nodes: int = MISSING
@@ -284,8 +285,11 @@ class TrainerConfig:
             yield f"trainer.accelerator={self.accelerator}: choices are {', '.join(ACCELERATORS)}"
         if self.devices < 1 or self.num_nodes < 1:
             yield "trainer.devices and trainer.num_nodes must be at least 1"
-        if not 1 <= self.threads <= MOST_THREADS or not 0 <= self.num_workers <= MOST_THREADS:
-            yield f"trainer.threads must lie in 1 … {MOST_THREADS}, and trainer.num_workers in 0 … {MOST_THREADS}"
+        if not 1 <= self.threads <= MOST_THREADS:
+            yield f"trainer.threads={self.threads} must lie in 1 … {MOST_THREADS}"
+        workers = self.num_workers
+        if workers != "auto" and not (isinstance(workers, int) and 0 <= workers <= MOST_THREADS):
+            yield f"trainer.num_workers={workers} must lie in 0 … {MOST_THREADS}, or be auto: by the cores"
         if self.score_every < 0:
             yield f"trainer.score_every={self.score_every} must be a number of epochs, or 0: only at the end"
 

@@ -1,5 +1,6 @@
 """The DataModule that every task shares."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import protocol_source
 
 EVAL_BATCH = 128
+MOST_WORKERS = 16  # of one training process
 
 
 def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
@@ -54,6 +56,14 @@ def pair_data(pairs: Pairs, config: Config) -> "FaceData":
     return FaceData(config, FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[]))
 
 
+def workers_for(num_workers: int | str) -> int:
+    """How many processes prepare batches; ``auto``: what is left of the cores beside one training process a GPU."""
+    if isinstance(num_workers, int):
+        return num_workers
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // devices - 1)) if devices else 0
+
+
 class FaceData(pl.LightningDataModule):
     """Augmented training batches, and centre crops for testing, of one source."""
 
@@ -63,7 +73,7 @@ class FaceData(pl.LightningDataModule):
         faces = faces.live if config.task.live_only else faces
         self.faces = replace(faces, pairs=None) if bands else faces  # where the eyes in them are is not known
         self._config = config
-        self._workers = config.trainer.num_workers
+        self._workers = workers_for(config.trainer.num_workers)
         landmarks = (faces.aligned_by if faces.landmarks is None else faces.landmarks) if bands else None
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
         # a face that comes once needs no mirror, and teachers of all seeds then see the same
