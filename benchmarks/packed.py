@@ -3,9 +3,9 @@
     python benchmarks/packed.py
 
 2,000 rendered faces of 112 pixels, as JPEGs of quality 90 and packed, in a temporary folder (90 MB); "JPEG" is Pillow
-alone, "data.decode=always" reads the same files as a run does, squared and compared with their checksums. Every image is
-copied into a buffer of 128. The system has the files in memory: the disk is not measured. Of five passes the median is
-given, and the ways take turns. Memory is of the whole process, as /proc/self/smaps_rollup has it (Linux), once all
+alone, "data.decode=always" reads the same files as a run does, squared and compared with their checksums. Every image
+is copied into a buffer of 128. The system has the files in memory: the disk is not measured. Of five passes the median
+is given, and the ways take turns. Memory is of the whole process, as /proc/self/smaps_rollup has it (Linux), once all
 workers have read everything: private, and its share of what it has in common with others.
 """
 
