@@ -100,3 +100,46 @@ def write_tsv(path: Path, faces: Sequence[Face]) -> Path:
                 face.identity, rank, "http://a/b.jpg", "http://a", number or "FaceId-0", box, data, sep="\t", file=file
             )
     return path
+
+
+def write_celeba(
+    folder: Path,
+    faces: Sequence[Face],
+    images: str = "img_align_celeba",
+    points: str = "list_landmarks_align_celeba.txt",
+    where: str = "",
+) -> Path:
+    """CelebA's images and lists, all landmarks alike; a csv as Kaggle has it."""
+    (folder / images).mkdir(parents=True)
+    (folder / where).mkdir(exist_ok=True)
+    comma = "," if points.endswith("csv") else " "
+    names = sorted({face.identity for face in faces})
+    rows, people = [], []
+    for number, face in enumerate(faces, start=1):
+        Image.open(io.BytesIO(face.content)).save(folder / images / f"{number:06d}.jpg")
+        rows.append(comma.join([f"{number:06d}.jpg", *map(str, [8, 12, 20, 12, 14, 17, 9, 22, 19, 22])]))
+        people.append(f"{number:06d}.jpg {1 + names.index(face.identity)}")
+    header = comma.join(
+        f"{part}_{axis}" for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"
+    )
+    opening = [f"image_id,{header}"] if comma == "," else [str(len(rows)), header]
+    (folder / where / points).write_text("\n".join([*opening, *rows]) + "\n")
+    (folder / where / "identity_CelebA.txt").write_text("\r\n".join(people) + "\r\n\r\n")
+    return folder
+
+
+def write_lfw(folder: Path, faces: Sequence[Face]) -> Path:
+    """LFW's tree, and ten folds of a pair of one person and one of two."""
+    named = [face.identity.replace(" ", "_") for face in faces]
+    people = sorted(set(named))
+    counts = dict.fromkeys(people, 0)
+    for name, face in zip(named, faces, strict=True):
+        counts[name] += 1
+        (folder / "images" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "images" / name / f"{name}_{counts[name]:04d}.jpg").write_bytes(face.content)
+    lines = []
+    for fold in range(10):
+        one, other = people[fold % 2], people[2 + fold % 2]
+        lines += [f"{one}\t{fold + 1}\t{fold + 2}", f"{one}\t{fold + 1}\t{other}\t{fold + 1}"]
+    (folder / "pairs.txt").write_text("10\t1\n" + "\n".join(lines) + "\n")
+    return folder

@@ -13,14 +13,13 @@ import torch
 
 from facedistill.config.compose import compose_config
 from facedistill.data.__main__ import main as doctor
-from facedistill.data.files.photos import decode_photo
 from facedistill.evaluate import main as evaluate
 from facedistill.models.weights import read_weights
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
-from writers import Face, encoded_faces, write_folders, write_records, write_tsv
+from writers import Face, encoded_faces, write_celeba, write_folders, write_lfw, write_records, write_tsv
 
 TINY = [
     *("image.resize=24", "image.crop=20", "model.width=16", "teacher.model.width=16"),
@@ -116,24 +115,8 @@ CELEBA: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("form", CELEBA)
 @pytest.mark.parametrize("task", ["classify", "align"])
 def test_celeba_trains_from_each_of_its_forms(tmp_path: Path, form: str, task: str) -> None:
-    names, root = CELEBA[form], tmp_path / "celeba"
-    (root / names["images"]).mkdir(parents=True)
-    (root / names["where"]).mkdir(exist_ok=True)
     rendered = encoded_faces()
-    comma = "," if names["points"].endswith("csv") else " "
-    rows, people = [], []
-    for number, face in enumerate(rendered, start=1):
-        image = decode_photo(face.content, "")
-        image.save(root / names["images"] / f"{number:06d}.jpg")
-        points = [8, 12, 20, 12, 14, 17, 9, 22, 19, 22]
-        rows.append(comma.join([f"{number:06d}.jpg", *map(str, points)]))
-        people.append(f"{number:06d}.jpg {1 + number % 4}")
-    header = comma.join(
-        f"{part}_{axis}" for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"
-    )
-    opening = [f"image_id,{header}"] if comma == "," else [str(len(rows)), header]
-    (root / names["where"] / names["points"]).write_text("\n".join([*opening, *rows]) + "\n")
-    (root / names["where"] / "identity_CelebA.txt").write_text("\r\n".join(people) + "\r\n\r\n")
+    root = write_celeba(tmp_path / "celeba", rendered, **CELEBA[form])
     run = made(tmp_path, "data=celeba", f"data.root={root}", f"task={task}")
     assert run.record.data["images"] == len(rendered)
     assert np.isfinite(run.record.metrics[run.config.task.metric])
@@ -142,18 +125,7 @@ def test_celeba_trains_from_each_of_its_forms(tmp_path: Path, form: str, task: s
 def test_lfw_trains_from_its_tree_and_scores_on_its_bin(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], faces: list[Face]
 ) -> None:
-    root = tmp_path / "lfw"
-    faces = [face._replace(identity=face.identity.replace(" ", "_")) for face in faces]
-    people = sorted({face.identity for face in faces})
-    for face in faces:
-        number = [one.file for one in faces if one.identity == face.identity].index(face.file) + 1
-        (root / "images" / face.identity).mkdir(parents=True, exist_ok=True)
-        (root / "images" / face.identity / f"{face.identity}_{number:04d}.jpg").write_bytes(face.content)
-    lines = []
-    for fold in range(10):
-        one, other = people[fold % 2], people[2 + fold % 2]
-        lines += [f"{one}\t{fold + 1}\t{fold + 2}", f"{one}\t{fold + 1}\t{other}\t{fold + 1}"]
-    (root / "pairs.txt").write_text("10\t1\n" + "\n".join(lines) + "\n")
+    root = write_lfw(tmp_path / "lfw", faces)
     run = made(tmp_path, "data=lfw", f"data.root={root}", "data.alignment=centre")
     assert run.record.data["pairs"] == 20
     content = {(face.identity, i): face.content for i, face in enumerate(faces)}
