@@ -102,11 +102,13 @@ def test_a_report_shows_them(finish: Callable[..., None], capsys: pytest.Capture
 def test_every_cell_of_its_sweeps_is_one_of_its_arms(experiment: Experiment) -> None:
     found: list[int] = []
     for group in experiment.groups:
-        for cell in cells_of(group):
-            record = record_of(plan(cell), group=group)
+        records = [record_of(plan(cell), group=group) for cell in cells_of(group)]
+        for cell, record in zip(cells_of(group), records, strict=True):
             if record.data_name == "synthetic" and group.endswith("_real"):  # the command names the photographs
                 record = replace(record, config=replace(record.config, data={**record.config.data, "name": "photos"}))
             held = [number for number, row in enumerate(experiment.rows) if row.holds(record)]
             assert len(held) == 1, cell
             found += held
+        if not group.endswith("_real"):
+            assert experiment.one_setting(records)[1] == [], "all of them are compared"
     assert sorted(found) == list(range(len(experiment.rows)))

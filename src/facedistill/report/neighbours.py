@@ -14,7 +14,7 @@ from facedistill.report.variants import leaf
 from facedistill.runs.record import Record
 from facedistill.system.files import hash_of
 
-SHARED = ("version", "image", "augment", "optimizer", "precision", "threads", "rate", "model", "teacher_model")
+SHARED = ("version", "image", "augment", "optimizer", "precision", "threads", "rate", "model")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Experiment(Table):
 
 def _setting(config: Config, recipe: Mapping[str, Any]) -> str:
     """What all arms have in common: images, schedule, networks and pairs; not their data and targets."""
-    return hash_of([*(recipe.get(part) for part in SHARED), config.schedule.epochs, config.protocol.get("name")])
+    shared = [recipe.get(part) for part in SHARED]
+    return hash_of([*shared, config.teacher.model, config.schedule.epochs, config.protocol.get("name")])
 
 
 def _arms(*of: tuple[str, str]) -> Callable[[Table], Iterable[tuple[Row, Row]]]:
