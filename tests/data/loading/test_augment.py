@@ -91,6 +91,30 @@ def test_the_draws_of_the_paper_are_those_of_the_runs_that_exist() -> None:
     assert [drawn(augmentation(MAP, NO_LANDMARKS, *key).image) for key in keys] == expected
 
 
+@pytest.mark.parametrize("mirrors", [True, False])
+@pytest.mark.parametrize(("size", "crop"), [(SIZE, CROP), (48, 40), (33, 20), (24, 24)])
+def test_views_of_the_paper_are_those_of_albumentations(size: int, crop: int, mirrors: bool) -> None:
+    image = np.random.default_rng(size).integers(0, 256, (size, size, 3), np.uint8)
+    points = np.random.default_rng(crop).uniform(-4, size + 4, (5, 2)).astype(np.float32)
+    own = Augmentation(crop, 7, mirrors=mirrors)
+    library = A.Compose(
+        [A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5 * mirrors)],
+        keypoint_params=A.KeypointParams("xy", remove_invisible=False),
+    )
+    flips = []
+    for index in range(100):
+        bits = np.random.Philox(key=np.array([7, index << 32 | 3], np.uint64))
+        draw = np.random.Generator(bits)
+        library.set_random_state(draw, random.Random(int(draw.integers(2**63))))
+        expected = library(image=image, keypoints=points)
+        view = own(image, points, index, 3)
+        np.testing.assert_array_equal(view.image, expected["image"])
+        swapped = [1, 0, 2, 4, 3] if view.mirrored else [0, 1, 2, 3, 4]
+        np.testing.assert_array_equal(view.landmarks, expected["keypoints"][swapped])
+        flips.append(view.mirrored)
+    assert set(flips) == ({True, False} if mirrors else {False})
+
+
 @pytest.mark.parametrize("preset", AUGMENTATIONS)
 def test_a_view_depends_on_seed_index_and_view_alone(preset: str) -> None:
     draw = np.random.default_rng(0)

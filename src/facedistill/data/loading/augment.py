@@ -63,38 +63,55 @@ class Augmentation:
     """
 
     def __init__(self, crop: int, seed: int, preset: str = "paper", mirrors: bool = True) -> None:
-        self._seed = seed
+        self._crop, self._seed, self._mirrored_share = crop, seed, 0.5 * mirrors
         self._bits = np.random.Philox(0)
         self._draw, self._python_draw = np.random.Generator(self._bits), random.Random()
-        self._flip = A.HorizontalFlip(p=0.5 * mirrors)
-        drawn = [A.RandomCrop(crop, crop), self._flip]
+        self._flip = A.HorizontalFlip(p=self._mirrored_share)
+        self._composed: tuple[A.Compose, A.Compose] | None = None  # without landmarks, and with them
         if preset == "recognizer":
-            drawn = [*_moved(), *drawn, *_seen_otherwise(crop)]
-        self._random = A.Compose(drawn)
-        self._centre = A.Compose([A.CenterCrop(crop, crop)])
-        points = A.KeypointParams("xy", remove_invisible=False)
-        self._random_with_points = A.Compose(self._random.transforms, keypoint_params=points)
-        self._centre_with_points = A.Compose(self._centre.transforms, keypoint_params=points)
-        for transform in (self._random, self._random_with_points):
-            transform.set_random_state(self._draw, self._python_draw)
+            drawn = [*_moved(), A.RandomCrop(crop, crop), self._flip, *_seen_otherwise(crop)]
+            points = A.KeypointParams("xy", remove_invisible=False)
+            self._composed = A.Compose(drawn), A.Compose(drawn, keypoint_params=points)
+            for transform in self._composed:
+                transform.set_random_state(self._draw, self._python_draw)
 
     def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
         """Image uint8 [S, S, 3] and landmarks [5, 2] (or [0, 2]) in its pixels → what the view shows of them."""
         if view < EVAL_VIEW:
             return mirror_image(self(image, landmarks, index, mirror_of(view)))
-        centred = view == EVAL_VIEW
-        if not centred:
-            self._reseed(self._seed, index << 32 | view)
+        if view == EVAL_VIEW:
+            top, left = ((side - self._crop) // 2 for side in image.shape[:2])
+            return self._cut(image, landmarks, top, left, mirrored=False)
+        self._reseed(self._seed, index << 32 | view)
+        if self._composed is None:
+            return self._cut(image, landmarks, *self._drawn(image))
+        without, with_points = self._composed
         if len(landmarks):
-            transform = self._centre_with_points if centred else self._random_with_points
-            result = transform(image=image, keypoints=landmarks)
+            result = with_points(image=image, keypoints=landmarks)
             landmarks = result["keypoints"].astype(np.float32)
         else:
-            result = (self._centre if centred else self._random)(image=image)
-        flipped = not centred and bool(self._flip.params)  # albumentations empties them where it does not apply it
+            result = without(image=image)
+        flipped = bool(self._flip.params)  # albumentations empties them where it does not apply it
         if flipped and len(landmarks):
             landmarks = landmarks[list(MIRRORED)]
         return View(result["image"], landmarks, flipped)
+
+    def _drawn(self, image: NDArray[np.uint8]) -> tuple[int, int, bool]:
+        """Top, left, and whether it is mirrored, as albumentations' RandomCrop and HorizontalFlip draw them.
+
+        Its Compose draws once before them, and a flip that never happens draws nothing. It takes three times as long.
+        """
+        draw = self._python_draw.random
+        draw()
+        top, left = (int((side - self._crop + 1) * draw()) for side in image.shape[:2])
+        return top, left, self._mirrored_share > 0 and draw() < self._mirrored_share
+
+    def _cut(
+        self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], top: int, left: int, mirrored: bool
+    ) -> View:
+        cut = image[top : top + self._crop, left : left + self._crop]
+        points = landmarks - np.array([left, top], np.float32) if len(landmarks) else landmarks
+        return mirror_image(View(cut, points, mirrored=False)) if mirrored else View(cut, points, mirrored=False)
 
     def _reseed(self, *key: int) -> None:
         """Restart the two generators that the transforms share from a key: cheaper than making new ones."""
