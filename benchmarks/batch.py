@@ -30,9 +30,7 @@ def steps(rate: int, batch: int) -> Callable[[], float]:
     torch.manual_seed(0)
     network = build_network(compose_config([f"rate={rate}"]).model, rate, CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    images = torch.randint(256, (batch, CROP, CROP, 3), dtype=torch.uint8).permute(
-        0, 3, 1, 2
-    )  # as views are
+    images = torch.randint(256, (batch, CROP, CROP, 3), dtype=torch.uint8).permute(0, 3, 1, 2)  # as views are
     labels = torch.randint(CLASSES, (batch,))
 
     def seconds() -> float:

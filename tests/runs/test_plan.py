@@ -10,7 +10,7 @@ from rich.console import Console
 
 from facedistill.config.schema import Config
 from facedistill.data.sources.synthetic import SyntheticFaces
-from facedistill.errors import ConfigError, FacedistillError, WeightsError
+from facedistill.errors import ConfigError, DataError, FacedistillError, WeightsError
 from facedistill.runs.data_identity import Identities
 from facedistill.runs.plan import check_tree, plan, tree
 from facedistill.runs.run import Run, WeightsFile
@@ -361,6 +361,33 @@ def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
     assert parent(run, "init").config.data["num_identities"] == 9
     assert parent(run, "teacher").config.data["num_identities"] == run.config.data["num_identities"] == 7
     assert run.identity != planned(*words).identity
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["data@recognition=lfw", "recognition.root=/nowhere"],
+            r"^recognition\.root=/nowhere does not exist: .*, recognition\.root=FOLDER",
+        ),
+        (
+            ["data@recognition=synthetic", "recognition.images_per_identity=1"],
+            r"^recognition\.num_identities and",
+        ),
+        (
+            ["data@protocol=lfw", "protocol.root=/nowhere"],
+            r"^protocol\.root=/nowhere .* protocol\.root=FOLDER",
+        ),
+        (["data@protocol=synthetic", "protocol.pairs_per_fold=3"], r"^protocol\.pairs_per_fold must be even"),
+        (["data.pairs_per_fold=3"], r"^data\.pairs_per_fold must be even"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_what_is_wrong_with_faces_is_said_in_the_words_that_were_typed(
+    planned: Planner, words: list[str], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        planned("task=align", "init=distill", "target=soft", *words)
 
 
 def test_faces_of_the_recognizer_change_nothing_where_it_is_not_asked(planned: Planner) -> None:

@@ -87,6 +87,8 @@ class TaskConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def complaints(self) -> Iterator[str]:
+        if self.images_per_identity is not None and self.needs != "identities":
+            yield f"task.images_per_identity belongs to tasks that need identities; task={self.name} needs {self.needs}"
         if self.softmax is not None and "softmax" not in nodes("task")[self.name]:
             joint = ", ".join(f"task={name}" for name, node in nodes("task").items() if "softmax" in node)
             yield f"task.softmax belongs to {joint}, the joint form; task={self.name} has none"

@@ -1,5 +1,6 @@
 """The typed schema of a run: what follows from its groups together, and what they refuse of each other."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -178,6 +179,7 @@ class Config:
         for key in ("runs_dir", "cache_dir"):
             if not getattr(self, key):
                 yield f"{key}= names no folder: {key}=FOLDER"
+        yield from self._complaints_of_numbers()
         if trains:
             yield from self._complaints_of_data()
         yield from self._complaints_of_choices()
@@ -195,6 +197,12 @@ class Config:
                 f"trainer.devices={self.trainer.devices} × trainer.num_nodes={self.trainer.num_nodes} share a batch of "
                 f"task.batch_size={task.batch_size}: too few for each, as BatchNorm needs two images"
             )
+
+    def _complaints_of_numbers(self) -> Iterator[str]:
+        for group, node in {"data": self.data, "recognition": self.recognition, "protocol": self.protocol}.items():
+            for key, value in node.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    yield f"{group}.{key}={value} must be a finite number"
 
     def _complaints_of_data(self) -> Iterator[str]:
         needs = self.task.needs

@@ -1,5 +1,8 @@
 """The identity of the data that a run sees."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from facedistill.config.schema import Config
@@ -26,9 +29,22 @@ def identity_of_data(config: Config, known: Identities) -> dict[str, Any]:
     for name, (node, build) in sources.items():
         key = hash_of(node)
         if key not in known:
-            source = build(node)
-            if name == "protocol" and not source.has_protocol:
-                raise DataError(f"data@protocol={source.name} has no pairs to verify. Use data@protocol=lfw")
-            known[key] = source.identity()
+            with in_words_of(name):
+                source = build(node)
+                if name == "protocol" and not source.has_protocol:
+                    raise DataError(f"data={source.name} has no pairs to verify. Use data=lfw")
+                known[key] = source.identity()
         found[name] = known[key]
     return {**found.pop("data"), **found}
+
+
+@contextmanager
+def in_words_of(group: str) -> Iterator[None]:
+    """Errors about ``data=`` and ``data.KEY`` in the words that were typed: ``data@GROUP=`` and ``GROUP.KEY``."""
+    try:
+        yield
+    except DataError as error:
+        if group == "data":
+            raise
+        said = re.sub(r"\bdata\.(?=[a-z_]+\b)", f"{group}.", str(error))
+        raise DataError(re.sub(r"\bdata=", f"data@{group}=", said)) from error

@@ -20,7 +20,7 @@ from facedistill.data.sources.source import build_source
 from facedistill.errors import ConfigError
 from facedistill.model_files.file_kinds import check_kind
 from facedistill.model_files.onnx_trial import check_runs
-from facedistill.runs.data_identity import Identities, identity_of_data
+from facedistill.runs.data_identity import Identities, identity_of_data, in_words_of
 from facedistill.runs.run import Run, WeightsFile, refuse_bands
 from facedistill.system.files import hash_of
 from facedistill.system.text import shown
@@ -67,7 +67,8 @@ def _plan(
                 else WeightsFile(Path(config.teacher.weights), own.model, _composed(ancestor), contract=own.contract)
             )
         else:
-            parents[role] = _plan(ancestor, None, planned, data)
+            with in_words_of(_group_of(_composed(ancestor).data, config)):
+                parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
         node = config.teachers[role]
         model, contract = f"teachers.{role}.model", config.contract_of(role)
@@ -160,6 +161,11 @@ def _composed(words: tuple[str, ...]) -> Config:
     return compose_config(words)
 
 
+def _group_of(data: Mapping[str, Any], config: Config) -> str:
+    """Behind which words a configuration has the data of an ancestor."""
+    return "recognition" if data == config.recognition else "data"
+
+
 def _stands_on(config: Config) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The role of every ancestor, and the choices that make it."""
     seed = {"seed": str(config.teacher.seed)}
@@ -231,7 +237,8 @@ def check_data(run: Run, usable: Samples | None = None) -> None:
             samples = usable if usable and config.data == run.config.data else None
             samples = samples or _samples(json.dumps(config.data), config.cache_dir, hash_of(each.data))
             if samples is not None:
-                check(config, samples)
+                with in_words_of(_group_of(config.data, run.config)):
+                    check(config, samples)
             for parent in each.parents.values():
                 if isinstance(parent, WeightsFile) and parent.pixels:
                     check_seen_as(parent.pixels, config.data)

@@ -20,6 +20,7 @@ from facedistill.data.files.store import Batches
 from facedistill.data.sources import synthetic
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.data.synthetic import render_faces, rendering
+from facedistill.errors import DataError
 
 SOURCE = SyntheticFaces("synthetic", num_identities=6, images_per_identity=5, pairs_per_fold=8, seed=3)
 SIZE = 16
@@ -111,6 +112,12 @@ def test_another_version_of_the_renderer_is_another_identity(monkeypatch: pytest
     before = SOURCE.identity()
     monkeypatch.setattr(synthetic, "RENDERER_VERSION", synthetic.RENDERER_VERSION + 1)
     assert SOURCE.identity() != before
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(DataError, match=rf"data\.seed={seed} must lie in 0 … 2\^63 − 1"):
+        replace(SOURCE, seed=seed)
 
 
 class Inline:

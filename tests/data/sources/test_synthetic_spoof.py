@@ -111,6 +111,10 @@ def test_without_attacks_everybody_is_live(made: FaceSet) -> None:
         ({"images": 0}, r"data\.images=0 at least 1"),
         ({"images": 1.5}, r"data\.images=1\.5 must be a whole number"),
         ({"num_people": 10**6}, "at most 1,000,000 images"),
+        ({"num_people": 10**12}, "at most 1,000,000 images"),
+        ({"seed": 2**63}, r"data\.seed=9223372036854775808 must lie in 0 … 2\^63 − 1"),
+        ({"domains": "office"}, r"data\.domains=office must be a list: data\.domains=\[office,window,evening,webcam\]"),
+        ({"domains": None}, r"data\.domains=None must be a list"),
     ],
     ids=str,
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facedistill.config.groups import MOST_EPOCHS
 from facedistill.data.faces import FaceSet, Samples
-from facedistill.data.sources.source import Round, Source
+from facedistill.data.sources.source import MOST_SEED, Round, Source
 from facedistill.data.synthetic import RENDERER_VERSION, Latents, latents_of, render_latents
 from facedistill.data.synthetic.kernels import Array, Integers
 from facedistill.data.synthetic.randomness import Stream, normals
@@ -63,7 +63,7 @@ class LatentFaces(Source):
             raise DataError(f"data.faces_per_round and data.test_faces must lie in 2 … {MOST_A_ROUND:,}")
         if type(self.epochs_a_round) is not int or not 1 <= self.epochs_a_round <= MOST_EPOCHS:
             raise DataError(f"data.epochs_a_round={self.epochs_a_round} must be a whole number, 1 … {MOST_EPOCHS:,}")
-        if not 0 <= self.seed < 2**63:
+        if not 0 <= self.seed <= MOST_SEED:
             raise DataError(f"data.seed={self.seed} must lie in 0 … 2^63 − 1")
         if self.sampling not in SAMPLINGS:
             raise DataError(f"data.sampling={self.sampling}: choices are {', '.join(SAMPLINGS)}")

@@ -13,6 +13,7 @@ from facedistill.config.build import build, find_type
 from facedistill.data.faces import FaceSet, Pairs, Samples
 from facedistill.errors import DataError
 
+MOST_SEED = 2**63 - 1  # of rendered faces
 TEST_FRACTION = 0.2  # the paper splits every data set 80/20, at random over samples
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facedistill.data.faces import FOLDS, FaceSet, Pairs, Samples
 from facedistill.data.files.store import Stored
-from facedistill.data.sources.source import Source, is_test_sample
+from facedistill.data.sources.source import MOST_SEED, Source, is_test_sample
 from facedistill.data.synthetic import RENDERER_VERSION, render_faces
 from facedistill.data.synthetic.kernels import Integers
 from facedistill.data.synthetic.rendering import Rendered, stored
@@ -40,6 +40,8 @@ class SyntheticFaces(Source):
         for name, value in asdict(self).items():
             if name != "name" and not isinstance(value, int):
                 raise DataError(f"data.{name}={value} must be a whole number")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise DataError(f"data.seed={self.seed} must lie in 0 … 2^63 − 1")
         if self.num_identities < 2 or self.images_per_identity < 2:
             raise DataError("data.num_identities and data.images_per_identity must be at least 2")
         if self.num_identities >= FIRST_PAIR_IDENTITY:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedistill.data.faces import ATTACK, HELD_OUT, LIVE, FaceSet, Samples
-from facedistill.data.sources.source import Source
+from facedistill.data.sources.source import MOST_SEED, Source
 from facedistill.data.sources.synthetic import MOST_IMAGES
 from facedistill.data.synthetic import RENDERER_VERSION
 from facedistill.data.synthetic.kernels import Integers
@@ -44,6 +44,10 @@ class SyntheticSpoof(Source):
         for name in ("num_people", "images", "seed"):
             if type(value := getattr(self, name)) is not int or value < 0:
                 raise DataError(f"data.{name}={value} must be a whole number, not negative")
+        if self.seed > MOST_SEED:
+            raise DataError(f"data.seed={self.seed} must lie in 0 … 2^63 − 1")
+        if not isinstance(self.domains, list | tuple):
+            raise DataError(f"data.domains={self.domains} must be a list: data.domains={_listed(DOMAINS)}")
         self.domains = list(self.domains)
         known = ", ".join(DOMAINS)
         for domain in self.domains:
@@ -62,7 +66,7 @@ class SyntheticSpoof(Source):
                 f"data.num_people={self.num_people} must be at least 5, of whom two are tested, and "
                 f"data.images={self.images} at least 1"
             )
-        if len(self._table[0]) > MOST_IMAGES:
+        if self.num_people * self.images * len(self.domains) * 2 > MOST_IMAGES:
             raise DataError(f"data.num_people × data.images × domains × 2 must be at most {MOST_IMAGES:,} images")
 
     def identity(self) -> dict[str, Any]:
