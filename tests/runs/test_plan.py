@@ -379,6 +379,10 @@ def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
             r"^protocol\.root=/nowhere .* protocol\.root=FOLDER",
         ),
         (["data@protocol=synthetic", "protocol.pairs_per_fold=3"], r"^protocol\.pairs_per_fold must be even"),
+        (
+            ["data@recognition=lfw", "recognition.root=/x/data.root/data.zip"],
+            r"^recognition\.root=/x/data\.root/data\.zip does",
+        ),
         (["data.pairs_per_fold=3"], r"^data\.pairs_per_fold must be even"),
     ],
     ids=lambda part: part[0] if isinstance(part, list) else "",

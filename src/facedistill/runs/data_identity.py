@@ -1,7 +1,7 @@
 """The identity of the data that a run sees."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ def identity_of_data(config: Config, known: Identities) -> dict[str, Any]:
     for name, (node, build) in sources.items():
         key = hash_of(node)
         if key not in known:
-            with in_words_of(name):
+            with in_words_of(name, node):
                 source = build(node)
                 if name == "protocol" and not source.has_protocol:
                     raise DataError(f"data={source.name} has no pairs to verify. Use data=lfw")
@@ -39,12 +39,12 @@ def identity_of_data(config: Config, known: Identities) -> dict[str, Any]:
 
 
 @contextmanager
-def in_words_of(group: str) -> Iterator[None]:
-    """Errors about ``data=`` and ``data.KEY`` in the words that were typed: ``data@GROUP=`` and ``GROUP.KEY``."""
+def in_words_of(group: str, node: Mapping[str, Any]) -> Iterator[None]:
+    """Errors about ``data=`` and the keys of a node in the words that were typed: ``data@GROUP=`` and ``GROUP.KEY``."""
     try:
         yield
     except DataError as error:
         if group == "data":
             raise
-        said = re.sub(r"\bdata\.(?=[a-z_]+\b)", f"{group}.", str(error))
-        raise DataError(re.sub(r"\bdata=", f"data@{group}=", said)) from error
+        said = re.sub(rf"(?<![\w/])data\.(?=({'|'.join(node)})\b)", f"{group}.", str(error))
+        raise DataError(re.sub(r"(?<![\w/])data=", f"data@{group}=", said)) from error

@@ -67,7 +67,7 @@ def _plan(
                 else WeightsFile(Path(config.teacher.weights), own.model, _composed(ancestor), contract=own.contract)
             )
         else:
-            with in_words_of(_group_of(_composed(ancestor).data, config)):
+            with in_words_of(_group_of(_composed(ancestor).data, config), config.recognition):
                 parents[role] = _plan(ancestor, None, planned, data)
     for role in sorted({config.role_of(term) for term in config.target.active()} & config.teachers.keys()):
         node = config.teachers[role]
@@ -237,7 +237,7 @@ def check_data(run: Run, usable: Samples | None = None) -> None:
             samples = usable if usable and config.data == run.config.data else None
             samples = samples or _samples(json.dumps(config.data), config.cache_dir, hash_of(each.data))
             if samples is not None:
-                with in_words_of(_group_of(config.data, run.config)):
+                with in_words_of(_group_of(config.data, run.config), run.config.recognition):
                     check(config, samples)
             for parent in each.parents.values():
                 if isinstance(parent, WeightsFile) and parent.pixels:
