@@ -34,8 +34,10 @@ REPRODUCED = $(call swept,real_lfw,$(call LFW,data) runs_dir=runs/real) \
 else ifeq ($(DATA),paper)
 OF_PAPER = casia_webface$(comma) ms_celeb_1m and celeba
 CASIA = casia_webface $(1).root=$(call in_root,casia_webface,$(OF_PAPER))
-# The pairs of LFW, where ROOT has them: the column of tables 1, 2, 4 and 5.
-PAPER = scale=paper $(if $(wildcard $(ROOT)/lfw),data@protocol=lfw protocol.root=$(ROOT)/lfw)
+# The pairs of LFW, where ROOT has them: the column of tables 1, 2, 4 and 5. Framed as CASIA-WebFace is: published images
+# by their centre, InsightFace's by landmarks.
+FRAMED = $(if $(wildcard $(ROOT)/casia_webface/train.rec),$(if $(wildcard $(ROOT)/lfw/landmarks.txt),similarity),centre)
+PAPER = scale=paper $(if $(and $(wildcard $(ROOT)/lfw),$(FRAMED)),data@protocol=lfw protocol.root=$(ROOT)/lfw protocol.alignment=$(FRAMED))
 REPRODUCED = $(call swept,$(call tables,1 2 4 5),$(PAPER) data=$(call CASIA,data)) \
 	$(call swept,$(addsuffix _second,$(call tables,2)),$(PAPER) data=ms_celeb_1m data.root=$(call in_root,ms_celeb_1m,$(OF_PAPER))) \
 	$(call swept,$(call tables,3),$(PAPER) data=celeba data.root=$(call in_root,celeba,$(OF_PAPER)) data@recognition=$(call CASIA,recognition)) \

@@ -4,6 +4,13 @@
 class FacedistillError(ValueError):
     """Base of the errors that need no traceback."""
 
+    def __str__(self) -> str:
+        """The message; of an error in a DataLoader's worker, whose traceback comes with it, the message alone."""
+        said = super().__str__()
+        if said.startswith("Caught ") and "Original Traceback" in said:
+            return said.rpartition(f"{type(self).__name__}: ")[2].strip()
+        return said
+
 
 class ConfigError(FacedistillError):
     """A configuration that can't run."""

@@ -94,7 +94,7 @@ def run_cell(run: Run) -> None:
 
 
 def import_train_run() -> Callable[[Run, str], None]:
-    """``fit.train_run``, imported late: torch and Lightning take seconds, and a plan needs neither."""
+    """``fit.train_run``, imported late: torch and Lightning take seconds, and what is complete needs neither."""
     gc.disable()  # a quarter of those seconds is garbage collection that finds nothing
     from facedistill.training.fit import train_run
 

@@ -102,6 +102,11 @@ def test_the_tables_of_the_paper_s_faces_see_the_data_sets_of_the_paper(tmp_path
     for sweep in typed("DATA=paper", f"ROOT={top}")[0]:
         config = compose_config([word for word in sweep[1:] if not word.startswith("hydra.")])
         assert (config.protocol["name"], config.protocol["root"]) == ("lfw", f"{top}/lfw")
+        assert config.protocol["alignment"] == "centre"
+    (top / "casia_webface" / "train.rec").touch()
+    assert not any("protocol" in word for sweep in typed("DATA=paper", f"ROOT={top}")[0] for word in sweep)
+    (top / "lfw" / "landmarks.txt").touch()
+    assert all("protocol.alignment=similarity" in sweep for sweep in typed("DATA=paper", f"ROOT={top}")[0])
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_all_five_tables_are_trained_and_shown(tmp_path: Path) -> None:
     write_records(root / "casia_webface", faces)
     write_tsv(root / "ms_celeb_1m" / "FaceImageCroppedWithAlignment.tsv", named)
     write_celeba(root / "celeba", faces)
-    write_lfw(root / "lfw", faces)
+    write_lfw(root / "lfw", [face._replace(identity=f"somebody {face.identity}") for face in faces])
     words = ["DATA=paper", f"ROOT={root}", f"ARGS={' '.join([*SMALL, f'cache_dir={tmp_path}/cache'])}"]
     shown = subprocess.run(
         ["make", "--dry-run", "reproduce", *words], cwd=PROJECT, capture_output=True, text=True, check=True

@@ -1,6 +1,6 @@
 """From command-line words to a checked configuration: what is refused before anything runs.
 
-Nothing here imports torch: ``plan=true`` and every refusal come at once.
+Nothing here imports torch: a refusal comes at once.
 """
 
 import re

@@ -32,7 +32,7 @@ _SCORES = {
     "cosine": "mean cosine with its teacher on {of}",
     "top1": "top-1 on {of}",
     "rank1": "rank-1 identification within {of}",
-    "hter": "half total error rate in the domain held out of {of} (lower is better)",
+    "hter": "half total error rate on the held-out domain of {of} (lower is better)",
     "nrmse": "normalized landmark error on {of} (lower is better)",
 }
 _FRAMES = {
@@ -46,10 +46,10 @@ _LIMITS = """- Faces that differ from those it was trained on (age, skin, pose, 
   how much is not measured here.
 - A threshold holds for photographs like those of its pairs. For others, measure one on pairs of your own.
 - It does not tell a face from a picture of one."""
-_LIMITS_OF_LIVENESS = """- Attacks, cameras and light that it was not trained on are told worse; the score above is of
-  one such domain.
+_LIMITS_OF_LIVENESS = """- Attacks, cameras and light that it was not trained on are recognized less reliably; the score
+  above is of one such domain.
 - A threshold of its logits holds for the domains it was measured in. For others, measure one on faces of your own.
-- It knows nobody."""
+- It does not recognize people."""
 
 
 def card(exported: Exported, subject: Subject, network: Deployed, licence: str) -> str:

@@ -53,8 +53,8 @@ def score_queries(embeddings: Tensor, labels: Tensor) -> tuple[NDArray[np.float6
     Raises:
         DataError: an embedding is not finite.
     """
-    points, order = on_grid(embeddings), labels.argsort(stable=True)
-    points, labels = points[order], labels[order]  # whose images are next to each other
+    order = labels.argsort(stable=True)
+    points, labels = on_grid(embeddings[order]), labels[order]  # the images of a person are next to each other
     squares = torch.einsum("nd,nd->n", points, points)
     first, precision = np.empty(len(points)), np.empty(len(points))
     _, group, counts = torch.unique_consecutive(labels, return_inverse=True, return_counts=True)

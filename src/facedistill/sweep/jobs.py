@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -18,6 +18,7 @@ from pathlib import Path
 from facedistill.errors import BusyError, FacedistillError
 from facedistill.runs.ensure import ensure
 from facedistill.runs.run import LOG, OWNER, Run
+from facedistill.system.cores import JOBS_AT_A_TIME
 from facedistill.system.files import disk_of
 from facedistill.system.signals import stop_on_signals
 from facedistill.system.terminal import REFUSED, say
@@ -44,13 +45,13 @@ class Job:
         self._process = self._fresh() if run.config.trainer.world_size > 1 else self._forked()
 
     def _forked(self) -> BaseProcess:
-        process = server().Process(target=_work, args=(self.run, self.log, self.gpus, os.getpid()))
+        process = server().Process(target=_work, args=(self.run, self.log, _told(self.gpus), os.getpid()))
         process.start()
         return process
 
     def _fresh(self) -> subprocess.Popen[bytes]:
         """Ranks are started by doing the command again, so it must name this run alone."""
-        environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _visible(self.gpus)
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_RANKS} | _told(self.gpus)
         environment[SWEEPER] = str(os.getpid())
         command = [sys.executable, "-m", "facedistill.worker", *self.run.words]
         with self.log.open("ab") as log:
@@ -100,11 +101,13 @@ def server() -> ForkServerContext:
     return context
 
 
-def _visible(gpus: Sequence[str]) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+def _told(gpus: Sequence[str]) -> dict[str, str]:
+    """What the environment of a job says: its GPUs, and how many jobs work at a time."""
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+    return {**visible, JOBS_AT_A_TIME: os.environ.get(JOBS_AT_A_TIME, "1")}
 
 
-def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
+def _work(run: Run, log: Path, told: Mapping[str, str], sweeper: int) -> None:
     """The job itself; its exit status says how it ended."""
     with log.open("ab", buffering=0) as file:
         for stream in (1, 2):
@@ -113,7 +116,7 @@ def _work(run: Run, log: Path, gpus: Sequence[str], sweeper: int) -> None:
     stop_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the sweeper passes it on
     threading.Thread(target=end_with, args=(sweeper,), daemon=True).start()
-    os.environ.update(_visible(gpus))
+    os.environ.update(told)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from facedistill.training.fit import train_run
 

@@ -11,6 +11,7 @@ from facedistill.errors import ConfigError, DiskError, FacedistillError
 from facedistill.runs.run import Run
 from facedistill.sweep.jobs import BUSY, GRACE, Job, available_gpus
 from facedistill.sweep.progress_table import ProgressTable
+from facedistill.system.cores import JOBS_AT_A_TIME
 from facedistill.system.files import is_held
 from facedistill.system.terminal import Output
 from facedistill.system.text import shown
@@ -91,6 +92,7 @@ def run_all(cells: Sequence[Run], n_jobs: int | None = None, gpus_per_job: int =
     gpus = available_gpus(cells[0].config.trainer.accelerator) if cells else []
     shares = _shares(gpus, n_jobs, gpus_per_job, sweep.to_come)
     free = list(shares)
+    os.environ[JOBS_AT_A_TIME] = str(len(shares))
     with ProgressTable(cells, sweep.runs) as progress:
         for complete in (run for run in sweep.runs if run.is_complete):
             progress.ended(complete)

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from facedistill.config.compose import compose_config
 from facedistill.data.faces import FaceSet
 from facedistill.data.files import photo_store
 from facedistill.data.files.photo_store import Decoded
 from facedistill.data.files.store import Mapped
+from facedistill.data.loading.augment import Augmentation
+from facedistill.data.loading.views import Views
 from facedistill.data.sources.packed import write_pack
 from facedistill.data.sources.source import build_source
 from facedistill.errors import DataError
@@ -101,12 +104,29 @@ def test_the_room_on_the_disk_decides_and_a_line_says_so(
     assert isinstance(read(root, cache).images, Decoded)
     said = capsys.readouterr().err
     assert f"data=identity_folders: {len(faces)} images of {SIZE} pixels take 0.0 GiB, and {tmp_path} has 0.0" in said
-    assert "data.decode=once keeps them" in said
+    assert "To keep them: data.decode=once" in said
     assert isinstance(read(root, cache, "data.decode=once").images, Mapped)
     assert isinstance(read(root, cache).images, Mapped), "they are there"
     free(monkeypatch, 0.4, len(faces))
     assert isinstance(read(root, tmp_path / "other").images, Mapped)
-    assert capsys.readouterr().err.count("data.decode=once keeps them") == 0
+    assert "data.decode=once" not in capsys.readouterr().err
+    free(monkeypatch, 0.6, len(faces))
+    store = next((tmp_path / "other").glob("*.npz"))
+    store.unlink()
+    store.with_suffix(".part").touch()
+    assert isinstance(read(root, tmp_path / "other").images, Mapped), "somebody has begun to keep them"
+
+
+def test_an_error_in_a_worker_is_its_message_alone(faces: list[Face], tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "faces", faces)
+    found = read(root, tmp_path / "cache", "data.decode=always")
+    shutil.copy(root / faces[1].identity / faces[1].file, root / faces[0].identity / faces[0].file)
+    views = Views(found, Augmentation(20, 0))
+    loader = DataLoader(views, batch_size=None, sampler=[[(0, 0)]], num_workers=1)
+    with pytest.raises(DataError) as told:
+        list(loader)
+    assert str(told.value).startswith("data=identity_folders: image 0 (from 0) has changed since it was first read.")
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_a_file_that_changes_while_a_run_goes_on_is_named_and_read_anew_afterwards(

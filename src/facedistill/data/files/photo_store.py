@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
 from numpy.typing import DTypeLike, NDArray
 
 from facedistill.data.files.faults import refusal
 from facedistill.data.files.store import Batches, Columns, Item, Mapped, Stored, image_of, open_or_make
 from facedistill.errors import DataError
+from facedistill.system.files import disk_of, hash_of
 from facedistill.system.terminal import say
 
 DECODED = ("auto", "once", "always")
 _READ_AT_ONCE = 256
 _CHECKSUM = Item((1,), "<u4", "image", "checksums of images")
 _SHARE = 0.5  # of the room on a disk that pixels may take
+_DECODERS = [PIL.__version__, cv2.__version__]  # another one may round otherwise
 Square = Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]]
 
 
@@ -65,7 +69,7 @@ class Decoded:
         if zlib.crc32(image.tobytes()) != self.checksums[index]:
             raise DataError(
                 f"{self.source}: image {number} (from 0) has changed since it was first read. Type the same command "
-                "again: what has changed is read anew"
+                "again: a file of another date or length is read anew"
             )
         return image
 
@@ -74,21 +78,30 @@ Images = NDArray[np.uint8] | Mapped | Decoded
 
 
 def keeps_pixels(decode: str, path: Path, count: int, size: int, source: str) -> bool:
-    """Whether images are decoded once: as ``decode`` says, or where their pixels are there, or take half of the room.
+    """Whether images are decoded once: as ``decode`` says, or where their pixels take at most half of the room.
+
+    They are also where they are there, or somebody has begun to keep them.
 
     Args:
         path: of the store of pixels.
         source: what they are of, for the line that says why they are not kept.
+
+    Raises:
+        DiskError: the disk can't be read.
     """
-    if decode != "auto" or path.with_name(f"{path.name}.npz").exists():
-        return decode != "always"
-    folder = next(folder for folder in path.parents if folder.exists())
-    needed, free = count * image_of(size).bytes, shutil.disk_usage(folder).free
+    if decode != "auto":
+        return decode == "once"
+    with disk_of("the cache", "cache_dir=FOLDER", path.parent):
+        if any(path.with_name(f"{path.name}{suffix}").exists() for suffix in (".npz", ".part")):
+            return True
+        folder = next(folder for folder in path.parents if folder.exists())
+        needed, free = count * image_of(size).bytes, shutil.disk_usage(folder).free
     if needed <= _SHARE * free:
         return True
     say(
         f"{source}: {count:,} images of {size} pixels take {needed / 2**30:,.1f} GiB, and {folder} has "
-        f"{free / 2**30:,.1f}: each is decoded from its own file whenever it is read. data.decode=once keeps them"
+        f"{free / 2**30:,.1f}: each is decoded from its own file whenever it is read. To keep them: data.decode=once "
+        "(of a recognizer's faces recognition.decode=once)"
     )
     return False
 
@@ -97,7 +110,7 @@ def decoded_photos(
     path: Path, count: int, size: int, square: Square, on_error: str, source: str
 ) -> tuple[Decoded, Columns]:
     """As ``store_photos``, but the store has the checksums of the images, not their pixels."""
-    checked = path.with_name(f"{path.name}-checked")
+    checked = path.with_name(f"{path.name}-{hash_of(_DECODERS)}-checked")
     items, columns = store_photos(checked, count, size, square, on_error, f"checking {source}", checksums=True)
     return Decoded(source, square, columns["photo"], np.asarray(items)[:, 0], size), columns
 

@@ -1,6 +1,5 @@
 """The DataModule that every task shares."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from facedistill.config.groups import ImageConfig
+from facedistill.config.groups import ImageConfig, TrainerConfig
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.judgement import check, check_seen_as
@@ -27,6 +26,7 @@ from facedistill.data.loading.view_schedule import banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import protocol_source
+from facedistill.system.cores import cores_of_process
 
 EVAL_BATCH = 128
 MOST_WORKERS = 16  # of one training process
@@ -56,12 +56,13 @@ def pair_data(pairs: Pairs, config: Config) -> "FaceData":
     return FaceData(config, FaceSet(pairs.images, zeros, is_test=zeros == 0, identities=[]))
 
 
-def workers_for(num_workers: int | str) -> int:
-    """How many processes prepare batches; ``auto``: what is left of the cores beside one training process a GPU."""
-    if isinstance(num_workers, int):
-        return num_workers
-    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // devices - 1)) if devices else 0
+def workers_for(trainer: TrainerConfig) -> int:
+    """How many processes prepare batches; ``auto``: a training process' share of the cores, but one, beside a GPU."""
+    if isinstance(trainer.num_workers, int):
+        return trainer.num_workers
+    if trainer.accelerator == "cpu" or not torch.accelerator.is_available():
+        return 0
+    return min(MOST_WORKERS, max(1, cores_of_process(trainer.devices) - 1))
 
 
 class FaceData(pl.LightningDataModule):
@@ -73,7 +74,7 @@ class FaceData(pl.LightningDataModule):
         faces = faces.live if config.task.live_only else faces
         self.faces = replace(faces, pairs=None) if bands else faces  # where the eyes in them are is not known
         self._config = config
-        self._workers = workers_for(config.trainer.num_workers)
+        self._workers = workers_for(config.trainer)
         landmarks = (faces.aligned_by if faces.landmarks is None else faces.landmarks) if bands else None
         self._used = faces if config.task.needs == "landmarks" else replace(faces, landmarks=landmarks, crop_boxes=None)
         # a face that comes once needs no mirror, and teachers of all seeds then see the same

@@ -1,4 +1,4 @@
-"""Sources of photographs: they are listed, then each is decoded to a square once and kept in a store."""
+"""Sources of photographs: they are listed, then each is decoded to a square, once or whenever it is read."""
 
 import abc
 from collections.abc import Sequence
