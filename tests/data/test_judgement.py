@@ -80,5 +80,5 @@ def test_an_ancestor_with_other_faces_is_judged_by_them(planned: Planner, tmp_pa
     faces = write_folders(tmp_path / "faces", encoded_faces(people=2, shots=1))  # person 0 is trained on, 1 tested
     ours = ["data@recognition=identity_folders", f"recognition.root={faces}"]
     check_data(planned("task=align", "rate=8", "init=scratch", *ours))
-    with pytest.raises(DataError, match=r"data=identity_folders: nobody of its test split"):
+    with pytest.raises(DataError, match=r"data@recognition=identity_folders: nobody of its test split"):
         check_data(planned("task=align", "rate=8", "init=distill", "target=none", *ours))
