@@ -157,7 +157,7 @@ def test_names_of_others_break_neither_its_tables_nor_its_front_matter(
     exported: Exported, subject: Subject, deployed: Deployed, name: str
 ) -> None:
     teacher = replace(exported.teacher[0], file=name)
-    hostile = replace(exported, teacher=[teacher], licences=notes_on({"name": "photos", "root": "x"}, recognizer(name)))
+    hostile = replace(exported, teacher=[teacher], licences=notes_on({"name": "photos", "root": "x"}, [Path(name)]))
     student = replace(subject, teacher=recognizer(name))
     for text in (card(hostile, student, deployed, "other"), licence_notes(hostile)):
         text.encode()
@@ -177,11 +177,14 @@ def test_any_licence_is_one_value(exported: Exported, subject: Subject, deployed
 
 
 def test_data_are_named_by_their_licences(tmp_path: Path) -> None:
-    (own,) = notes_on({"name": "casia_webface", "root": "/x"}, None)
+    (own,) = notes_on({"name": "casia_webface", "root": "/x"}, [])
     assert "non-commercial research only" in own
-    folder, called = notes_on({"name": "identity_folders", "root": ["/x/MS1M-faces", "/y"]}, None)
+    folder, called = notes_on({"name": "identity_folders", "root": ["/x/MS1M-faces", "/y"]}, [])
     assert "does not know their licences" in folder
     assert "MS-Celeb-1M was withdrawn" in called
-    assert notes_on({"name": "photos", "root": ""}, None) == []
-    _, note = notes_on({"name": "synthetic"}, recognizer("r50.onnx"))
+    assert notes_on({"name": "photos", "root": ""}, []) == []
+    for name in ("synthetic_spoof", "latent"):
+        (rendered,) = notes_on({"name": name}, [])
+        assert "it shows no person" in rendered
+    _, note = notes_on({"name": "synthetic"}, [Path("/x/r50.onnx"), Path("/x/r50.onnx")])
     assert note.startswith("r50.onnx: a recognizer from elsewhere")

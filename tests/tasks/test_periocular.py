@@ -177,7 +177,7 @@ def test_an_output_alone_can_t_be_counted(compose: Compose) -> None:
             "task.options.consistency=all: choices are both, to_periocular, to_face, none",
         ),
         (["task.options.batchnorm=none"], "task.options.batchnorm=none: choices are shared, separate"),
-        (["task.options.tau=0"], "task.options.tau=0 must be a number above 0"),
+        (["task.options.tau=0"], "task.options.tau=0 must be a number from 0.01 to 1000"),
         (["task.options.face=1"], "task.options.face=1: choices are true, false"),
         (["task.options.face=false"], r"Add task\.options\.consistency=none"),
         (

@@ -68,7 +68,7 @@ def first_batch(config: Config, faces: FaceSet) -> FaceBatch:
         (["target=none"], r"task\.options\.alignment=5 moves what teachers see, and target=none has none\. Use 0"),
         (["target.views=all"], r"alignment=5 moves images in every step, which no bank can hold: target\.views=live"),
         (["target.views=2"], "no bank can hold"),
-        (["task.options.alignment=-1"], r"alignment=-1 must be a number of pixel levels, 0: none"),
+        (["task.options.alignment=-1"], r"alignment=-1 must be a number of pixel levels, 0 … 255; 0: none"),
         (["task.options.alignment=much"], "alignment=much must be a number"),
     ],
     ids=str,

@@ -1,8 +1,8 @@
 """The typed schema of a run: what follows from its groups together, and what they refuse of each other."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from hydra.core.config_store import ConfigStore
@@ -200,24 +200,25 @@ class Config:
 
     def _complaints_of_numbers(self) -> Iterator[str]:
         for group, node in {"data": self.data, "recognition": self.recognition, "protocol": self.protocol}.items():
-            for key, value in node.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    yield f"{group}.{key}={value} must be a finite number"
+            wrong = {key: value for key, value in node.items() if isinstance(value, float) and not isfinite(value)}
+            yield from (f"{group}.{key}={value} must be a finite number" for key, value in wrong.items())
 
     def _complaints_of_data(self) -> Iterator[str]:
         needs = self.task.needs
         if not serves(self.data, needs):
-            choices = ", ".join(f"data={name}" for name in data_with(needs))
-            yield (
-                f"task={self.task.name} needs {needs}, which data={self.data['name']} does not give. Choices: "
-                f"{choices}. Where other runs stand on it: data@recognition=…"
-            )
-        if self.task.bands and not serves(self.data, "eyes"):
+            choices = ", ".join(f"data={name}" for name in data_with(needs, *["eyes"] * self.task.bands))
+            stands = needs == "identities" and not self.task.bands
+            more = ". Where other runs stand on it: data@recognition=…" if stands else ""
+            name = self.data["name"]
+            yield f"task={self.task.name} needs {needs}, which data={name} does not give. Choices: {choices}{more}"
+        elif self.task.bands and not serves(self.data, "eyes"):
             choices = ", ".join(f"data={name}" for name in data_with(needs, "eyes"))
             yield (
                 f"task={self.task.name} cuts the band about the eyes, and data={self.data['name']} does not say where "
                 f"they are. Choices: {choices}"
             )
+        if self.task.bands and min(self.student_size) < 1:
+            yield f"image.crop={self.image.crop} leaves no row of a band about the eyes: use a larger one"
         if self.task.bands and self.has_protocol:
             yield (
                 f"task={self.task.name} sees bands about the eyes, and the pairs of data@protocol="

@@ -124,7 +124,8 @@ def print_export(exported: "Exported", folder: Path) -> None:
         if model.note:
             print(f"{model.file}: {model.note}")
     print(f"on {judged.of}; a face at a time, threads={exported.threads}, {exported.processor}")
-    print(f"The export is {shown(folder)}. Try it: facedistill predict model={command_line([str(folder)])} photo.jpg")
+    photos = "one.jpg other.jpg" if exported.kind == "embedding" else "photo.jpg"
+    print(f"The export is {shown(folder)}. Try it: facedistill predict model={command_line([str(folder)])} {photos}")
 
 
 def _subject(own: Mapping[str, str], others: Sequence[str]) -> "Subject":

@@ -1,17 +1,17 @@
 """What the licences of data sets and recognizers allow of a model that was made with them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from facedistill.runs.exported import Exported
-from facedistill.runs.run import WeightsFile
 from facedistill.system.text import shown
 
 _RESEARCH = "for non-commercial research only, and so is a model that was trained on it unless its owners say otherwise"
+_RENDERED = "rendered by facedistill (Apache 2.0): it shows no person, and restricts nothing"
 DATA = {
-    "synthetic": "rendered by facedistill (Apache 2.0): it shows no person, and restricts nothing",
-    "synthetic_large": "rendered by facedistill (Apache 2.0): it shows no person, and restricts nothing",
+    **dict.fromkeys(("synthetic", "synthetic_large", "synthetic_spoof", "latent"), _RENDERED),
     "casia_webface": f"CASIA-WebFace is {_RESEARCH}",
     "ms_celeb_1m": "MS-Celeb-1M was withdrawn by Microsoft in 2019; copies of it have no licence at all",
     "celeba": f"CelebA is {_RESEARCH}",
@@ -22,8 +22,8 @@ _OWN = "its faces came from folders of whoever made this: facedistill does not k
 _FOLDERS = {"casia": "casia_webface", "celeba": "celeba", "mtfl": "mtfl", "lfw": "lfw", "ms1m": "ms_celeb_1m"}
 
 
-def notes_on(data: Mapping[str, Any], recognizer: WeightsFile | None) -> list[str]:
-    """A line each: of the data, of what the names of its folders tell, and of a recognizer from elsewhere."""
+def notes_on(data: Mapping[str, Any], recognizers: Iterable[Path]) -> list[str]:
+    """A line each: of the data, of what the names of its folders tell, and of files of recognizers from elsewhere."""
     name, root = data["name"], data.get("root")
     notes = [f"data={name}: {DATA.get(name, _OWN)}"] if root != "" else []
     if name not in DATA and root != "":
@@ -31,11 +31,11 @@ def notes_on(data: Mapping[str, Any], recognizer: WeightsFile | None) -> list[st
         for part, known in _FOLDERS.items():
             if any(part in str(folder).lower() for folder in folders):
                 notes.append(f"a folder is called like {part}: {DATA[known]}")
-    if recognizer is not None:
-        notes.append(
-            f"{shown(recognizer.weights.name)}: a recognizer from elsewhere, whose licence is with whoever published "
-            "it; a student that imitates it may be bound by it"
-        )
+    notes += [
+        f"{shown(file.name)}: a recognizer from elsewhere, whose licence is with whoever published it; a student that "
+        "learns from it may be bound by it"
+        for file in dict.fromkeys(recognizers)
+    ]
     return notes
 
 

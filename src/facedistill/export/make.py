@@ -142,7 +142,7 @@ def _made(subject: Subject, wish: Wish, formats: Mapping[str, Format], aside: Pa
         params=sum(part.numel() for part in network.parameters()),
         macs=multiply_adds(backbone, *config.student_size),
         data=config.data["name"] if data is not None else "",
-        licences=notes_on(config.data, subject.teacher or subject.model),
+        licences=notes_on(config.data, subject.recognizers),
         calibration="" if faces is None else f"{len(faces):,} faces of {config.data['name']} that are not scored",
         labels=labels,
         teacher=_teacher(subject, judge, wish),

@@ -105,6 +105,15 @@ class Subject:
         return {"weights": f"{WEIGHTS}, sha256 {sha256(self.file)}", **found}
 
     @property
+    def recognizers(self) -> list[Path]:
+        """The files from elsewhere that it is, or learnt from."""
+        if self.model is not None:
+            return [self.model.weights]
+        teacher = self.config.teacher
+        files = [teacher.weights, teacher.backbone, *(node["weights"] for node in self.config.teachers.values())]
+        return [Path(file) for file in files if file]
+
+    @property
     def has_axes(self) -> bool:
         return self.record is not None and read_weights(self.file).axes is not None
 

@@ -4,7 +4,7 @@ Their claims are answered by the same rule as the paper's.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facedistill.config.schema import Config
@@ -15,6 +15,7 @@ from facedistill.runs.record import Record
 from facedistill.system.files import hash_of
 
 SHARED = ("version", "image", "augment", "optimizer", "precision", "threads", "rate", "model")
+OF_ARMS = ("held_out", "sampling", "step", "epochs_a_round")  # keys of data by which arms differ
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Experiment(Table):
         for group in self.groups:
             own = [key for key in by_setting if key[0] == group]
             usual = min(own, key=lambda key: (-len(by_setting[key]), key), default=None)
-            for record in sorted(by_setting[usual] if usual else [], key=lambda one: one.name):
+            # of two runs of an arm and seed that with fewer words: the experiment's own
+            for record in sorted(by_setting[usual] if usual else [], key=lambda one: (-len(one.overrides), one.name)):
                 kept[self._row(record), record.seed] = record
         names = {one.name for one in kept.values()}
         return list(kept.values()), [one for one in ours if one.name not in names]
@@ -86,9 +88,12 @@ class Experiment(Table):
 
 
 def _setting(config: Config, recipe: Mapping[str, Any]) -> str:
-    """What all arms have in common: images, schedule, networks and pairs; not their data and targets."""
+    """What all arms have in common: images, faces, schedule, networks and pairs; not what they are named by."""
     shared = [recipe.get(part) for part in SHARED]
-    return hash_of([*shared, config.teacher.model, config.schedule.epochs, config.protocol.get("name")])
+    faces = {key: value for key, value in recipe["data"].items() if key not in OF_ARMS}
+    task = config.task
+    schedule = [asdict(task.learning_rates), task.batch_size, config.schedule.epochs]
+    return hash_of([*shared, faces, *schedule, config.teacher.model, config.protocol.get("name")])
 
 
 def _arms(*of: tuple[str, str]) -> Callable[[Table], Iterable[tuple[Row, Row]]]:

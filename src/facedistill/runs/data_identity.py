@@ -28,12 +28,11 @@ def identity_of_data(config: Config, known: Identities) -> dict[str, Any]:
     found = {}
     for name, (node, build) in sources.items():
         key = hash_of(node)
-        if key not in known:
-            with in_words_of(name, node):
-                source = build(node)
-                if name == "protocol" and not source.has_protocol:
-                    raise DataError(f"data={source.name} has no pairs to verify. Use data=lfw")
-                known[key] = source.identity()
+        with in_words_of(name, node):
+            if name == "protocol" and not build(node).has_protocol:
+                raise DataError(f"data@protocol={node['name']} has no pairs to verify. Use data@protocol=lfw")
+            if key not in known:
+                known[key] = build(node).identity()
         found[name] = known[key]
     return {**found.pop("data"), **found}
 
@@ -47,4 +46,6 @@ def in_words_of(group: str, node: Mapping[str, Any]) -> Iterator[None]:
         if group == "data":
             raise
         said = re.sub(rf"(?<![\w/])data\.(?=({'|'.join(node)})\b)", f"{group}.", str(error))
-        raise DataError(re.sub(r"(?<![\w/])data=", f"data@{group}=", said)) from error
+        if group == "recognition":
+            said = re.sub(r"(?<![\w/])(?<!facedistill data )data=", f"data@{group}=", said)
+        raise DataError(said) from error

@@ -37,6 +37,7 @@ CONSISTENCY = {
     "none": (),
 }
 BATCH_NORMS = ("shared", "separate")
+LEAST_TAU, MOST_TAU = 0.01, 1000.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class PeriocularOptions:
                 raise ConfigError(f"task.options.{key}={getattr(self, key)}: choices are {', '.join(choices)}")
         if not isinstance(self.face, bool):
             raise ConfigError(f"task.options.face={self.face}: choices are true, false")
-        if not isinstance(self.tau, int | float) or not 0 < self.tau < math.inf:
-            raise ConfigError(f"task.options.tau={self.tau} must be a number above 0")
+        if type(self.tau) not in (int, float) or not LEAST_TAU <= self.tau <= MOST_TAU:
+            raise ConfigError(f"task.options.tau={self.tau} must be a number from {LEAST_TAU:g} to {MOST_TAU:g}")
         if not self.face and self.consistency != "none":
             raise ConfigError(
                 f"task.options.consistency={self.consistency} is with a branch of faces, and task.options.face=false "

@@ -4,7 +4,6 @@ After arXiv 2401.01102: a small student, a perceptual and a generative teacher, 
 teachers see them.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,8 @@ from facedistill.models.network import Network, NetworkOutput
 from facedistill.tasks.base import TaskModule, identity_loss
 from facedistill.tasks.gather import mean_over_ranks
 
+LEVELS = 255  # of a pixel
+
 
 @dataclass(frozen=True)
 class SpoofOptions:
@@ -36,8 +37,10 @@ class SpoofOptions:
     alignment: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.alignment, int | float) or not 0 <= self.alignment < math.inf:
-            raise ConfigError(f"task.options.alignment={self.alignment} must be a number of pixel levels, 0: none")
+        if type(self.alignment) not in (int, float) or not 0 <= self.alignment <= LEVELS:
+            raise ConfigError(
+                f"task.options.alignment={self.alignment} must be a number of pixel levels, 0 … {LEVELS}; 0: none"
+            )
 
 
 class SpoofEvaluation(Evaluation):

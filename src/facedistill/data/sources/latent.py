@@ -67,7 +67,7 @@ class LatentFaces(Source):
             raise DataError(f"data.seed={self.seed} must lie in 0 … 2^63 − 1")
         if self.sampling not in SAMPLINGS:
             raise DataError(f"data.sampling={self.sampling}: choices are {', '.join(SAMPLINGS)}")
-        if not isinstance(self.step, int | float) or not 0 <= self.step <= MOST_MOVE:
+        if type(self.step) not in (int, float) or not 0 <= self.step <= MOST_MOVE:
             raise DataError(f"data.step={self.step} must be a number from 0 to {MOST_MOVE:g}")
         if not isinstance(self.aligned, bool):
             raise DataError(f"data.aligned={self.aligned}: choices are true, false")
