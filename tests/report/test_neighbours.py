@@ -62,12 +62,15 @@ def test_its_claims_are_answered_by_the_rule_of_the_paper(finish: Callable[..., 
     assert found["KS"].answer is Answer.NOT_RUN
 
 
+@pytest.mark.parametrize(
+    "word", ["image.crop=48", "data.faces_per_round=99", "task.batch_size=8", "task.learning_rates.random=[0.01]"]
+)
 def test_runs_in_another_setting_or_sweep_are_left_out(
-    finish: Callable[..., None], planned: Callable[..., Run]
+    finish: Callable[..., None], planned: Callable[..., Run], word: str
 ) -> None:
     finish("dynamic", 70.0)
     finish("static", 68.0)
-    finish("fixed", 60.0, "image.crop=48")
+    finish("fixed", 60.0, word)
     other = planned(*WORDS, "data.sampling=fixed")
     complete(other, metrics={"cosine": 90.0, "pairs": 99.0}, group="another")
     (filled,) = study().neighbours

@@ -378,6 +378,7 @@ def test_classification_ancestors_may_see_other_faces(planned: Planner) -> None:
             ["data@protocol=lfw", "protocol.root=/nowhere"],
             r"^protocol\.root=/nowhere .* protocol\.root=FOLDER",
         ),
+        (["data@protocol=mtfl", "protocol.root=/x"], r"^data@protocol=mtfl has no pairs .* Use data@protocol=lfw"),
         (["data@protocol=synthetic", "protocol.pairs_per_fold=3"], r"^protocol\.pairs_per_fold must be even"),
         (
             ["data@recognition=lfw", "recognition.root=/x/data.root/data.zip"],

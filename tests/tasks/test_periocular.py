@@ -178,6 +178,8 @@ def test_an_output_alone_can_t_be_counted(compose: Compose) -> None:
         ),
         (["task.options.batchnorm=none"], "task.options.batchnorm=none: choices are shared, separate"),
         (["task.options.tau=0"], "task.options.tau=0 must be a number from 0.01 to 1000"),
+        (["task.options.tau=true"], "task.options.tau=True must be a number from"),
+        (["image.crop=1"], r"image\.crop=1 leaves no row of a band about the eyes"),
         (["task.options.face=1"], "task.options.face=1: choices are true, false"),
         (["task.options.face=false"], r"Add task\.options\.consistency=none"),
         (

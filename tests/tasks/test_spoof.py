@@ -69,6 +69,8 @@ def first_batch(config: Config, faces: FaceSet) -> FaceBatch:
         (["target.views=all"], r"alignment=5 moves images in every step, which no bank can hold: target\.views=live"),
         (["target.views=2"], "no bank can hold"),
         (["task.options.alignment=-1"], r"alignment=-1 must be a number of pixel levels, 0 … 255; 0: none"),
+        (["task.options.alignment=256"], r"alignment=256 must be a number of pixel levels, 0 … 255"),
+        (["task.options.alignment=true"], "alignment=True must be a number"),
         (["task.options.alignment=much"], "alignment=much must be a number"),
     ],
     ids=str,
