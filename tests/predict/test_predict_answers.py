@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from facedistill.predict.answers import (
     Threshold,
     likely_names,
     names_line,
+    no_threshold,
     similarities,
 )
 from facedistill.predict.faces import NoFace
@@ -119,3 +121,10 @@ def test_of_many_photos_that_are_left_out_some_are_named_and_all_are_counted() -
     assert lines[5:] == ["8.jpg shows 2 faces", "and 2 more such photos", "left out: 7 without a face"]
     assert remarks.left_out == 7
     assert Remarks().summary() == []
+
+
+def test_an_export_without_a_threshold_says_what_helps() -> None:
+    square = SimpleNamespace(input=SimpleNamespace(height=112, width=112))
+    bands = SimpleNamespace(input=SimpleNamespace(height=48, width=128))
+    assert no_threshold(square).endswith("export it again with pairs=FOLDER, or threshold=0.3")  # type: ignore[arg-type]
+    assert no_threshold(bands).endswith("the same person: threshold=0.3")  # type: ignore[arg-type]

@@ -136,7 +136,7 @@ class Threshold:
             raise WeightsError(f"{exported.name} has thresholds at rates that are none: export it again")
         if not rates:
             if far is not None:
-                raise ConfigError(f"far={far:g}: {exported.name} has no threshold, {NO_THRESHOLD}")
+                raise ConfigError(f"far={far:g}: {exported.name} has no threshold, {no_threshold(exported)}")
             return None
         usual = USUAL_FAR if any(math.isclose(rate, USUAL_FAR) for rate in rates) else min(rates)
         wanted = usual if far is None else far
@@ -177,7 +177,12 @@ class Threshold:
 
 
 SAME, DIFFERENT = "same person", "different people"
-NO_THRESHOLD = "so that it can't say who is the same person: export it again with pairs=FOLDER, or threshold=0.3"
+
+
+def no_threshold(exported: Exported) -> str:
+    """What to do about an export without a threshold; pairs are of whole faces, so that one of bands has none."""
+    again = "export it again with pairs=FOLDER, or " if exported.input.height == exported.input.width else ""
+    return f"so that it can't say who is the same person: {again}threshold=0.3"
 
 
 def similarities(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from facedistill.errors import ConfigError, DataError
 from facedistill.predict.answers import (
-    NO_THRESHOLD,
     Remarks,
     Threshold,
     answered,
@@ -18,6 +17,7 @@ from facedistill.predict.answers import (
     landmarks_line,
     likely_names,
     names_line,
+    no_threshold,
     similarities,
 )
 from facedistill.predict.asked import Asked, Listed
@@ -165,7 +165,7 @@ class Work:
         else:
             self._print_nearest(faces, cosines)
         if verdict is None and self.threshold is None:
-            print(f"The export has no threshold, {NO_THRESHOLD}")
+            print(f"The export has no threshold, {no_threshold(self.exported)}")
         if self.asked.out:
             from facedistill.predict.pictures import cards, compared, save_picture
 
@@ -189,7 +189,8 @@ class Work:
     def _verdict(self, cosine: float) -> tuple[str, str]:
         """On two faces, and what it means."""
         if self.threshold is None:
-            return f"similarity {cosine:z.3f}", f"similarity {cosine:z.3f}. The export has no threshold, {NO_THRESHOLD}"
+            said = f"similarity {cosine:z.3f}"
+            return said, f"{said}. The export has no threshold, {no_threshold(self.exported)}"
         words = f"similarity {cosine:z.3f}, threshold {self.threshold.value:.3f}. {self.threshold.meaning(cosine)}"
         return self.threshold.verdict(cosine), words.strip()
 
