@@ -55,7 +55,7 @@ from facedistill.distill.bank import Bank
 from facedistill.distill.targets.soft import SoftTarget
 from facedistill.distill.teacher import TeacherOutput
 from facedistill.metrics.retrieval import NearestNeighbour
-from facedistill.models.network import Answer
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.base import identity_loss
 
 IMAGES, SIZE, EACH = (1_000, 10_000, 100_000), 48, 50
@@ -141,7 +141,7 @@ def loss_of(way: str, with_hard: bool, classes: int) -> Loss:
     target = SoftTarget(1.0, WIDTH, TEACHER_WIDTH, TAU, tau_squared=True)
 
     def ours(logits: Tensor) -> Tensor:
-        student = Answer(nothing, logits, nothing)
+        student = NetworkOutput(nothing, logits, nothing)
         soft = target(student, teacher)
         return identity_loss(student, batch) + soft if with_hard else soft
 

@@ -22,3 +22,10 @@ def test_the_sweep_can_be_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert done.returncode == 0, done.stdout + done.stderr
         count = int(done.stdout.partition("cell 1/")[2].split()[0])
         assert count == cells
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in BENCHMARKS.glob("*.py")))
+def test_it_finds_all_that_it_imports_and_says_how_it_is_run(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    found = runpy.run_path(str(BENCHMARKS / f"{name}.py"))
+    assert name == "measure" or f"python benchmarks/{name}.py" in found["__doc__"]
