@@ -104,7 +104,7 @@ def test_it_ends_with_files_that_are_proven(
     assert model.score == pytest.approx(exported.judged.score, abs=0.1)
     assert exported.command.startswith("facedistill compress teacher=recognizer.safetensors faces=faces")
     assert [part.file for part in exported.teacher] == ["recognizer.safetensors"]
-    assert f"facedistill predict model=exports/{run.name} photo.jpg" in said
+    assert f"facedistill predict model=exports/{run.name} one.jpg other.jpg" in said
 
 
 def test_a_format_that_is_unknown_is_refused_before_anything_is_trained(
