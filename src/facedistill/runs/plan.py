@@ -226,10 +226,8 @@ def tree(run: Run | WeightsFile, label: str = "") -> Tree:
 def check_data(run: Run, usable: Samples | None = None) -> None:
     """Refuse data that names, lists and the split show to be unfit for a task, in the whole tree, before it is read.
 
-    ``usable``: the samples of the run's own data that are known to be usable, where they have been looked at.
-
-    Raises:
-        DataError: with the first reason.
+    ``usable``: the samples of the run's own data that are known to be usable, where they have been looked at. Raises
+    ``DataError`` with the first reason.
     """
     for each in runs_of(run):
         if not each.is_complete:
