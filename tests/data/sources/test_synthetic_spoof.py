@@ -10,7 +10,9 @@ import pytest
 from facedistill.data.faces import ATTACK, HELD_OUT, LIVE, FaceSet
 from facedistill.data.sources.synthetic_spoof import FIRST_PERSON, SyntheticSpoof
 from facedistill.data.synthetic import rendering
-from facedistill.data.synthetic.presentation import DOMAINS, KINDS, render_presentations
+from facedistill.data.synthetic.attacks import KINDS
+from facedistill.data.synthetic.camera import DOMAINS
+from facedistill.data.synthetic.presentation import render_presentations
 from facedistill.errors import DataError
 
 NAMES = list(DOMAINS)

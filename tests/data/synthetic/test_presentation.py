@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facedistill.data.synthetic import presentation
-from facedistill.data.synthetic.presentation import DOMAINS, KINDS, PRESENTATION_VERSION, render_presentations
+from facedistill.data.synthetic import camera, presentation
+from facedistill.data.synthetic.attacks import KINDS
+from facedistill.data.synthetic.camera import DOMAINS
+from facedistill.data.synthetic.presentation import PRESENTATION_VERSION, render_presentations
 
 EVERY = list(product(range(len(DOMAINS)), range(len(KINDS))))
 SEED = 11
@@ -75,10 +77,10 @@ def test_the_transform_is_the_discrete_cosine_transform_and_has_an_inverse() -> 
     k, n = np.mgrid[:8, :8]
     expected = np.cos((2 * n + 1) * k * np.pi / 16) / 2
     expected[0] = np.sqrt(1 / 8)
-    np.testing.assert_allclose(presentation._DCT, expected, atol=1e-7)
+    np.testing.assert_allclose(camera._DCT, expected, atol=1e-7)
     plane = np.random.default_rng(0).random((2, 16, 16), np.float32)
-    np.testing.assert_allclose(presentation._quantized(plane, 1e-3), plane, atol=1e-4)
-    coarse = presentation._quantized(plane, 60)
+    np.testing.assert_allclose(camera._quantized(plane, 1e-3), plane, atol=1e-4)
+    coarse = camera._quantized(plane, 60)
     assert 0.02 < np.abs(coarse - plane).mean() < 0.3
     block = coarse[0, :8, :8].astype(np.float64)
     values = expected @ block @ expected.T
@@ -89,9 +91,9 @@ def test_the_transform_is_the_discrete_cosine_transform_and_has_an_inverse() -> 
 @pytest.mark.parametrize("size", [16, 48, 61, 96, 130])
 def test_resizing_keeps_what_is_even_and_the_mean(size: int) -> None:
     even = np.full((1, 96, 96), 0.37, np.float32)
-    np.testing.assert_allclose(presentation._resized(even, size), 0.37, atol=1e-6)
+    np.testing.assert_allclose(camera._resized(even, size), 0.37, atol=1e-6)
     ramp = np.broadcast_to(np.linspace(0, 1, 96, dtype=np.float32), (1, 96, 96))
-    small = presentation._resized(ramp, size)
+    small = camera._resized(ramp, size)
     assert small.shape == (1, size, size)
     assert small.mean() == pytest.approx(0.5, abs=1e-4)
     assert (np.diff(small[0, 0]) > 0).all()

@@ -13,8 +13,10 @@ from facedistill.data.faces import ATTACK, HELD_OUT, LIVE, FaceSet, Samples
 from facedistill.data.sources.source import MOST_SEED, Source
 from facedistill.data.sources.synthetic import MOST_IMAGES
 from facedistill.data.synthetic import RENDERER_VERSION
+from facedistill.data.synthetic.attacks import KINDS
+from facedistill.data.synthetic.camera import DOMAINS
 from facedistill.data.synthetic.kernels import Integers
-from facedistill.data.synthetic.presentation import DOMAINS, KINDS, PRESENTATION_VERSION, render_presentations
+from facedistill.data.synthetic.presentation import PRESENTATION_VERSION, render_presentations
 from facedistill.data.synthetic.rendering import Rendered, stored
 from facedistill.errors import DataError
 from facedistill.system.files import hash_of
