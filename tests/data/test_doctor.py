@@ -391,7 +391,12 @@ def test_what_shows_live_faces_and_attacks_is_for_a_task_that_tells_them_apart(
     assert status == 0, said
     assert "It can be trained on. Next:" in said
     assert "task=spoof" in said.splitlines()[-1]
-    assert re.search(r"images +(\d+)\n +attack +(\d+)\n +live +(\d+)\n", said)
+    counts = re.search(r"images (\d+)\n +attack (\d+)\n +live (\d+)\n +not used (\d+) of people", said)
+    sides = re.search(r"to train on (\d+) (\d+) to test on", said)
+    assert counts
+    assert sides
+    images, attacks, live, unused = map(int, counts.groups())
+    assert images == attacks + live == unused + sum(map(int, sides.groups()))
     assert "identit" not in said
     status, said = run(capsys, "data=synthetic_spoof", "data.num_people=5", "data.images=1", "task=classify")
     assert status == 1

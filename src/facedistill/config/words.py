@@ -176,13 +176,16 @@ def _unknown(key: str, value: str, groups: Sequence[str], keys: Sequence[str]) -
         alike = [one for one in groups if _group(one) == _group(key)]
     siblings = [one for one in keys if room and one.rpartition(".")[0] == room]
     elsewhere: dict[str, list[str]] = {}
-    for name, node in nodes(room).items() if room in GROUPS else ():
+    of_faces = room in ("recognition", "protocol")
+    for name, node in nodes("data" if of_faces else room).items() if of_faces or room in GROUPS else ():
         for one in _near(last, node)[:1]:
-            elsewhere.setdefault(f"{room}.{one}", []).append(f"{room}={name}")
+            elsewhere.setdefault(f"{room}.{one}", []).append(f"{'data@' * of_faces}{room}={name}")
     said = ["there is no such key"]
     if key.startswith("teachers."):
-        said.append(f"A teacher is added by +{key}={value}")
-    if alike:
+        name = key.split(".")[1]
+        file = value if key in (f"teachers.{name}", f"teachers.{name}.weights") else "FILE"
+        said.append(f"A teacher is added by +teachers.{name}.weights={file}")
+    if alike and key not in elsewhere:
         meant = difflib.get_close_matches(key, alike, 3) or alike[:3]
         said.append(f"Did you mean {' or '.join(f'{one}={value}' for one in meant)}?")
     elif elsewhere:

@@ -195,6 +195,8 @@ def described(survey: Survey, published: Mapping[str, Sequence[int]]) -> list[st
     if usable.has_liveness:
         lines = [_line("images", inventory.available[0])]
         lines += [_line(name, int((inventory.labels == i).sum())) for i, name in enumerate(inventory.identities)]
+        unused = inventory.available[0] - len(usable.labels)
+        lines.append(_line("not used", unused, "of people who are trained on, in the domain held out"))
     else:
         lines = count_lines(*inventory.available, published)
         if inventory.identities:
