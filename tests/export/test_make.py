@@ -414,6 +414,16 @@ def test_a_network_that_tells_live_faces_from_attacks_gives_classes(tmp_path: Pa
     assert "It does not tell a face from a picture of one" not in said
 
 
+def test_it_names_the_recognizers_that_it_learnt_from_and_no_others(runs: dict[str, Run]) -> None:
+    teacher = runs["classify"].weights
+    alone = Subject.of_run(runs["classify"].directory, [f"teacher.weights={teacher}"])
+    assert alone.recognizers == []
+    assert subject_of(runs["embed"]).recognizers == [teacher]
+    subject = subject_of(runs["embed"])
+    subject.config.teachers["second"] = {"weights": "/x/second.onnx"}
+    assert subject.recognizers == [teacher, Path("/x/second.onnx")]
+
+
 def test_an_imitation_without_pairs_is_exported(runs: dict[str, Run], tmp_path: Path) -> None:
     """Its teacher answers the test split, and the faces of calibration are of the other one."""
     exported = export(subject_of(runs["embed"]), wish(tmp_path / "e", "quantized"))

@@ -106,9 +106,11 @@ class Subject:
 
     @property
     def recognizers(self) -> list[Path]:
-        """The files from elsewhere that it is, or learnt from."""
+        """The files from elsewhere that it is, or that what it stands on learnt from; of a student alone none."""
         if self.model is not None:
             return [self.model.weights]
+        if self.record is None or not self.record.parents:
+            return []
         teacher = self.config.teacher
         files = [teacher.weights, teacher.backbone, *(node["weights"] for node in self.config.teachers.values())]
         return [Path(file) for file in files if file]

@@ -29,10 +29,11 @@ def identity_of_data(config: Config, known: Identities) -> dict[str, Any]:
     for name, (node, build) in sources.items():
         key = hash_of(node)
         with in_words_of(name, node):
-            if name == "protocol" and not build(node).has_protocol:
-                raise DataError(f"data@protocol={node['name']} has no pairs to verify. Use data@protocol=lfw")
+            source = build(node)
+            if name == "protocol" and not source.has_protocol:
+                raise DataError(f"data@protocol={source.name} has no pairs to verify. Use data@protocol=lfw")
             if key not in known:
-                known[key] = build(node).identity()
+                known[key] = source.identity()
         found[name] = known[key]
     return {**found.pop("data"), **found}
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from facedistill.data.files.faults import refusal
 from facedistill.data.files.store import Batches, Columns, Item, Mapped, Stored, image_of, open_or_make
@@ -56,12 +56,6 @@ class Decoded:
         if chosen.ndim == 0:
             return self._image(int(chosen))
         return np.stack([self._image(one) for one in chosen]) if len(chosen) else np.empty((0, *self.shape[1:]), "|u1")
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        return map(self._image, range(len(self)))
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self[:], dtype)
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         number = int(self.numbers[index])
