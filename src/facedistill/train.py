@@ -20,7 +20,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from facedistill.cli import run_command
 from facedistill.config.choices import files_of
-from facedistill.config.compose import checked, understood
+from facedistill.config.compose import checked, composed, understood
 from facedistill.config.words import GROUPS, check_form, quoted
 from facedistill.errors import ConfigError, FacedistillError
 from facedistill.runs.data_identity import Identities
@@ -46,27 +46,30 @@ identities: Identities = {}  # of the data of this command's cells
 
 def train_cell(node: DictConfig) -> None:
     """Train a cell in this process; an error of ours is one line, and in a sweep it does not stop the other cells."""
-    if run := plan_cell(node):
+    hydra = HydraConfig.get()
+    if run := plan_cell(list(hydra.overrides.task), node, hydra.job.num if hydra.mode == RunMode.MULTIRUN else None):
         try:
             run_cell(run)
         except FacedistillError as error:
             refuse(run.words, error)
 
 
-def plan_cell(node: DictConfig) -> Run | None:
-    """The run of a cell, once it is known that it can be trained; None: it can't, or only its plan was asked for."""
-    hydra_config = HydraConfig.get()
-    words = cast(list[str], list(hydra_config.overrides.task))
+def plan_cell(words: Sequence[str], node: DictConfig | None = None, number: int | None = None) -> Run | None:
+    """The run of a cell, once it is known that it can be trained; None: it can't, or only its plan was asked for.
+
+    Args:
+        node: what Hydra composed of the words, where it has done so.
+        number: of the cell in its sweep, from 0.
+    """
     try:
         with understood(words):
-            config = checked(node)
+            config = checked(composed(words) if node is None else node, words)
         run = plan(words, config, identities)
         check_data(run)
         if stands_on_files(run) or (run.config.plan and not run.is_complete):
             check_tree(run)
         if run.config.plan:
-            in_sweep = hydra_config.mode == RunMode.MULTIRUN
-            title = f"cell {hydra_config.job.num + 1}/{run.config.cells} " if in_sweep else ""
+            title = "" if number is None else f"cell {number + 1}/{run.config.cells} "
             Output().print_whole(tree(run, title))
             return None
         if not run.is_complete:

@@ -94,6 +94,7 @@ def _base(kind: str) -> type[Any]:
     return base
 
 
+@cache
 def _of_package(kind: str, name: str) -> type[Any] | None:
     module_name = f"{KINDS[kind].package}.{name}"
     if find_spec(module_name) is None:

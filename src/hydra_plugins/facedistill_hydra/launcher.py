@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra.core.utils import JobReturn, configure_log
 
 
 @dataclass
@@ -27,19 +25,16 @@ class LocalLauncher(BasicLauncher):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self.n_jobs, self.gpus_per_job = n_jobs, gpus_per_job
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Have the cells planned here, instead of trained by the command's own task function."""
-        from facedistill.train import plan_cell  # late: Hydra imports every plugin at every start
-
-        super().setup(hydra_context=hydra_context, task_function=plan_cell, config=config)
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """The cells as they were planned."""
-        planned = super().launch(job_overrides, initial_job_idx)
-        from facedistill.sweep.scheduler import run_sweep
+        """Nothing is returned: no task function of Hydra runs here, for which it would compose every cell anew."""
+        from facedistill.sweep.scheduler import run_sweep  # late: Hydra imports every plugin at every start
+        from facedistill.train import plan_cell
 
-        run_sweep([job.return_value for job in planned if job.return_value], self.n_jobs, self.gpus_per_job)
-        return planned
+        assert self.config is not None
+        configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
+        planned = [plan_cell(words, number=number) for number, words in enumerate(job_overrides, initial_job_idx)]
+        run_sweep([run for run in planned if run], self.n_jobs, self.gpus_per_job)
+        return []
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="facedistill")
