@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.data.files import detected, detector, photos
-from facedistill.data.files.alignment import align
+from facedistill.data.files.alignment import ARCFACE_TEMPLATE, align
 from facedistill.data.files.detector import detect
 from facedistill.data.files.layouts import layout
 from facedistill.data.files.photos import open_photo
@@ -177,3 +177,24 @@ def test_without_the_package_it_is_said_what_to_install(album: Path, monkeypatch
 def test_every_face_is_for_the_detector_alone(album: Path) -> None:
     with pytest.raises(DataError, match=r"data.every_face=true is for faces that are looked for"):
         source(album, alignment="none", every_face=True)
+
+
+def test_points_that_no_face_of_the_image_has_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = ARCFACE_TEMPLATE - ARCFACE_TEMPLATE.mean(axis=0) + [160, 100]
+    middle = face.mean(axis=0)
+    rows = [
+        [*box, *points.ravel(), 0.9]
+        for box, points in [
+            ((0, 0, 300, 190), (face - middle) * 1e25 + middle),  # as YuNet said once of an image of noise
+            ((0, 0, 200, 150), (face - middle) * 1e-3 + middle),
+            ((0, 0, 100, 100), face + [1000, 0]),
+            ((0, 0, 50, 50), face),
+        ]
+    ]
+
+    class Detector:
+        def detect(self, image: NDArray[np.uint8], details: bool) -> NDArray[np.float64]:
+            return np.array(rows)
+
+    monkeypatch.setattr(detector._own, "detector", Detector(), raising=False)
+    np.testing.assert_allclose(detect(photo()), [face])

