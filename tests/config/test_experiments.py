@@ -14,10 +14,8 @@ from sweeps import cells_of, grids_of
 FILES = sorted((CONFIG_DIR / "experiments").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 LARGE = {"table4", "table5"}  # of 27 cells each, and alike but for a word
-SOME_SLOW = [
-    pytest.param(n, marks=pytest.mark.slow) if n in LARGE | {"real_lfw", "real_mtfl", "sensitivity", "table2"} else n
-    for n in NAMES
-]
+QUICK = {"demo", "table1"}
+SOME_SLOW = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 Cell = tuple[str, int, str, str]
 
 

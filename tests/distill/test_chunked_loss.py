@@ -39,6 +39,7 @@ def test_a_loss_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert chunked_mean(partial(F.cross_entropy, reduction="none"), logits, labels).isnan()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
 def test_many_identities_take_three_matrices_of_logits_at_most() -> None:
     """Classifier and soft target forward and backward: the student's logits, their gradient, and little else.

@@ -10,6 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cells"), [("ancestors", 10), pytest.param("ways", 18, marks=pytest.mark.slow)], ids=["ancestors", "ways"]
 )

@@ -89,6 +89,7 @@ def test_a_recognizer_and_a_folder_of_faces_make_a_student(
     assert run.record.data["train"] + run.record.data["test"] == 12
 
 
+@pytest.mark.slow
 def test_it_ends_with_files_that_are_proven(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +198,7 @@ def edge(words: list[str], tmp_path: Path) -> list[str]:
     return ["teacher=edge.safetensors", *kept, *of_timm, "contract=edgeface", "teacher.contract.size=32"]
 
 
+@pytest.mark.slow
 def test_a_student_of_a_teacher_that_shows_its_layers_starts_from_some_of_them(
     edge: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +228,7 @@ def test_a_student_of_a_teacher_that_shows_its_layers_starts_from_some_of_them(
     assert torch.equal(kept[last], teacher["stages.2.blocks.5.mlp.fc1.weight"])
 
 
+@pytest.mark.slow
 def test_a_narrower_student_starts_from_the_layers_on_the_axes_of_the_embedding(edge: list[str]) -> None:
     own = dict(word.split("=", 1) for word in [*edge[:2], "size=700kB"])
     run = run_of(own, [*edge[2:], "teacher.check=false", "model.features=6"])
@@ -238,6 +241,7 @@ def test_a_narrower_student_starts_from_the_layers_on_the_axes_of_the_embedding(
     torch.testing.assert_close(network.backbone.net.head.fc.weight, teacher.axes.T @ head, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("added", "init"),
     [
@@ -259,6 +263,7 @@ def test_when_a_student_starts_from_layers(edge: list[str], added: list[str], in
     assert run_of(own, given).config.init.name == init
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -313,6 +318,7 @@ def test_what_can_not_be_done_is_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_pairs_are_scored_for_teacher_student_and_probes_in_the_others_gallery(
     words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["doctor=true", *NET, "faces=faces", "data.alignment=none", "cache_dir=cache"]
 
 
+@pytest.mark.slow
 def test_it_prints_what_every_contract_scores_and_words_for_the_best(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -250,7 +250,15 @@ def test_what_a_worker_is_to_train_can_be_planned(command: Command, here: Callab
     assert plan(here(command.words[1:])).parents
 
 
-@pytest.mark.parametrize("command", typed("data"), ids=str)
+def is_rendered(command: Command) -> bool:
+    return any(word in ("data=latent", "data=synthetic_spoof") for word in command.words)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=pytest.mark.slow) if is_rendered(one) else one for one in typed("data")],
+    ids=str,
+)
 def test_data_can_be_examined(command: Command, here: Callable[[Sequence[str]], list[str]], tmp_path: Path) -> None:
     words = [re.sub(r"^sheet=.*/", "sheet=", word) for word in command.words[1:]]
     if not any(word.startswith("data=") for word in words):  # rendering faces takes seconds

@@ -148,6 +148,7 @@ def test_no_two_formats_write_the_same_file() -> None:
     assert len(files) == len(set(files))
 
 
+@pytest.mark.slow
 def test_the_printed_lines_answer_as_the_network_without_us(tmp_path: Path) -> None:
     """In a process of their own, where facedistill can't be imported."""
     cases, expected = [*CASES, *OF_TIMM], []
@@ -286,6 +287,7 @@ def test_a_core_ml_package_is_whole_in_its_zip(case: Case, tmp_path: Path) -> No
         KINDS["coreml"]().load(path, threads=1)
 
 
+@pytest.mark.slow
 def test_openvino_is_not_told_on(tmp_path: Path) -> None:
     """Its telemetry would be sent at the first import: in a process of its own, it is not there."""
     if find_spec("openvino") is None:

@@ -119,6 +119,7 @@ def test_opencv_answers_as_the_network(file: Path, deployed: Deployed, count: in
     assert np.abs(in_opencv(file, images) - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_a_network_with_attention_is_right_in_both_runtimes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     node = {"type": "timm", "architecture": "edgenext_xx_small", "features": 64, "blocks": [1, 1, 1, 1]}
@@ -162,6 +163,7 @@ def of(net: nn.Module) -> Deployed:
     return Deployed(network, "embedding", ImageInput(24, 24, "uint8", [0.0] * 3, [1.0] * 3))
 
 
+@pytest.mark.slow
 def test_a_graph_whose_batch_cannot_be_opened_is_exported_for_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
     exported = formats._exported
@@ -188,6 +190,7 @@ def test_a_network_that_torch_exports_for_one_batch_alone_is_refused(
         graph_of(deployed)
 
 
+@pytest.mark.slow
 def test_constants_are_folded_by_one_thread(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the last bits of a file would tell how many cores the machine had that made it."""
     from onnxscript import optimizer

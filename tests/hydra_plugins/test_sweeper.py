@@ -84,6 +84,7 @@ def test_ranges_and_lists_are_read_as_hydra_reads_them() -> None:
     assert cell == (("task.learning_rates.random", "[0.1,0.01]"),)
 
 
+@pytest.mark.slow
 def test_it_is_the_sweeper_of_a_multirun_and_no_other_program_is_disturbed(tmp_path: Path) -> None:
     words = ["-m", "experiments=demo", "plan=true", "logger=csv", "seed=0,1", f"runs_dir={tmp_path}/runs"]
     done = subprocess.run(

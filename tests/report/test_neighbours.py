@@ -101,6 +101,7 @@ def test_a_report_shows_them(finish: Callable[..., None], capsys: pytest.Capture
     assert "| dynamic | — | 70.10 ± 0.10 |" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: str(one.number))
 def test_every_cell_of_its_sweeps_is_one_of_its_arms(experiment: Experiment) -> None:
     found: list[int] = []

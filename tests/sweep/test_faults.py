@@ -94,6 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_bits_of_cells_made_one_by_one(undisturbed: Path, tmp_path: Path) -> None:
     status, said = finish(start(tmp_path / "runs", "rate=8", "init=full", "target=soft"))
     assert status == 0, said

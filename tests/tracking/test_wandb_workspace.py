@@ -545,6 +545,7 @@ def test_an_interrupted_run_is_one_run_in_one_folder(
     assert epochs_of(server.history(run.identity)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_synced_before_it_was_resumed_is_not_doubled(
     server: Server, planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,6 +558,7 @@ def test_a_run_that_was_synced_before_it_was_resumed_is_not_doubled(
     assert epochs_of(server.history(run.identity)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_trained_again_updates_its_run(
     server: Server, planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -576,6 +578,7 @@ def test_a_run_that_is_trained_again_updates_its_run(
     assert weights["enableDigestDeduplication"]
 
 
+@pytest.mark.slow
 def test_an_online_run_that_is_trained_again_updates_its_run(server: Server, planned: Planner) -> None:
     run = planned(*WORDS, "logger.entity=me", "logger.project=p")
     attempt(run, range(3), top1=60.0)
@@ -585,6 +588,7 @@ def test_an_online_run_that_is_trained_again_updates_its_run(server: Server, pla
     assert server.runs[run.identity]["summary"]["final/top1"] == 61.0
 
 
+@pytest.mark.slow
 def test_an_online_run_uses_those_weights_of_its_ancestors_that_w_and_b_has(server: Server, planned: Planner) -> None:
     run = planned(*WORDS, "logger.entity=me", "logger.project=p")
     teacher, init = run.parents["teacher"].name, run.parents["init"].name

@@ -50,6 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make(tmp_path_factory.mktemp("made"))
 
 
+@pytest.mark.slow
 @CASES
 def test_trained_again_and_cut_and_resumed_it_has_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]

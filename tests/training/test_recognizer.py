@@ -66,6 +66,7 @@ def test_it_stays_as_it_is_and_its_classifier_is_trained(recognizer: Path, tmp_p
     assert len(list((tmp_path / "cache").glob("bank-*/view-*.npz"))) == (2 if views == "all" else 0)
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_answers_once_however_many_epochs(
     recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def test_the_classifier_takes_the_steps_that_it_would_on_an_embedding_of_mean_sq
     torch.testing.assert_close(network.classifier.bias.double(), scaled.bias, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_moves_the_backbone_by_its_share(recognizer: Path, tmp_path: Path) -> None:
     start = read_weights(recognizer).tensors
     moved = []

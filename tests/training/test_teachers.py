@@ -162,6 +162,7 @@ def test_a_plain_classifier_of_timm_gives_logits_where_it_knows_these_identities
         load_teachers(others, FaceData.of(others.config))
 
 
+@pytest.mark.slow
 def test_how_a_recognizer_normalizes_is_part_of_its_identity_and_of_its_bank(recognizer: Path, tmp_path: Path) -> None:
     words = [*(word for word in WORDS if not word.startswith("teacher.model")), f"runs_dir={tmp_path}/runs"]
     words += ["target=hidden", f"cache_dir={tmp_path}/cache", *as_teacher(recognizer)]
