@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -115,9 +116,9 @@ def checked(node: DictConfig, words: Sequence[str], trains: bool = True) -> Conf
 
 
 def missing_keys(value: Any, path: str = "") -> Iterator[str]:
-    """The keys without a value; not those that refer to them."""
-    if isinstance(value, dict):
-        for key, part in value.items():
+    """The keys without a value, of a mapping or a dataclass; not those that refer to them."""
+    if isinstance(value, dict) or is_dataclass(value):
+        for key, part in (value if isinstance(value, dict) else vars(value)).items():
             yield from missing_keys(part, f"{path}.{key}" if path else str(key))
     elif value == MISSING:
         yield path

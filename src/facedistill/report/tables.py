@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import product
 
 from facedistill.config.groups import READINGS
@@ -31,7 +32,7 @@ class Row:
     softmax: bool = False
     paper: Mapping[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         return Cell(self.task, self.softmax, self.rate, self.init, self.target)
 

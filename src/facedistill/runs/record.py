@@ -98,7 +98,7 @@ class Record:
         """Write it whole or not at all: from then on the run is complete."""
         write_json(directory / RECORD, asdict(self))
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         return self.config.cell
 
@@ -181,7 +181,7 @@ def _without_surrogates(text: str) -> str:
 def _check_open_parts(record: Record) -> None:
     """Raise ``ValueError`` where a part that may hold anything lacks what every record has."""
     config, recipe = record.config, record.recipe
-    for key in missing_keys(asdict(config)):
+    for key in missing_keys(config):
         raise ValueError(f"config.{key} is missing")
     for node in (config.data, config.model, config.teacher.model):
         if not isinstance(node.get("name"), str):
