@@ -16,6 +16,10 @@ class ConfigError(FacedistillError):
     """A configuration that can't run."""
 
 
+class NotUnderstoodError(ConfigError):
+    """Words that name no key or choice, or a value of another type."""
+
+
 class DataError(FacedistillError):
     """Data that can't be used."""
 

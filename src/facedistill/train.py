@@ -29,9 +29,9 @@ from omegaconf import DictConfig
 
 from facedistill.cli import run_command
 from facedistill.config.choices import files_of
-from facedistill.config.compose import checked, composed, understood
+from facedistill.config.compose import checked, compose_config, understood
 from facedistill.config.words import GROUPS, check_form, quoted
-from facedistill.errors import ConfigError, FacedistillError
+from facedistill.errors import ConfigError, FacedistillError, NotUnderstoodError
 from facedistill.runs.data_identity import Identities
 from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_data, check_tree, plan, stands_on_files, tree
@@ -60,10 +60,13 @@ def plan_cell(words: Sequence[str], node: DictConfig | None = None, number: int 
     Args:
         node: what Hydra composed of the words, where it has done so.
         number: of the cell in its sweep, from 0.
+
+    Raises:
+        NotUnderstoodError: where Hydra has not found it before; other cells have most of their words in common.
     """
     try:
         with understood(words):
-            config = checked(composed(words) if node is None else node, words)
+            config = compose_config(words) if node is None else checked(node, words)
         run = plan(words, config, identities)
         check_data(run)
         if stands_on_files(run) or (run.config.plan and not run.is_complete):
@@ -81,6 +84,8 @@ def plan_cell(words: Sequence[str], node: DictConfig | None = None, number: int 
             check_tree(run)
         return run
     except FacedistillError as error:
+        if node is None and isinstance(error, NotUnderstoodError):
+            raise
         refuse(words, error)
         return None
 

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from hydra import compose as hydra_compose
 
 from facedistill.config.choices import data_with, nodes
-from facedistill.config.compose import compose_config
+from facedistill.config.compose import checked, compose_config, understood
 from facedistill.errors import ConfigError, DataError, FacedistillError
 from facedistill.runs.plan import check_tree, plan
 
@@ -337,3 +338,31 @@ def test_faces_are_given_by_whatever_has_identities_or_landmarks() -> None:
     for name in data_with("faces"):
         root = ["data.root=x"] if "root" in nodes("data")[name] else []
         assert compose_config(["task.needs=faces", f"data={name}", *root]).data["name"] == name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rate=8", "init=full", "target=soft"],
+        ["task=verify", "task.softmax=true", "teacher.seed=${seed}"],
+        ["data.num_identities=${seed}"],
+        ["experiments=table3", "schedule.epochs=3"],
+    ],
+    ids=str,
+)
+def test_a_seed_changes_what_it_would_if_its_words_were_composed_alone(words: list[str]) -> None:
+    """Cells that differ in their seed are composed once."""
+    for seed in (4, 40):
+        found = compose_config([*words, f"seed={seed}"])
+        with understood(words):
+            alone = checked(hydra_compose("config", [*words, f"seed={seed}"]), words)
+        assert found == alone
+        assert found.seed == seed
+        found.data.clear()  # what one gets is one's own
+        assert compose_config([*words, f"seed={seed}"]) == alone
+
+
+def test_a_seed_that_no_generator_takes_is_refused_for_a_cell_that_was_composed() -> None:
+    compose_config(["rate=8", "seed=1"])
+    with pytest.raises(ConfigError, match="seed"):
+        compose_config(["rate=8", f"seed={2**32}"])

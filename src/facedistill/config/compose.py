@@ -7,7 +7,8 @@ import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import is_dataclass
+from copy import deepcopy
+from dataclasses import is_dataclass, replace
 from functools import cache
 from typing import Any, cast
 
@@ -22,8 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.config.choices import CONFIG_DIR
 from facedistill.config.schema import Config
 from facedistill.config.words import GROUPS, check_form, explained, quoted
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, NotUnderstoodError
 
+_SEED = re.compile(r"seed=\d+")
 _VALUE = re.compile(rf"(?!(hydra\b|({'|'.join(GROUPS)})=))[\w.]+=.*", re.DOTALL)  # no choice, nothing added or removed
 
 
@@ -36,8 +38,22 @@ def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
         ConfigError: an unknown key or choice, or an impossible combination.
     """
     with understood(overrides):
-        words = list(map(quoted, overrides))
+        words = tuple(map(quoted, overrides))
+        others = tuple(word for word in words if not _SEED.fullmatch(word))
+        if len(words) == len(others) + 1 and not any("seed" in word for word in others):
+            first, refers_to_seed = _with_first_seed(others, trains)
+            if not refers_to_seed:
+                (word,) = set(words) - set(others)
+                return _allowed(replace(deepcopy(first), seed=int(word.partition("=")[2])), trains)
         return checked(composed(words), words, trains)
+
+
+@cache
+def _with_first_seed(words: tuple[str, ...], trains: bool) -> tuple[Config, bool]:
+    """What all seeds of a cell have in common, and whether a value refers to the seed."""
+    node = composed(words)
+    refers_to_seed = "seed}" in OmegaConf.to_yaml(node)
+    return checked(node, words, trains), refers_to_seed
 
 
 def composed(words: Sequence[str]) -> DictConfig:
@@ -91,7 +107,7 @@ def understood(words: Sequence[str], sweep: bool = False) -> Iterator[None]:
         try:
             yield
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explained(words, error, sweep)) from error
+            raise NotUnderstoodError(explained(words, error, sweep)) from error
 
 
 def checked(node: DictConfig, words: Sequence[str], trains: bool = True) -> Config:
@@ -105,7 +121,10 @@ def checked(node: DictConfig, words: Sequence[str], trains: bool = True) -> Conf
         raise ConfigError(f"{key} has no value: add {key}=… to the command")
     if any(word.startswith("+") for word in words):  # Hydra lets `+key=value` past the schema
         node = cast(DictConfig, OmegaConf.merge(_schema(), values))
-    config = cast(Config, OmegaConf.to_object(node))
+    return _allowed(cast(Config, OmegaConf.to_object(node)), trains)
+
+
+def _allowed(config: Config, trains: bool) -> Config:
     try:
         complaint = next(config.complaints(trains), None)
     except (TypeError, AttributeError, KeyError) as error:  # an open mapping holds what it should not

@@ -53,6 +53,6 @@ def detect(image: Image.Image) -> NDArray[np.float64]:
 
 
 def _are_of_a_face(points: NDArray[np.float64], width: int, height: int) -> bool:
-    """Not so at times where there is none: points at 1e25 have been seen. At the edge of an image some lie beyond it."""
+    """Of an image of noise, points at 1e25 have been seen. At the edge of an image some lie beyond it."""
     is_near = bool((np.abs(points - [width / 2, height / 2]) <= max(width, height)).all())
     return is_near and math.dist(points[0], points[1]) >= 1 and likeness(points) >= LEAST_LIKENESS
