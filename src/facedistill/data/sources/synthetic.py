@@ -68,8 +68,8 @@ class SyntheticFaces(Source):
         return FaceSet(found.items, people, is_test, names, pairs, landmarks, crop_boxes, counts=counts)
 
     def samples(self, cache_dir: Path) -> Samples:
-        people, shots = self._people_and_shots
-        tests = [is_test_sample(f"{self._names[i]}/{j}") for i, j in zip(people, shots, strict=True)]
+        (people, shots), names = self._people_and_shots, self._names
+        tests = [is_test_sample(f"{names[i]}/{j}") for i, j in zip(people, shots, strict=True)]
         return Samples(people, np.array(tests), has_identities=True, has_landmarks=True, has_eyes=True)
 
     @property
