@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed, multiprocessing, nn
 
 from facedistill.config.compose import compose_config
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill import chunked_loss
 from facedistill.distill.teacher import NetworkTeacher
+from facedistill.errors import RunError
 from facedistill.models.classes import ALL, Classes, ClassShare
+from facedistill.models.network import NetworkOutput
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from facedistill.tasks.base import TaskModule
+from facedistill.tasks.split_classes import ClassifierShare
 
 RANKS = 2
 IDENTITIES = 5
@@ -35,6 +40,13 @@ LABELS = {
     "of the first rank": [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0],
     "of the last rank": [2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3],
 }
+OF_ONE_RANK = "verify, joint and soft"
+STEPS = [
+    *((case, "of both ranks", "at once") for case in CASES),
+    *((case, "of both ranks", "by rows") for case in ("classify", "classify, logits", "classify, hidden and soft")),
+    *((OF_ONE_RANK, labels, "at once") for labels in list(LABELS)[1:]),
+]
+OPTIMIZERS = {"sgd": [], "adamw": ["schedule.optimizer=adamw", "task.learning_rates.random=[0.01]"]}
 LAYER = ("network.classifier.weight", "network.classifier.bias")
 
 
@@ -50,9 +62,14 @@ def batch_of(labels: str) -> FaceBatch:
     )
 
 
-def module_of(case: str, shares: list[int], classes: ClassShare | None) -> TaskModule:
+def share_of(labels: str, rank: int) -> FaceBatch:
+    *parts, embeddings = batch_of(labels)
+    return FaceBatch(*(part[rank::RANKS] for part in parts), embeddings)
+
+
+def module_of(case: str, shares: list[int], classes: ClassShare | None, *words: str) -> TaskModule:
     torch.manual_seed(0)
-    config = compose_config([*SIZE, *CASES[case]])
+    config = compose_config([*SIZE, *CASES[case], *words])
     network, teachers = training_network(config, IDENTITIES), {}
     if config.target.active():
         of_identities = compose_config(["task=teacher", "rate=1", *SIZE, "init=scratch", "target=none"])
@@ -86,6 +103,63 @@ def parity_of(case: str, batch: FaceBatch, shares: list[int], classes: ClassShar
     return {name: value.detach() for name, value in module.targets.state_dict().items()}
 
 
+def optimized(module: TaskModule, optimizer: torch.optim.Optimizer, batch: FaceBatch, ranks: int) -> None:
+    """A step of a module; as DDP would, what ranks have in common is averaged."""
+    optimizer.zero_grad()
+    module.training_step(batch, 0)["loss"].backward()
+    for name, parameter in module.named_parameters():
+        if ranks > 1 and name not in module._ddp_params_and_buffers_to_ignore:
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= ranks
+    optimizer.step()
+
+
+def dumped(module: TaskModule, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A checkpoint, as Lightning has it made."""
+    module._trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))  # type: ignore
+    checkpoint = {"state_dict": module.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def restored(
+    checkpoint: dict[str, Any], shares: list[int], classes: ClassShare | None, *words: str
+) -> tuple[TaskModule, torch.optim.Optimizer]:
+    module = module_of("classify", shares, classes, *words).eval()
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+    optimizer = module.build_optimizer()
+    optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+    return module, optimizer
+
+
+def cut_and_resumed(batch: FaceBatch, shares: list[int], classes: ClassShare | None, *words: str) -> dict[str, Any]:
+    """Two steps, a checkpoint, and another: by those who wrote it, and by others who have it from the first rank."""
+    ranks = len(shares)
+    module = module_of("classify", shares, classes, *words).eval()
+    optimizer = module.build_optimizer()
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-5  # statistics of BatchNorm are of no batch, so gradients are long
+    for _ in range(2):
+        optimized(module, optimizer, batch, ranks)
+    written = [dumped(module, optimizer)]
+    kept = [value.shape[0] for value in optimizer.state[module.network.classifier.weight].values() if value.ndim]
+    if ranks > 1:
+        distributed.broadcast_object_list(written)
+    other, optimizer_of_other = restored(copy.deepcopy(written[0]), shares, classes, *words)
+    for each in ((module, optimizer), (other, optimizer_of_other)):
+        optimized(*each, batch, ranks)
+    with module.scored():
+        assert type(module.network.classifier) is nn.Linear
+        scored = module.network(batch.student_images).logits.detach()
+    return {
+        "checkpoint": written[0],
+        "rows": [len(module.network.classifier.weight), *kept],
+        "ends": [one.state_dict() for one in (module, other)],
+        "scored": scored,
+    }
+
+
 def own_loss(classes: Classes, logits: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     """[n]; of logits that have their mean subtracted, so that values of all classes come back to each."""
     centred = logits - classes.mean(logits)[:, None]
@@ -106,15 +180,15 @@ def rank(number: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=RANKS)
     classes, found = ClassShare(number, RANKS, IDENTITIES), {}
-    for labels in LABELS:
-        *parts, embeddings = batch_of(labels)
-        share = FaceBatch(*(part[number::RANKS] for part in parts), embeddings)
-        for case in CASES if labels == "of both ranks" else ("classify", "verify, joint and soft"):
-            found[case, labels, "at once"] = step(case, share, [6, 5], classes)
-            found[case, labels, "parity"] = parity_of(case, share, [6, 5], classes) if "soft" in case else {}
-            chunked_loss.MOST, most = 7, chunked_loss.MOST  # two rows of the larger share at a time
-            found[case, labels, "by rows"] = step(case, share, [6, 5], classes)
-            chunked_loss.MOST = most
+    most = chunked_loss.MOST
+    for case, labels, way in STEPS:
+        chunked_loss.MOST = 7 if way == "by rows" else most  # two rows of the larger share
+        found[case, labels, way] = step(case, share_of(labels, number), [6, 5], classes)
+    chunked_loss.MOST = most
+    share = share_of("of both ranks", number)
+    found["parity"] = parity_of("classify, hidden and soft", share, [6, 5], classes)
+    for name, words in OPTIMIZERS.items():
+        found[name] = cut_and_resumed(share, [6, 5], classes, *words)
     own = ClassShare(number, RANKS, 7)
     found["own"] = own_loss_of(own.rows, own)
     torch.save(found, f"{folder}/{number}.pt")
@@ -132,14 +206,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
     return [torch.load(folder / f"{number}.pt") for number in range(RANKS)]
 
 
-@pytest.mark.parametrize("way", ["at once", "by rows"])
-@pytest.mark.parametrize(
-    ("case", "labels"),
-    [
-        *((case, "of both ranks") for case in CASES),
-        *((case, labels) for case in ("classify", "verify, joint and soft") for labels in list(LABELS)[1:]),
-    ],
-)
+@pytest.mark.parametrize(("case", "labels", "way"), STEPS)
 def test_losses_and_gradients_are_those_of_one_process(
     of_two: list[dict[Any, Any]], case: str, labels: str, way: str
 ) -> None:
@@ -155,12 +222,66 @@ def test_losses_and_gradients_are_those_of_one_process(
     assert [len(found["gradients"][LAYER[0]]) for found in two] == [2, 3]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "soft" in case])
-def test_parity_is_that_of_one_process(of_two: list[dict[Any, Any]], case: str) -> None:
-    one = parity_of(case, batch_of("of both ranks"), [11])
+def test_parity_is_that_of_one_process(of_two: list[dict[Any, Any]]) -> None:
+    one = parity_of("classify, hidden and soft", batch_of("of both ranks"), [11])
     assert one["soft.parity"] != 1
     for found in of_two:
-        torch.testing.assert_close(found[case, "of both ranks", "parity"], one, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found["parity"], one, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_rank_keeps_its_rows_alone_and_a_checkpoint_has_all(of_two: list[dict[Any, Any]], optimizer: str) -> None:
+    """Of weights, and of what the optimizer remembers of them."""
+    one = cut_and_resumed(batch_of("of both ranks"), [11], None, *OPTIMIZERS[optimizer])
+    moments = 1 if optimizer == "sgd" else 2
+    assert [found[optimizer]["rows"] for found in of_two] == [[2] * (1 + moments), [3] * (1 + moments)]
+    for found in of_two:
+        torch.testing.assert_close(found[optimizer]["checkpoint"], one["checkpoint"], rtol=1e-4, atol=1e-5)
+    scored = torch.cat([found[optimizer]["scored"] for found in of_two])
+    order = [*range(0, 11, RANKS), *range(1, 11, RANKS)]
+    torch.testing.assert_close(scored, one["scored"][order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_ranks_resume_to_the_bit_and_one_process_resumes_what_they_began(
+    of_two: list[dict[Any, Any]], optimizer: str
+) -> None:
+    for found in of_two:
+        for name, value in found[optimizer]["ends"][0].items():
+            assert torch.equal(found[optimizer]["ends"][1][name], value), name
+    words = OPTIMIZERS[optimizer]
+    module, of_one = restored(of_two[0][optimizer]["checkpoint"], [11], None, *words)
+    optimized(module, of_one, batch_of("of both ranks"), 1)
+    for name, value in module.state_dict().items():
+        ends = [found[optimizer]["ends"][0][name] for found in of_two]
+        torch.testing.assert_close(torch.cat(ends) if name in LAYER else ends[0], value, rtol=1e-4, atol=1e-5)
+
+
+def test_more_ranks_than_identities_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(ranks: int, *words: str) -> TaskModule:
+        monkeypatch.setattr("facedistill.tasks.split_classes.rank_and_world_size", lambda: (0, ranks))
+        module = module_of("classify", [11], None, *words)
+        module.setup("fit")
+        return module
+
+    split = "trainer.split_classes=true"
+    with pytest.raises(RunError, match=r"5 identities between 6 ranks: trainer\.split_classes=false"):
+        started(6, split)
+    rows = [started(*case).network.classifier for case in ((5, split), (6,), (1, split))]
+    assert [len(layer.weight) for layer in rows if layer is not None] == [1, 5, 5]
+
+
+def test_hooks_of_a_layer_stay_with_the_rows_that_are_kept() -> None:
+    """A classifier on a recognizer from elsewhere learns at a pace of its own by one."""
+    layer = nn.Linear(3, 5)
+    layer.weight.register_hook(lambda gradient: gradient / 8)  # type: ignore[no-untyped-call]
+    expected = layer.weight.detach()[2:].clone()
+    share = ClassifierShare(layer, ClassShare(1, 2, 5))
+    assert torch.equal(share.weight, expected)
+    answer = share.answer(NetworkOutput(torch.ones(1, 3), torch.empty(1, 0), torch.empty(1, 0, 2)))
+    answer.logits.sum().backward()
+    assert torch.equal(share.weight.grad, torch.full((3, 3), 1 / 8 / 2))
+    assert share.classes.rows == slice(2, 5)
 
 
 def test_a_loss_of_another_kind_has_its_gradient_where_values_of_all_classes_come_back_to_each(

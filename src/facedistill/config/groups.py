@@ -278,6 +278,11 @@ class TrainerConfig:
         return self.devices * self.num_nodes
 
     @property
+    def splits_classes(self) -> bool:
+        """Whether there are several processes to split them between."""
+        return self.split_classes and self.world_size > 1
+
+    @property
     def batchnorm_shares(self) -> int:
         """Into how many shares BatchNorm divides a batch, each with statistics of its own."""
         return 1 if self.sync_batchnorm else self.world_size
@@ -294,7 +299,7 @@ class TrainerConfig:
         workers = self.num_workers
         if workers != "auto" and not (isinstance(workers, int) and 0 <= workers <= MOST_THREADS):
             yield f"trainer.num_workers={workers} must lie in 0 … {MOST_THREADS}, or be auto: by the cores"
-        if self.split_classes and self.precision == "16-mixed":
+        if self.splits_classes and self.precision == "16-mixed":
             yield (
                 "trainer.split_classes=true with trainer.precision=16-mixed: one process would skip a step whose "
                 "gradients overflow, and others would not. Use trainer.precision=bf16-mixed"

@@ -50,7 +50,7 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     if task.needs != "identities":
         return
     labels, train = samples.labels, np.flatnonzero(~samples.is_test)
-    if config.trainer.split_classes and config.has_identities and config.identities_data == config.data:
+    if config.trainer.splits_classes and config.has_identities and config.identities_data == config.data:
         people, processes = len(np.unique(labels)), config.trainer.world_size
         if people < processes:
             yield (

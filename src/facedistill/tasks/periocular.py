@@ -141,6 +141,11 @@ class Periocular(TaskModule):
                 f"model={config.network['name']} has no stages that two branches could share: use model=resnet_small, "
                 "or task.options.face=false task.options.consistency=none"
             )
+        if options.face and config.trainer.splits_classes:
+            raise ConfigError(
+                "trainer.split_classes=true splits one output layer, and the branch of faces has another: "
+                "trainer.split_classes=false, or task.options.face=false task.options.consistency=none"
+            )
         if options.face and config.target.active():
             raise ConfigError(
                 f"target={config.target.name} has a teacher in the place of the branch of faces: add "
