@@ -142,7 +142,7 @@ def cut_and_resumed(batch: FaceBatch, shares: list[int], classes: ClassShare | N
         group["lr"] = 1e-5  # statistics of BatchNorm are of no batch, so gradients are long
     for _ in range(2):
         optimized(module, optimizer, batch, ranks)
-    written = [dumped(module, optimizer)]
+    written = [copy.deepcopy(dumped(module, optimizer))]
     kept = [value.shape[0] for value in optimizer.state[module.network.classifier.weight].values() if value.ndim]
     if ranks > 1:
         distributed.broadcast_object_list(written)

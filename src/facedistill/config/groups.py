@@ -269,7 +269,7 @@ class TrainerConfig:
     devices: int = MISSING
     num_nodes: int = MISSING
     sync_batchnorm: bool = MISSING
-    split_classes: bool = MISSING
+    split_classes: bool = False
     progress: bool = MISSING
 
     @property

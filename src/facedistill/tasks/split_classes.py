@@ -95,16 +95,20 @@ class SplitsClasses(pl.LightningModule, abc.ABC):
         """Have the network whole while it is scored; all ranks have to enter."""
         share = self.network.classifier
         self.assemble_classes()
-        yield
-        self.network.classifier = share
+        try:
+            yield
+        finally:
+            self.network.classifier = share
 
     def assemble_classes(self, first_alone: bool = False) -> None:
         """Put the whole layer into the network in the place of its share. All ranks have to call this.
 
+        Where it serves the target alone, it is neither scored nor published, and stays split.
+
         ``first_alone``: the others keep their share.
         """
         share = self.network.classifier
-        if not isinstance(share, ClassifierShare):
+        if not isinstance(share, ClassifierShare) or not self.config.task.classifies:
             return
         whole = nn.Linear(share.in_features, share.classes.whole, device="meta")
         for name, parameter in share.named_parameters():
