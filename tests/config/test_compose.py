@@ -82,6 +82,10 @@ REFUSED = [
     ("target=soft target.parity=inf", ["target.parity=inf", "above 0", "null"]),
     ("target=hidden target.terms.hidden.map=zero", ["target.terms.hidden.map=zero", "ridge", "random"]),
     ("trainer.score_every=-1", ["trainer.score_every=-1", "0: only at the end"]),
+    (
+        "trainer=ddp trainer.split_classes=true trainer.precision=16-mixed",
+        ["trainer.split_classes=true", "trainer.precision=bf16-mixed"],
+    ),
     ("init=undistilled", ["init=undistilled", "W_S0", "task=classify", "init=full"]),
     ("logger.mode=of", ["logger.mode=of", "auto", "online", "offline"]),
 ]

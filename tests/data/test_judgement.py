@@ -25,6 +25,7 @@ def samples(trained: list[int], tested: list[int], identities: bool = True, land
 CLASSIFY = ["task=classify"]
 VERIFY = ["task=verify", "task.batch_size=4", "task.images_per_identity=2"]
 ALIGN = ["task=align", "init=scratch"]
+SPLIT = ["trainer=ddp", "trainer.devices=3", "trainer.split_classes=true"]
 FACES = ["task=classify", "task.needs=faces"]
 
 
@@ -52,6 +53,10 @@ FACES = ["task=classify", "task.needs=faces"]
         (FACES, samples([0, 0], [0], identities=False, landmarks=True), None),
         (FACES, samples([0, 0], [], identities=False), "all of its 2 usable images fall on one side"),
         (CLASSIFY, samples([0, 0], [0], identities=False), "task=classify needs identities"),
+        ([*CLASSIFY, *SPLIT], samples([0, 1, 2], [2]), None),
+        ([*CLASSIFY, *SPLIT], samples([0, 1], [1]), "2 identities between 3 processes: trainer.split_classes=false"),
+        ([*VERIFY, *SPLIT, "task.batch_size=6"], samples([0, 0, 1, 1, 2, 2], [1]), None),
+        ([*CLASSIFY, "trainer.split_classes=true"], samples([0, 1], [1]), None),
     ],
 )
 def test_what_labels_and_split_forbid(words: list[str], given: Samples, said: str | None) -> None:

@@ -14,6 +14,11 @@ import torch.nn.functional as F
 
 from facedistill.distill import chunked_loss
 from facedistill.distill.chunked_loss import chunked_mean
+from facedistill.models.network import NetworkOutput
+
+
+def answer(logits: torch.Tensor) -> NetworkOutput:
+    return NetworkOutput(logits[:, :0], logits, logits[:, :0])
 
 
 @pytest.mark.parametrize(("count", "most"), [(7, 3), (7, 10), (8, 20), (1, 1)])
@@ -24,7 +29,7 @@ def test_loss_and_gradient_are_those_of_all_rows_at_once(
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(count, 5, dtype=torch.float64, generator=draw, requires_grad=True)
     labels = torch.randint(0, 5, (count,), generator=draw)
-    loss = chunked_mean(partial(F.cross_entropy, reduction="none"), logits, labels)
+    loss = chunked_mean(partial(F.cross_entropy, reduction="none"), answer(logits), labels)
     (gradient,) = torch.autograd.grad(3 * loss, logits)
     prediction = logits.detach().softmax(1)
     expected = -prediction[torch.arange(count), labels].log().mean()
@@ -36,7 +41,7 @@ def test_a_loss_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(chunked_loss, "MOST", 4)
     logits = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0]], requires_grad=True)
     labels = torch.tensor([0, 1, 0])
-    assert chunked_mean(partial(F.cross_entropy, reduction="none"), logits, labels).isnan()
+    assert chunked_mean(partial(F.cross_entropy, reduction="none"), answer(logits), labels).isnan()
 
 
 @pytest.mark.slow

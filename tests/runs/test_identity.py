@@ -85,6 +85,7 @@ CELL = ("rate=8", "init=full", "target=soft")
         ["task.metric=pairs"],
         ["init.starts=elsewhere"],
         ["trainer.devices=2", "trainer.num_nodes=1"],
+        ["trainer.devices=2", "trainer.split_classes=true"],
         ["trainer.score_every=3"],
         ["group=a", "cells=3", "runs_dir=r", "cache_dir=c"],
     ],

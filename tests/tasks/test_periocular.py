@@ -15,6 +15,7 @@ from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.errors import ConfigError, DataError
+from facedistill.models.network import NetworkOutput
 from facedistill.models.two_branch import side_by_side
 from facedistill.runs.plan import check_tree, plan
 from facedistill.tasks.assemble import build_module, training_network
@@ -102,14 +103,16 @@ def test_the_loss_is_both_entropies_and_the_divergences_of_its_directions(
 def test_consistency_is_the_divergence_and_moves_its_own_logits_alone(tau: float) -> None:
     draw = np.random.default_rng(0)
     own, other = (torch.tensor(draw.normal(size=(7, 5)), requires_grad=True) for _ in range(2))
-    loss = consistency(own, other, tau)
+    nothing = torch.empty(7, 0)
+    loss = consistency(NetworkOutput(nothing, own, nothing), NetworkOutput(nothing, other, nothing), tau)
     assert loss.item() == pytest.approx(divergence(own.detach().numpy(), other.detach().numpy(), tau))
     loss.backward()  # type: ignore[no-untyped-call]
     assert other.grad is None
     assert own.grad is not None
     expected = tau * (softmax(own.detach().numpy(), tau) - softmax(other.detach().numpy(), tau)) / 7
     np.testing.assert_allclose(own.grad.numpy(), expected, rtol=1e-10)
-    assert consistency(own, own.detach(), tau).item() == pytest.approx(0, abs=1e-12)
+    itself = NetworkOutput(nothing, own, nothing)
+    assert consistency(itself, itself, tau).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_the_bands_alone_have_one_loss_and_the_published_network_is_the_same(compose: Compose, marked: FaceSet) -> None:
@@ -185,6 +188,10 @@ def test_an_output_alone_can_t_be_counted(compose: Compose) -> None:
         (
             ["target=soft"],
             r"target=soft has a teacher in the place of the branch of faces: add task\.options\.face=false",
+        ),
+        (
+            ["trainer=ddp", "trainer.split_classes=true"],
+            r"the branch of faces has another: trainer\.split_classes=false",
         ),
         (["model=timm", "model.name=resnet18"], r"model=resnet18 has no stages that two branches could share"),
         (["+task.options.depth=3"], r"task\.options\.depth: type=periocular has face, consistency, batchnorm, tau"),

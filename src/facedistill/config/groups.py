@@ -257,6 +257,7 @@ class TrainerConfig:
 
     ``num_workers``: processes that prepare batches; ``auto``: a GPU's share of the cores, and none without a GPU.
     ``score_every``: epochs between scores on the test split while a run trains; 0: only at its end.
+    ``split_classes``: each of several processes keeps a share of the classes of the output layer of identities.
     """
 
     accelerator: str = MISSING
@@ -268,12 +269,18 @@ class TrainerConfig:
     devices: int = MISSING
     num_nodes: int = MISSING
     sync_batchnorm: bool = MISSING
+    split_classes: bool = False
     progress: bool = MISSING
 
     @property
     def world_size(self) -> int:
         """How many processes train a run together."""
         return self.devices * self.num_nodes
+
+    @property
+    def splits_classes(self) -> bool:
+        """Whether there are several processes to split them between."""
+        return self.split_classes and self.world_size > 1
 
     @property
     def batchnorm_shares(self) -> int:
@@ -292,6 +299,11 @@ class TrainerConfig:
         workers = self.num_workers
         if workers != "auto" and not (isinstance(workers, int) and 0 <= workers <= MOST_THREADS):
             yield f"trainer.num_workers={workers} must lie in 0 … {MOST_THREADS}, or be auto: by the cores"
+        if self.splits_classes and self.precision == "16-mixed":
+            yield (
+                "trainer.split_classes=true with trainer.precision=16-mixed: one process would skip a step whose "
+                "gradients overflow, and others would not. Use trainer.precision=bf16-mixed"
+            )
         if self.score_every < 0:
             yield f"trainer.score_every={self.score_every} must be a number of epochs, or 0: only at the end"
 

@@ -50,6 +50,13 @@ def complaints(config: Config, samples: Samples) -> Iterator[str]:
     if task.needs != "identities":
         return
     labels, train = samples.labels, np.flatnonzero(~samples.is_test)
+    if config.trainer.splits_classes and config.has_identities and config.identities_data == config.data:
+        people, processes = len(np.unique(labels)), config.trainer.world_size
+        if people < processes:
+            yield (
+                f"trainer.split_classes=true splits {_identities(people)} between {processes} processes: "
+                "trainer.split_classes=false"
+            )
     if task.classifies and not np.isin(labels[samples.is_test], labels[train]).any():
         yield (
             f"nobody of its test split is trained on, so there is nobody that task={task.name} could recognize. A "

@@ -6,19 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facedistill.models.network import NetworkOutput
+
 MOST = 2**21  # logits at a time, 8 MB: more take more memory, fewer read the teacher's output layer more often
 
 RowLosses = Callable[..., Tensor]
 
 
-def chunked_mean(losses: RowLosses, logits: Tensor, *others: Tensor) -> Tensor:
-    """``losses(logits, *others).mean()``; of large matrices no more is kept than its gradient.
+def chunked_mean(losses: RowLosses, student: NetworkOutput, *others: Tensor) -> Tensor:
+    """``losses(student.logits, *others).mean()``; of large matrices no more is kept than its gradient.
 
     Args:
         losses: logits [n, C] and the same rows of ``others`` → a loss for every row, [n], that depends on no other row.
-        logits: [B, C], of the student. The only argument that gets a gradient.
+        student: its logits [B, C] alone get a gradient. Where ranks split its classes, ``losses`` is written with the
+            functions of ``student.classes``.
     """
-    rows = max(1, MOST // max(1, logits.shape[1]))
+    logits = student.logits
+    rows = max(1, MOST // max(1, student.classes.most(logits)))  # as many on every rank: losses are of all of them
     if len(logits) <= rows:
         return losses(logits, *others).mean()
     mean: Tensor = _ChunkedMean.apply(losses, rows, logits, *others)

@@ -21,7 +21,7 @@ from facedistill.models.network import NetworkOutput
 BATCHES = 4  # from which terms start, and on which parity is measured: in one alone there may be no triplet
 
 
-class _WithGradient(torch.autograd.Function):
+class _ScaledGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, factor: Tensor) -> Tensor:
         ctx.save_for_backward(factor)
@@ -33,9 +33,16 @@ class _WithGradient(torch.autograd.Function):
         return gradients[0] * factor, None
 
 
+def scale_gradient(value: Tensor, factor: Tensor) -> Tensor:
+    """The same value, to which gradients come back ``factor`` (a scalar) times as long."""
+    scaled: Tensor = _ScaledGradient.apply(value, factor)
+    return scaled
+
+
 def with_gradient(student: NetworkOutput, factor: Tensor) -> NetworkOutput:
     """The same output of a student, to which gradients come back ``factor`` (a scalar) times as long."""
-    return NetworkOutput(*(part if part is None else _WithGradient.apply(part, factor) for part in student))
+    embedding, logits, landmarks = (scale_gradient(part, factor) for part in student[:3])
+    return NetworkOutput(embedding, logits, landmarks, student.classes)
 
 
 def parity(c: float, task: Sequence[float], terms: Mapping[str, Sequence[float]]) -> dict[str, float]:

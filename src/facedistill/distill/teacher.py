@@ -13,6 +13,7 @@ from torch import Tensor
 from facedistill.config.recognizer import ContractConfig
 from facedistill.errors import FacedistillError, WeightsError
 from facedistill.models.backbone import Standardize
+from facedistill.models.classes import ClassShare
 from facedistill.models.load import load_network
 from facedistill.models.network import Network, NetworkOutput
 from facedistill.models.weights import Reference
@@ -80,6 +81,10 @@ class Teacher(abc.ABC):
     @abc.abstractmethod
     def to(self, device: torch.device) -> None:
         """Move the weights."""
+
+    def keep_classes(self, classes: ClassShare) -> None:
+        """Make the logits of this rank's classes alone. Raises ``WeightsError`` where it can't."""
+        raise WeightsError("this teacher's classifier can't be split between ranks: trainer.split_classes=false")
 
     def middle(self, images: Tensor) -> Tensor:
         """The feature map in the middle, [B, C, h, w]. Raises ``WeightsError`` where there is none."""
@@ -174,6 +179,12 @@ class NetworkTeacher(Teacher):
 
     def to(self, device: torch.device) -> None:
         self.network.to(device)
+
+    def keep_classes(self, classes: ClassShare) -> None:
+        layer = self.network.classifier
+        assert layer is not None
+        for parameter in layer.parameters():
+            parameter.data = parameter.data[classes.rows].clone()
 
     def check(self, reference: Reference, path: Path) -> None:
         """Raise ``WeightsError`` where it says something else of the reference images than when it was published."""

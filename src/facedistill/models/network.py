@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from facedistill.config.build import build
 from facedistill.models.backbone import Backbone
+from facedistill.models.classes import ALL, Classes
 
 POINTS = 5
 
@@ -15,12 +16,13 @@ class NetworkOutput(NamedTuple):
     """What a network says of a batch: the embedding K [B, width], logits a [B, C] and landmarks R [B, 5, 2].
 
     Landmarks are in units of the crop, −1 to 1 from edge to edge. What the network has no output layer for has no
-    values: [B, 0] and [B, 0, 2].
+    values: [B, 0] and [B, 0, 2]. ``classes``: of which logits are; all, unless ranks split them.
     """
 
     embedding: Tensor
     logits: Tensor
     landmarks: Tensor
+    classes: Classes = ALL
 
 
 class Network(nn.Module):

@@ -42,6 +42,7 @@ EXCLUDED = {
     *("task.distils", "task.imitates", "task.needs_teacher", "init.tasks"),
     # where and how it is executed, and in which sweep
     *("teacher.check", "trainer.accelerator", "trainer.num_workers", "trainer.score_every", "trainer.progress"),
+    "trainer.split_classes",
     *("logger.*", "runs_dir", "cache_dir", "plan", "group", "cells"),
 }
 

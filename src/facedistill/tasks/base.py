@@ -4,12 +4,9 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, ClassVar, NamedTuple, ParamSpec, TypeVar, cast
 
-import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -28,12 +25,13 @@ from facedistill.system.signals import stop_on_signals
 from facedistill.tasks.batch_norm import WholeBatchNorm
 from facedistill.tasks.gather import gather_batch, gather_tensor, gradient_length
 from facedistill.tasks.optimizer import build_optimizer, cosine
+from facedistill.tasks.split_classes import ClassifierShare, SplitsClasses
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class ScheduledModule(pl.LightningModule, abc.ABC):
+class ScheduledModule(SplitsClasses):
     """A network, perhaps its teachers by role, its optimizer and schedule, and the evaluation of its task.
 
     Attributes:
@@ -123,13 +121,16 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
         if self.trainer.world_size > 1:
             stop_on_signals()
 
-    def configure_optimizers(self) -> Any:
-        """Every epoch has its learning rate, by how the run starts; along a cosine every step has its own."""
-        schedule, rates = self.config.schedule, self.config.epoch_rates
+    def build_optimizer(self) -> torch.optim.Optimizer:
         slow = list(self.network.backbone.parameters()) if self.config.finetunes else []
         taken = {id(parameter) for parameter in slow}
         fast = [parameter for parameter in self.parameters() if id(parameter) not in taken]
-        optimizer = build_optimizer(schedule, fast, slow, self.config.teacher.finetune)
+        return build_optimizer(self.config.schedule, fast, slow, self.config.teacher.finetune)
+
+    def configure_optimizers(self) -> Any:
+        """Every epoch has its learning rate, by how the run starts; along a cosine every step has its own."""
+        schedule, rates = self.config.schedule, self.config.epoch_rates
+        optimizer = self.build_optimizer()
         if schedule.shape == "cosine":
             data: FaceData = self.trainer.datamodule  # type: ignore[attr-defined]
             steps = len(data.train_batches) * len(rates)
@@ -141,7 +142,12 @@ class ScheduledModule(pl.LightningModule, abc.ABC):
 
 def identity_loss(student: NetworkOutput, batch: FaceBatch) -> Tensor:
     """H(P, y), averaged over the batch."""
-    return chunked_mean(partial(F.cross_entropy, reduction="none"), student.logits, batch.labels)
+    classes = student.classes
+
+    def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        return -classes.of_labels(classes.log_softmax(logits), labels)
+
+    return chunked_mean(cross_entropy, student, batch.labels)
 
 
 class Answers(NamedTuple):
@@ -222,6 +228,8 @@ class TaskModule(ScheduledModule):
         with self.batch_norm_over(sizes):
             output = network(batch.student_images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
+        if isinstance(self.network.classifier, ClassifierShare):
+            student = self.network.classifier.answer(student)
         shown = batch if self.teachers.keys() <= batch.teacher_embeddings.keys() else self.for_teachers(batch)
         teachers = {role: self._teacher_output(role, shown, sizes) for role in self.teachers}
         return Answers(student, teachers, gather_batch(batch.without_images(), sizes))

@@ -141,6 +141,11 @@ class Periocular(TaskModule):
                 f"model={config.network['name']} has no stages that two branches could share: use model=resnet_small, "
                 "or task.options.face=false task.options.consistency=none"
             )
+        if options.face and config.trainer.splits_classes:
+            raise ConfigError(
+                "trainer.split_classes=true splits one output layer, and the branch of faces has another: "
+                "trainer.split_classes=false, or task.options.face=false task.options.consistency=none"
+            )
         if options.face and config.target.active():
             raise ConfigError(
                 f"target={config.target.name} has a teacher in the place of the branch of faces: add "
@@ -171,13 +176,13 @@ class Periocular(TaskModule):
         learners = {"to_periocular": (periocular, face), "to_face": (face, periocular)}
         for direction in CONSISTENCY[self._options.consistency]:
             own, other = learners[direction]
-            losses[direction] = consistency(own.logits, other.logits, self._options.tau)
+            losses[direction] = consistency(own, other, self._options.tau)
         first, *others = losses.values()
         return {"loss": sum(others, first), **{name: value.detach() for name, value in losses.items()}}
 
 
-def consistency(logits: Tensor, others: Tensor, tau: float) -> Tensor:
-    """τ² KL(P ‖ Q) of Q = softmax(logits / τ) and P = softmax(others / τ), both [B, C], averaged over the batch.
+def consistency(learner: NetworkOutput, other: NetworkOutput, tau: float) -> Tensor:
+    """τ² KL(P ‖ Q) of Q = softmax(a / τ) of the learner's logits and P of the other's, averaged over the batch.
 
     P gets no gradient.
     """
@@ -186,4 +191,4 @@ def consistency(logits: Tensor, others: Tensor, tau: float) -> Tensor:
         log_q, log_p = (F.log_softmax(one / tau, dim=1) for one in (own, other))
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
-    return tau**2 * chunked_mean(divergence, logits, others.detach())
+    return tau**2 * chunked_mean(divergence, learner, other.logits.detach())

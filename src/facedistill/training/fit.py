@@ -64,6 +64,7 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
         if trainer.interrupted or trainer.current_epoch < len(config.epoch_rates):
             raise RunError(f"{run.name} was interrupted; the same command resumes after its last whole epoch")
         if distributed.is_initialized():  # from here on metrics and samplers are those of one process
+            module.assemble_classes(first_alone=True)
             distributed.barrier()
             distributed.destroy_process_group()
         if not trainer.is_global_zero:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 
 from facedistill.config.build import find_type
 from facedistill.config.schema import Config
@@ -67,8 +68,15 @@ def build_trainer(run: Run, callbacks: list[pl.Callback], title: str, starts_ran
     )
 
 
-def _strategy(run: Run, starts_ranks: bool) -> str:
-    """Lightning's name of how processes train together.
+class _NothingToAverage(DDPStrategy):
+    """Of a module of which every parameter that is trained is one rank's own: DDP would refuse it."""
+
+    def configure_ddp(self) -> None:
+        """Leave it as it is."""
+
+
+def _strategy(run: Run, starts_ranks: bool) -> str | DDPStrategy:
+    """How processes train together.
 
     Raises:
         RunError: Lightning would start the other processes by doing this one's command again, which trains more than
@@ -82,5 +90,7 @@ def _strategy(run: Run, starts_ranks: bool) -> str:
             f"{run.name} takes {config.trainer.world_size} processes, and they take a command of their own: "
             f"facedistill worker {shlex.join(run.words)}"
         )
+    if config.trainer.splits_classes and config.starts_from_recognizer and not config.finetunes:
+        return _NothingToAverage()
     uses_all = find_type("task", {"type": config.task.type}).uses_all_parameters
     return "ddp" if uses_all else "ddp_find_unused_parameters_true"

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.target import Target, check_reduction, reduced
+from facedistill.distill.target import Target, check_reduction
 from facedistill.distill.teacher import TeacherOutput
 from facedistill.models.network import NetworkOutput
 
@@ -17,7 +17,9 @@ class LogitsTarget(Target):
         self.reduction = reduction
 
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        def distance(logits: Tensor, embedding: Tensor) -> Tensor:
-            return reduced((logits - teacher.logits_of(embedding)).square(), self.reduction)
+        reduced = student.classes.sum if self.reduction == "sum" else student.classes.mean
 
-        return chunked_mean(distance, student.logits, teacher.embedding)
+        def distance(logits: Tensor, embedding: Tensor) -> Tensor:
+            return reduced((logits - teacher.logits_of(embedding)).square())
+
+        return chunked_mean(distance, student, teacher.embedding)

@@ -1,6 +1,5 @@
 """The soft prediction: α H(P_S^τ, P_T^τ)."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean
@@ -24,8 +23,10 @@ class SoftTarget(Target):
         self.scale = tau**2 if tau_squared else 1.0
 
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        def cross_entropy(logits: Tensor, embedding: Tensor) -> Tensor:
-            soft_prediction = F.softmax(teacher.logits_of(embedding) / self.tau, dim=1)
-            return F.cross_entropy(logits / self.tau, soft_prediction, reduction="none")
+        classes = student.classes
 
-        return self.scale * chunked_mean(cross_entropy, student.logits, teacher.embedding)
+        def cross_entropy(logits: Tensor, embedding: Tensor) -> Tensor:
+            soft_prediction = classes.softmax(teacher.logits_of(embedding) / self.tau)
+            return -classes.sum(classes.log_softmax(logits / self.tau) * soft_prediction)
+
+        return self.scale * chunked_mean(cross_entropy, student, teacher.embedding)

@@ -62,7 +62,8 @@ class Recognition(pl.Callback):
         data: FaceData = trainer.datamodule  # type: ignore[attr-defined]
         was_training = module.network.training
         module.network.eval()
-        found = probe(module.evaluation, module.measure, data, module.device)
+        with module.scored():
+            found = probe(module.evaluation, module.measure, data, module.device)
         module.evaluation.reset()
         module.network.train(was_training)
         labels = data.faces.labels[data.faces.test[: found.samples]]

@@ -1,0 +1,119 @@
+"""Softmax, sums and means over the classes of logits: all of them, or those that ranks have split between them.
+
+A loss that is written with these functions is the same in both cases, and so are its gradients.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed
+
+
+class Classes:
+    """All classes, of which this process has every logit: each function is torch's own."""
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """log P of logits [n, C], in float32 at least."""
+        return F.log_softmax(logits, dim=1, dtype=_exact(logits))
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """P of logits [n, C]."""
+        return F.softmax(logits, dim=1)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Values [n, C] → their sum over the classes, [n]."""
+        return values.sum(1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Values [n, C] → their mean over the classes, [n]."""
+        return values.mean(1)
+
+    def of_labels(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Values [n, C] → that of the class ``labels`` int64 [n] of every row, [n]."""
+        return -F.nll_loss(values, labels, reduction="none")
+
+    def most(self, logits: Tensor) -> int:
+        """The most classes of which one process has logits, where this one has [n, C]."""
+        return logits.shape[1]
+
+
+ALL = Classes()
+
+
+@dataclass(frozen=True)
+class ClassShare(Classes):
+    """The classes of one of several ranks: ``whole`` of them in order, split into shares that differ by one at most.
+
+    Every function takes logits or values [n, count] of the rank's own classes, of the same n rows on every rank, and
+    all ranks have to call it together. What it gives for a row is of all classes.
+
+    Gradients are those of the sum of what all ranks find, as everywhere that ranks exchange values (``tasks.gather``):
+    ``ranks`` times those of one loss that each of them has.
+    """
+
+    rank: int
+    ranks: int
+    whole: int
+
+    @property
+    def rows(self) -> slice:
+        """Which of all classes they are."""
+        return self.rows_of(self.rank)
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(range(self.whole)[self.rows])
+
+    def rows_of(self, rank: int) -> slice:
+        """Which of all classes another rank has."""
+        return slice(self.whole * rank // self.ranks, self.whole * (rank + 1) // self.ranks)
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        values = logits.to(_exact(logits))
+        largest = values.detach().amax(1, keepdim=True)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        values = values - largest
+        return values - self.sum(values.exp()).log()[:, None]
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        return self.log_softmax(logits).exp()
+
+    def sum(self, values: Tensor) -> Tensor:
+        total: Tensor = _SumOverRanks.apply(values.sum(1))
+        return total
+
+    def mean(self, values: Tensor) -> Tensor:
+        return self.sum(values) / self.whole
+
+    def of_labels(self, values: Tensor, labels: Tensor) -> Tensor:
+        own = labels - self.rows.start
+        is_own = (own >= 0) & (own < self.count)
+        total: Tensor = _SumOverRanks.apply(-F.nll_loss(values, own.where(is_own, -100), reduction="none"))
+        return total
+
+    def most(self, logits: Tensor) -> int:
+        return -(-self.whole // self.ranks)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of what all ranks have; each of them depends on it, so the gradients that they have of it add up."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+
+def _exact(logits: Tensor) -> torch.dtype:
+    """What their logarithms are summed up in: never in half precision."""
+    return torch.promote_types(logits.dtype, torch.float32)
