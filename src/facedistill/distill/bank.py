@@ -177,7 +177,7 @@ class BankMaker:
         batches = self.data.loader([keys[start : start + EVAL_BATCH] for start in starts])
         self.teacher.to(self.device)
         for start, batch in zip(starts, batches, strict=True):
-            embedding = self.teacher(batch.images.to(self.device)).embedding.float().cpu().numpy()
+            embedding = self.teacher(batch.to(self.device).images).embedding.float().cpu().numpy()
             yield start, kept_as(embedding, self.kind)
 
     def _check(self, bank: Bank) -> None:
