@@ -220,6 +220,7 @@ def one(top: str, small: bool, words: Sequence[str]) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print("ready", flush=True)
         sys.stdin.readline()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     found = measured(SMALL if small else WHOLE, Path(top), LIVE, words)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(found, flush=True)

@@ -27,6 +27,7 @@ from facedistill.training import fit
 from tiny import RUN
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+DEVICES = [CPU, *([GPU] if torch.cuda.is_available() else [])]  # CUDA_VISIBLE_DEVICES=0 has it tried on a GPU
 CROP = 16
 
 
@@ -59,7 +60,8 @@ def keys_of(view: int) -> Keys:
 @pytest.mark.parametrize("view", [0, 5, 299, EVAL_VIEW, mirror_of(0), mirror_of(5)])
 @pytest.mark.parametrize("crop", [CROP, 17, 24])  # of images of 24 pixels
 @pytest.mark.parametrize("mirrors", [True, False])
-def test_views_are_those_of_the_cpu(marked: FaceSet, view: int, crop: int, mirrors: bool) -> None:
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_views_are_those_of_the_cpu(marked: FaceSet, view: int, crop: int, mirrors: bool, device: torch.device) -> None:
     def bank(keys: Keys, mirrored: np.ndarray) -> np.ndarray:
         return np.stack([np.array([index, view, flag]) for (index, view), flag in zip(keys, mirrored, strict=True)])
 
@@ -69,8 +71,8 @@ def test_views_are_those_of_the_cpu(marked: FaceSet, view: int, crop: int, mirro
     uncut = UncutViews(views)[keys_of(view)]
     assert isinstance(uncut, UncutBatch)
     assert uncut.batch.images.shape == (16, 3, 24, 24)
-    equal(uncut.to(CPU), expected)
-    if view not in (EVAL_VIEW,) and mirrors:
+    equal(uncut.to(device).to(CPU), expected)
+    if view != EVAL_VIEW and mirrors:
         assert set(expected.mirrored.tolist()) == {True, False}
 
 
@@ -115,7 +117,7 @@ def test_what_is_kept_is_decided_by_the_room(
 @pytest.fixture
 def beside_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are made as for a GPU."""
-    monkeypatch.setattr(datamodule, "beside_accelerator", lambda trainer: True)
+    monkeypatch.setattr(datamodule, "beside_gpu", lambda trainer: True)
 
 
 @pytest.mark.usefixtures("beside_gpu")
@@ -151,7 +153,7 @@ def test_a_run_is_the_same_to_the_bit(
         return read_weights(run.weights).tensors, run.record.metrics
 
     weights, metrics = trained("cpu")
-    monkeypatch.setattr(datamodule, "beside_accelerator", lambda trainer: True)
+    monkeypatch.setattr(datamodule, "beside_gpu", lambda trainer: True)
     cut = []
     monkeypatch.setattr(
         UncutBatch, "to", lambda self, device, to=UncutBatch.to: cut.append(len(self.batch.images)) or to(self, device)

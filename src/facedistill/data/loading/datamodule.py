@@ -20,7 +20,7 @@ from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.loading.augment import Augmentation, Upright
-from facedistill.data.loading.on_device import Batch, UncutViews, beside_accelerator, images_on
+from facedistill.data.loading.on_device import Batch, UncutViews, beside_gpu, images_on
 from facedistill.data.loading.rounds import Banks, Preparation, Rounds
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
@@ -62,7 +62,7 @@ def workers_for(trainer: TrainerConfig) -> int:
     """How many processes prepare batches; ``auto``: a training process' share of the cores, but one, beside a GPU."""
     if isinstance(trainer.num_workers, int):
         return trainer.num_workers
-    if not beside_accelerator(trainer):
+    if trainer.accelerator == "cpu" or not torch.accelerator.is_available():
         return 0
     return min(MOST_WORKERS, max(1, cores_of_process(trainer.devices) - 1))
 
@@ -84,7 +84,7 @@ class FaceData(pl.LightningDataModule):
             config.image.crop, config.seed, config.augment.name, mirrors=self.source.epochs_per_round is None
         )
         self._views = self._views_of_training = Views(self._used, self._augmentation, bands=bands)
-        self._cuts_on_device = beside_accelerator(config.trainer) and self._augmentation.crops_alone and not bands
+        self._cuts_on_device = beside_gpu(config.trainer) and self._augmentation.crops_alone and not bands
         self._on_device: Tensor | None = None  # all images, where the device keeps them
         self._rounds: Rounds | None = None
 
@@ -111,6 +111,7 @@ class FaceData(pl.LightningDataModule):
         self._rounds = Rounds(self.source, prepare)
 
     def teardown(self, stage: str) -> None:
+        self._on_device = None
         if self._rounds is not None:
             self._rounds.prepare.end()
 
@@ -204,5 +205,5 @@ class FaceData(pl.LightningDataModule):
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             generator=torch.Generator(),
-            pin_memory=torch.cuda.is_available() and beside_accelerator(self._config.trainer),
+            pin_memory=torch.cuda.is_available(),
         )

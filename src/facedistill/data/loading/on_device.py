@@ -24,9 +24,9 @@ SHARE = 0.5  # of a device's free memory that images may take: the rest is for n
 _COPIED_AT_ONCE = 256
 
 
-def beside_accelerator(trainer: TrainerConfig) -> bool:
-    """Whether this process trains or scores on something else than the CPU."""
-    return trainer.accelerator != "cpu" and torch.accelerator.is_available()
+def beside_gpu(trainer: TrainerConfig) -> bool:
+    """Whether this process trains or scores on a GPU with memory of its own."""
+    return trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
 class UncutBatch(NamedTuple):
@@ -108,7 +108,9 @@ def images_on(device: torch.device, faces: FaceSet, name: str) -> Tensor | None:
     if device.type != "cuda" or isinstance(faces.images, Decoded):
         return None
     count, side = faces.images.shape[:2]
-    needed, (free, _) = count * image_of(side).bytes, torch.cuda.mem_get_info(device)
+    needed = count * image_of(side).bytes
+    kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for what comes next
+    free = torch.cuda.mem_get_info(device)[0] + kept_by_torch
     fits = needed <= SHARE * free
     say(
         f"{name}: {count:,} images of {side} pixels take {needed / 2**30:,.1f} GiB, and {device} has "
