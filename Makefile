@@ -18,6 +18,7 @@ listed = $(subst $() ,$(comma),$(strip $(1)))
 swept = $(if $(1),$(RUN) facedistill.train -m 'experiments=[$(call listed,$(1))]' $(2) \
 	seed=$(call listed,$(shell seq 0 $$(($(SEEDS) - 1)))) hydra.launcher.n_jobs=$(JOBS) $(ARGS) || \
 	{ failed=$$?; test $$failed = 2 || exit $$failed; };)
+BENCHED = seed=0 runs_dir=runs/bench-gpu hydra.launcher.n_jobs=$(JOBS) $(ARGS)
 # Of some tables those that are in TABLES.
 tables = $(addprefix table,$(filter $(1),$(TABLES)))
 # The folder of a data set in ROOT.
@@ -47,7 +48,7 @@ REPRODUCED = $(error DATA=$(DATA): choices are embedded, real, paper)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce demo test test-all test-slurm bench lint format clean
+.PHONY: help setup reproduce demo test test-all test-slurm bench bench-gpu lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,15 @@ test-slurm: setup ## what needs a Slurm, on one that is brought up for it on thi
 bench: setup ## what is fast and what it costs, as tables: under 15 minutes, on a machine that does nothing else
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for question in $(QUESTIONS); do echo "## $$question"; $(VENV)/bin/python benchmarks/$$question.py || exit; done
+
+# Whole commands are timed, too; a second `make bench-gpu` does not train what is in runs/bench-gpu again.
+bench-gpu: SHELL := bash
+bench-gpu: setup ## on a GPU: the paper's network by every choice, the five tables with one seed, all tasks at the paper's size
+	$(VENV)/bin/python benchmarks/gpu.py
+	time $(RUN) facedistill.train -m 'experiments=[table1,table2,table3,table4,table5]' $(BENCHED)
+	time $(RUN) facedistill.train -m scale=paper task=classify,align,verify rate=4 init=scratch target=hidden \
+		schedule.epochs=1 data.num_identities=100 data.images_per_identity=200 $(BENCHED)
+	$(RUN) facedistill.runs runs_dir=runs/bench-gpu
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -16,6 +16,7 @@ from facedistill.runs.run import Run
 from kinds import Composer, Planner
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; two threads on two busy cores wait for each other
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # numbers are those of a CPU; who names a GPU has it tried
 
 LONGEST = ("test_faults.py", "test_ddp.py")
 

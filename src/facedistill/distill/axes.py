@@ -74,7 +74,9 @@ class TeacherOnAxes(Teacher):
 
     def __call__(self, images: Tensor) -> TeacherOutput:
         embedding = self.whole(images).embedding
-        return self.from_embedding(torch.from_numpy(on_axes(embedding.cpu().numpy(), self.axes)).to(images.device))
+        return self.from_embedding(
+            torch.from_numpy(on_axes(embedding.float().cpu().numpy(), self.axes)).to(images.device)
+        )
 
     def from_embedding(self, embedding: Tensor) -> TeacherOutput:
         """``embedding``: on its axes, as its banks bring it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,6 +213,12 @@ def as_taken(images: Tensor, taken: TeacherInput) -> Tensor:
         left = (width - taken.columns) // 2
         images = images[..., left : left + taken.columns]
     return images.flip(1) if taken.colour == "bgr" else images
+
+
+def answering(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """As a teacher answers a run of this ``trainer.precision``: live as Lightning has it, and for a bank the same."""
+    mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
+    return nullcontext() if mixed is None else torch.autocast(device.type, mixed)
 
 
 def differs(embedding: Tensor, expected: Tensor) -> bool:

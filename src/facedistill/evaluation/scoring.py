@@ -14,6 +14,7 @@ from torch import Tensor
 from facedistill.config.schema import Config
 from facedistill.data.faces import Pairs, kind_of
 from facedistill.data.loading.datamodule import FaceData, pair_batches
+from facedistill.data.loading.on_device import Batch
 from facedistill.data.loading.views import FaceBatch
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.distill.teacher import Teacher
@@ -44,14 +45,14 @@ def device_for(accelerator: str) -> torch.device:
     return torch.device(best.type, int(os.environ.get("LOCAL_RANK", "0")) % torch.accelerator.device_count())
 
 
-def _watched(batches: Iterable[FaceBatch]) -> Iterator[FaceBatch]:
+def _watched(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches, beside a bar on a terminal that says how long they will take yet."""
     with progress_bar() as bar:
         yield from bar.track(batches, description="scoring")
 
 
 @torch.no_grad()
-def scores_of(evaluation: Evaluation, measure: Measure, batches: Iterable[FaceBatch], device: torch.device) -> Scores:
+def scores_of(evaluation: Evaluation, measure: Measure, batches: Iterable[Batch], device: torch.device) -> Scores:
     """The scores over ``batches``, each of which ``measure`` has a network answer and ``evaluation`` count."""
     evaluation.to(device).reset()
     for batch in _watched(batches):
@@ -69,7 +70,7 @@ def probe(evaluation: Evaluation, measure: Measure, data: FaceData, device: torc
 
 @torch.no_grad()
 def embeddings(
-    backbone: Callable[[Tensor], Tensor], batches: Iterable[FaceBatch], device: torch.device, flip: str = "none"
+    backbone: Callable[[Tensor], Tensor], batches: Iterable[Batch], device: torch.device, flip: str = "none"
 ) -> NDArray[np.float32]:
     """L2-normalized K of every sample, float32 [N, width], in order; ``flip`` adds the mirror (width × 2 if concat).
 
@@ -78,13 +79,13 @@ def embeddings(
     """
     parts, indices = [], []
     for batch in _watched(batches):
-        images = batch.images.to(device)
-        embedding = backbone(images).float()
+        shown = batch.to(device)
+        embedding = backbone(shown.images).float()
         if flip != "none":
-            mirrored = backbone(images.flip(3)).float()
+            mirrored = backbone(shown.images.flip(3)).float()
             embedding = torch.cat([embedding, mirrored], 1) if flip == "concat" else embedding + mirrored
         parts.append(F.normalize(embedding, dim=1).cpu())
-        indices.append(batch.indices)
+        indices.append(shown.indices.cpu())
     assert torch.equal(torch.cat(indices), torch.arange(sum(len(part) for part in indices)))
     return torch.cat(parts).numpy()
 

@@ -194,7 +194,8 @@ def _judge(subject: Subject, wish: Wish, data: FaceData | None) -> Judge:
         return PairJudge(pairs, set(data.faces.identities) if data is not None else set())
     assert data is not None
     if subject.record is None:
-        return LikenessJudge(list(data.val_dataloader()), f"faces of {config.data['name']} held out")
+        batches = [batch.to(torch.device("cpu")) for batch in data.val_dataloader()]
+        return LikenessJudge(batches, f"faces of {config.data['name']} held out")
     if config.task.imitates:
         imitated(subject.file.parent, subject.record, config, data, torch.device("cpu"))
     return TaskJudge(config, build_evaluation(config, subject.network.network), data, subject.kind)
@@ -214,7 +215,7 @@ def _faces(data: FaceData | None, network: Deployed, wish: Wish) -> Images | Non
     if data is None:
         return None
     chosen = np.sort(np.unique(spread(data.faces.train, min(wish.calibrate, len(data.faces.train)))))
-    pixels = torch.cat([batch.student_images for batch in data.test_loader(chosen)])
+    pixels = data.centre_crops(chosen).student_images
     return network.as_taken(pixels).contiguous().numpy()
 
 

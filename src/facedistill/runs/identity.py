@@ -61,6 +61,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         if getattr(config.task, key) not in (None, {})
     }
     schedule = asdict(config.schedule)
+    mixed = [] if config.trainer.precision == "32-true" else [config.trainer.precision]  # a bank is answered in it
     has_parity = config.target.parity is not None and not config.task.imitates  # there is no task to be equal with
     parity = {"parity": config.target.parity} if has_parity else {}
     terms = {
@@ -79,7 +80,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "init": config.init.name,
         "target": terms,
         # a number where every epoch has a view of its own
-        **({"bank": [views if min(views) < 0 else len(views), config.target.bank]} if views else {}),
+        **({"bank": [views if min(views) < 0 else len(views), config.target.bank, *mixed]} if views else {}),
         **({"finetune": config.teacher.finetune} if config.starts_from_recognizer else {}),
         "learning_rates": config.epoch_rates,
         "optimizer": {

@@ -63,7 +63,7 @@ class AlignEvaluation(Evaluation):
     @torch.no_grad()
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """Test faces with their true and predicted landmarks, and the cumulative error curve."""
-        batch = next(iter(data.test_loader(spread(data.faces.test))))
+        batch = data.centre_crops(spread(data.faces.test))
         predicted = network(batch.images).landmarks
         crop = self.config.image.crop
         pixels = ((crop * (points + 1) / 2 - 0.5).numpy() for points in (batch.landmarks, predicted))

@@ -17,7 +17,7 @@ from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
 from facedistill.distill.parity import BATCHES, parity, unchanged, with_gradient
 from facedistill.distill.target import Target
-from facedistill.distill.teacher import Teacher, TeacherOutput
+from facedistill.distill.teacher import Teacher, TeacherOutput, answering
 from facedistill.errors import ConfigError
 from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, NetworkOutput
@@ -104,7 +104,9 @@ class ScheduledModule(SplitsClasses):
         return WholeBatchNorm(sizes) if shared else nullcontext()
 
     def validation_step(self, batch: FaceBatch, batch_index: int) -> None:
-        self.measure(batch)
+        """In float32 whatever the precision of the steps, as what is published is scored in the end and again."""
+        with torch.autocast(self.device.type, enabled=False):
+            self.measure(batch)
 
     def on_validation_epoch_end(self) -> None:
         for name, value in self.evaluation.scores().items():
@@ -228,6 +230,8 @@ class TaskModule(ScheduledModule):
         with self.batch_norm_over(sizes):
             output = network(batch.student_images) if known is None else self.network.of_embedding(known.float())
         student = gather_batch(output, sizes)
+        # differences of what autocast has rounded are not rounded again
+        student = student._replace(embedding=student.embedding.float(), landmarks=student.landmarks.float())
         if isinstance(self.network.classifier, ClassifierShare):
             student = self.network.classifier.answer(student)
         shown = batch if self.teachers.keys() <= batch.teacher_embeddings.keys() else self.for_teachers(batch)
@@ -241,6 +245,8 @@ class TaskModule(ScheduledModule):
     def _teacher_output(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
         """What a teacher says of the whole batch: from its bank where the batch brings that, or now."""
         teacher = self.teachers[role]
-        banked = batch.teacher_embeddings.get(role)
-        embedding = teacher(batch.images).embedding if banked is None else banked.float()
-        return teacher.from_embedding(gather_tensor(embedding, sizes))
+        embedding = batch.teacher_embeddings.get(role)
+        if embedding is None:
+            with answering(self.config.trainer.precision, batch.images.device):
+                embedding = teacher(batch.images).embedding
+        return teacher.from_embedding(gather_tensor(embedding.float(), sizes))

@@ -43,7 +43,7 @@ class ClassifyEvaluation(Evaluation):
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """Test faces with their true and their predicted identity."""
         names = data.faces.identities
-        batch = next(iter(data.test_loader(spread(data.faces.test))))
+        batch = data.centre_crops(spread(data.faces.test))
         predicted = network(batch.images).logits.argmax(1).tolist()
         true = [names[label] for label in batch.labels.tolist()]
         return {"samples": identified(batch.pixels(), true, [names[label] for label in predicted])}

@@ -99,7 +99,7 @@ class PeriocularEvaluation(Evaluation):
     @torch.no_grad()
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """Test bands, each beside the most similar among a sample of the others."""
-        batch = next(iter(data.test_loader(spread(data.faces.test, EVAL_BATCH))))
+        batch = data.centre_crops(spread(data.faces.test, EVAL_BATCH))
         embedding = _both_sides(network, batch)
         neighbour = (embedding @ embedding.T).fill_diagonal_(-torch.inf).argmax(1)
         shown = torch.from_numpy(spread(np.arange(len(neighbour)), COLUMNS * 2))

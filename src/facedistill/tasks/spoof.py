@@ -69,7 +69,7 @@ class SpoofEvaluation(Evaluation):
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """Test faces of the domain held out: what they are, and what the network takes them for."""
         names = data.faces.identities
-        batch = next(iter(data.test_loader(spread(self.of_samples(data)))))
+        batch = data.centre_crops(spread(self.of_samples(data)))
         said = network(batch.images).logits.argmax(1).tolist()
         return {"samples": identified(batch.pixels(), [names[i] for i in batch.labels], [names[i] for i in said])}
 

@@ -73,7 +73,7 @@ class VerifyEvaluation(Evaluation):
     @torch.no_grad()
     def pictures(self, network: Network, data: FaceData) -> dict[str, Figure]:
         """Test faces, each beside the nearest among a sample of the others."""
-        batch = next(iter(data.test_loader(spread(data.faces.test, EVAL_BATCH))))
+        batch = data.centre_crops(spread(data.faces.test, EVAL_BATCH))
         embedding = self._embedding(network(batch.images))
         neighbour = torch.cdist(embedding, embedding).fill_diagonal_(torch.inf).argmin(1)
         shown = torch.from_numpy(spread(np.arange(len(neighbour)), COLUMNS * 2))

@@ -26,7 +26,7 @@ from facedistill.training.callbacks.recognition import Recognition
 from facedistill.training.publish import publish
 from facedistill.training.recognizer import prepare
 from facedistill.training.teachers import load_teachers
-from facedistill.training.trainer import build_trainer, prepare_compiler, quiet
+from facedistill.training.trainer import build_trainer, check_precision, prepare_compiler, quiet
 
 
 def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
@@ -40,9 +40,11 @@ def train_run(run: Run, title: str, starts_ranks: bool = False) -> None:
             to start the other ranks.
 
     Raises:
-        RunError: the loss is not finite, or it was interrupted; then the run is not complete. Or there is no compiler.
+        RunError: the loss is not finite, or it was interrupted; then the run is not complete. Or there is no
+            compiler, or the GPU does not have the precision.
     """
     config = run.config
+    check_precision(config)
     prepare_compiler(config)
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)

@@ -57,7 +57,7 @@ def publish(run: Run, module: ScheduledModule, history: Sequence[Epoch], data: F
     identity = data.faces.clusters[evaluation.of_samples(data)][: len(per_sample)]
     SampleScores(per_sample, final.similarity.astype(np.float32), final.same, identity).save(run.directory)
     module.cpu()
-    few = next(iter(data.test_loader(data.faces.test[:REFERENCE_IMAGES])))
+    few = data.centre_crops(data.faces.test[:REFERENCE_IMAGES])
     save_weights(run.weights, network, about, reference_of(network, few.student_images), axes)
     missing: list[str] = []
     with decoration("the picture of its curves", missing):

@@ -50,7 +50,7 @@ def imitated(
     def embed(pixels: torch.Tensor) -> torch.Tensor:
         return teacher(pixels).embedding.float()
 
-    answers = [embed(batch.images.to(device)).cpu().numpy() for batch in seen.val_dataloader()]
+    answers = [embed(batch.to(device).images).cpu().numpy() for batch in seen.val_dataloader()]
     data.use_banks({}, {TEACHER: Answered(data.faces.test, np.concatenate(answers))})
     images = seen.of_pairs
     return None if images is None else embeddings(embed, images.val_dataloader(), device)

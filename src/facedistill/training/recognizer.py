@@ -34,5 +34,7 @@ def prepare(network: Network, run: Run, data: FaceData) -> None:
         device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
         contents = bank_contents(run, parent, device)
         frozen = NetworkTeacher(Network(backbone))
-        maker = BankMaker(frozen, data, device, cache, config.target.bank, contents, data.faces.train)
+        maker = BankMaker(
+            frozen, data, device, cache, config.target.bank, contents, data.faces.train, config.trainer.precision
+        )
         data.use_banks({"init": maker.open(views)})

@@ -14,7 +14,7 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
 from facedistill.distill.axes import ReaderOnAxes, TeacherOnAxes, leading_axes, on_axes
-from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
+from facedistill.distill.bank import FULL, SIDES, BankMaker, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
@@ -55,7 +55,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             _check_identities(teacher, identities, parent.weights)
         seen = seen_by_teacher(parent, data)
         contents = bank_contents(run, parent, device, own_size=seen is not data)
-        maker = BankMaker(teacher, seen, device, cache, config.target.bank, contents, data.faces.train)
+        kind, precision = config.target.bank, config.trainer.precision
+        maker = BankMaker(teacher, seen, device, cache, kind, contents, data.faces.train, precision)
         views = banked_views(config) if seen is data else SIDES
         if data.source.epochs_per_round:
             views = None
@@ -69,7 +70,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             bank = maker.open(views)
             banks[role] = bank if seen is data else OwnViewBank(bank)
         if config.task.imitates:
-            test_banks[role] = replace(maker, samples=data.faces.test).open([EVAL_VIEW])
+            # scores are those of float32, whatever it was trained in
+            test_banks[role] = replace(maker, samples=data.faces.test, precision=FULL).open([EVAL_VIEW])
             if (width := width_of(run)) < teacher.width:
                 axes, kept = leading_axes(next(iter(bank.views.values())), width)
                 say(

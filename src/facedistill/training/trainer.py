@@ -16,6 +16,7 @@ from facedistill.config.build import find_type
 from facedistill.config.schema import Config
 from facedistill.data.sources.source import build_source
 from facedistill.errors import RunError
+from facedistill.evaluation.scoring import device_for
 from facedistill.runs.run import Run
 from facedistill.training.callbacks.checkpoint import BoundCheckpointIO, epoch_end_checkpoint
 from facedistill.training.callbacks.progress import RunProgress
@@ -29,6 +30,16 @@ def prepare_compiler(config: Config) -> None:
     if not shutil.which(compiler):
         raise RunError(f"trainer.compile=true needs a C++ compiler, and there is no {compiler}: install it, or set CXX")
     torch.compiler.reset()
+
+
+def check_precision(config: Config) -> None:
+    """Raise ``RunError`` where the GPU that trains does not have the precision that is asked for."""
+    device, precision = device_for(config.trainer.accelerator), config.trainer.precision
+    if precision != "bf16-mixed" or device.type != "cuda":
+        return
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise RunError(f"{name} has no bf16: use trainer.precision=32-true, or trainer.precision=16-mixed")
 
 
 @contextmanager

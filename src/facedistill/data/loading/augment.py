@@ -25,6 +25,14 @@ class View(NamedTuple):
     mirrored: bool
 
 
+class Window(NamedTuple):
+    """Where a view lies that is no more than a crop: its top left pixel, and whether it is mirrored."""
+
+    top: int
+    left: int
+    mirrored: bool
+
+
 def _moved() -> list[A.BasicTransform]:
     """Alignment is never exact: up to 8°, 8 % in size and 4 % to a side. Pixels at the edge go on outside."""
     return [
@@ -63,7 +71,7 @@ class Augmentation:
     """
 
     def __init__(self, crop: int, seed: int, preset: str = "paper", mirrors: bool = True) -> None:
-        self._crop, self._seed, self._mirrored_share = crop, seed, 0.5 * mirrors
+        self.crop, self._seed, self._mirrored_share = crop, seed, 0.5 * mirrors
         self._bits = np.random.Philox(0)
         self._draw, self._python_draw = np.random.Generator(self._bits), random.Random()
         self._flip = A.HorizontalFlip(p=self._mirrored_share)
@@ -77,14 +85,11 @@ class Augmentation:
 
     def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
         """Image uint8 [S, S, 3] and landmarks [5, 2] (or [0, 2]) in its pixels → what the view shows of them."""
+        if self._composed is None or view == EVAL_VIEW:
+            return cut(image, landmarks, self.window(len(image), index, view), self.crop)
         if view < EVAL_VIEW:
             return mirror_image(self(image, landmarks, index, mirror_of(view)))
-        if view == EVAL_VIEW:
-            top, left = ((side - self._crop) // 2 for side in image.shape[:2])
-            return self._cut(image, landmarks, top, left, mirrored=False)
         self._reseed(self._seed, index << 32 | view)
-        if self._composed is None:
-            return self._cut(image, landmarks, *self._drawn(image))
         without, with_points = self._composed
         if len(landmarks):
             result = with_points(image=image, keypoints=landmarks)
@@ -96,22 +101,31 @@ class Augmentation:
             landmarks = landmarks[list(MIRRORED)]
         return View(result["image"], landmarks, flipped)
 
-    def _drawn(self, image: NDArray[np.uint8]) -> tuple[int, int, bool]:
-        """Top, left, and whether it is mirrored, as albumentations' RandomCrop and HorizontalFlip draw them.
+    @property
+    def crops_alone(self) -> bool:
+        """Whether every view is a ``window`` of its image."""
+        return self._composed is None
+
+    def window(self, side: int, index: int, view: int) -> Window:
+        """Where a view lies in an image of ``side`` × ``side`` pixels, where it is no more than a crop."""
+        if view < EVAL_VIEW:
+            drawn = self.window(side, index, mirror_of(view))
+            return drawn._replace(mirrored=not drawn.mirrored)
+        if view == EVAL_VIEW:
+            margin = (side - self.crop) // 2
+            return Window(margin, margin, mirrored=False)
+        self._reseed(self._seed, index << 32 | view)
+        return self._drawn(side)
+
+    def _drawn(self, side: int) -> Window:
+        """What albumentations' RandomCrop and HorizontalFlip draw.
 
         Its Compose draws once before them, and a flip that never happens draws nothing. It takes three times as long.
         """
         draw = self._python_draw.random
         draw()
-        top, left = (int((side - self._crop + 1) * draw()) for side in image.shape[:2])
-        return top, left, self._mirrored_share > 0 and draw() < self._mirrored_share
-
-    def _cut(
-        self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], top: int, left: int, mirrored: bool
-    ) -> View:
-        cut = image[top : top + self._crop, left : left + self._crop]
-        points = landmarks - np.array([left, top], np.float32) if len(landmarks) else landmarks
-        return mirror_image(View(cut, points, mirrored=False)) if mirrored else View(cut, points, mirrored=False)
+        top, left = (int((side - self.crop + 1) * draw()) for _ in range(2))
+        return Window(top, left, self._mirrored_share > 0 and draw() < self._mirrored_share)
 
     def _reseed(self, *key: int) -> None:
         """Restart the two generators that the transforms share from a key: cheaper than making new ones."""
@@ -125,19 +139,45 @@ class Augmentation:
 class Upright:
     """What a recognizer sees at its own size: the centre crop in view 0, its mirror image in view 1."""
 
+    crops_alone = True
+
     def __init__(self, crop: int) -> None:
-        self._centre = Augmentation(crop, seed=0)
+        self.crop, self._centre = crop, Augmentation(crop, seed=0)
 
     def __call__(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32], index: int, view: int) -> View:
         """Image and landmarks as ``Augmentation`` takes them."""
-        centre = self._centre(image, landmarks, index, EVAL_VIEW)
-        return mirror_image(centre) if view == 1 else centre
+        return cut(image, landmarks, self.window(len(image), index, view), self.crop)
+
+    def window(self, side: int, index: int, view: int) -> Window:
+        """As ``Augmentation`` says it."""
+        return self._centre.window(side, index, EVAL_VIEW)._replace(mirrored=view == 1)
+
+
+def cut(image: NDArray[np.uint8], landmarks: NDArray[np.float32], window: Window, crop: int) -> View:
+    """The view in a window of ``crop`` × ``crop`` pixels."""
+    top, left, mirrored = window
+    pixels = image[top : top + crop, left : left + crop]
+    points = landmarks_in(landmarks, window, crop)
+    return View(pixels[:, ::-1] if mirrored else pixels, points, mirrored)
+
+
+def landmarks_in(landmarks: NDArray[np.float32], window: Window, crop: int) -> NDArray[np.float32]:
+    """Landmarks [5 or 0, 2] in pixels of an image → in pixels of a window of it."""
+    if not len(landmarks):
+        return landmarks
+    points = landmarks - np.array([window.left, window.top], np.float32)
+    return _mirrored(points, crop) if window.mirrored else points
 
 
 def mirror_image(view: View) -> View:
     """The mirror image of a view, and of its landmarks."""
     image, landmarks, mirrored = view
     if len(landmarks):
-        landmarks = landmarks[list(MIRRORED)]
-        landmarks[:, 0] = image.shape[1] - 1 - landmarks[:, 0]
+        landmarks = _mirrored(landmarks, image.shape[1])
     return View(image[:, ::-1], landmarks, not mirrored)
+
+
+def _mirrored(landmarks: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    swapped = landmarks[list(MIRRORED)]
+    swapped[:, 0] = width - 1 - swapped[:, 0]
+    return swapped

@@ -20,14 +20,16 @@ from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet, Pairs
 from facedistill.data.judgement import check, check_seen_as
 from facedistill.data.loading.augment import Augmentation, Upright
+from facedistill.data.loading.on_device import Batch, UncutViews, beside_gpu, images_on
 from facedistill.data.loading.rounds import Banks, Preparation, Rounds
 from facedistill.data.loading.samplers import EvalBatches, IdentityBatches, Keys, TrainBatches
-from facedistill.data.loading.view_schedule import banked_views
+from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader, FaceBatch, Views
 from facedistill.data.sources.source import Source, build_source
 from facedistill.data.sources.verification_set import protocol_source
 from facedistill.system.cores import cores_of_process
 
+Loader = DataLoader[Batch]
 EVAL_BATCH = 128
 MOST_WORKERS = 16  # of one training process
 
@@ -45,7 +47,7 @@ def read_faces(config: Config, data: dict[str, Any]) -> FaceSet:
     return faces
 
 
-def pair_batches(pairs: Pairs, config: Config) -> DataLoader[FaceBatch]:
+def pair_batches(pairs: Pairs, config: Config) -> Loader:
     """Centre crops of the images of a verification protocol, in order; their labels are 0."""
     return pair_data(pairs, config).val_dataloader()
 
@@ -82,6 +84,8 @@ class FaceData(pl.LightningDataModule):
             config.image.crop, config.seed, config.augment.name, mirrors=self.source.epochs_per_round is None
         )
         self._views = self._views_of_training = Views(self._used, self._augmentation, bands=bands)
+        self._cuts_on_device = beside_gpu(config.trainer) and self._augmentation.crops_alone and not bands
+        self._on_device: Tensor | None = None  # all images, where the device keeps them
         self._rounds: Rounds | None = None
 
     @classmethod
@@ -107,6 +111,7 @@ class FaceData(pl.LightningDataModule):
         self._rounds = Rounds(self.source, prepare)
 
     def teardown(self, stage: str) -> None:
+        self._on_device = None
         if self._rounds is not None:
             self._rounds.prepare.end()
 
@@ -151,34 +156,50 @@ class FaceData(pl.LightningDataModule):
             return TrainBatches(faces.train, task.batch_size, seed, views)
         return IdentityBatches(faces.train, faces.labels, task.batch_size, task.images_per_identity, seed, views)
 
-    def train_dataloader(self) -> DataLoader[FaceBatch]:
+    def train_dataloader(self) -> Loader:
         if self._rounds is not None:
             assert self.trainer is not None
             faces, banks = self._rounds.begin(self.trainer.current_epoch)
             self._views_of_training = self.views_of(faces, banks)
-        return self.loader(self.train_batches, self._views_of_training)
+        elif self._cuts_on_device and self.trainer is not None:
+            self._on_device = images_on(self.trainer.strategy.root_device, self._used, self._config.data["name"])
+        return self.loader(self.train_batches, self._views_of_training, self._on_device is None)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Batches of what the device keeps bring no images."""
+        if self._on_device is None or isinstance(batch, FaceBatch) or len(batch.batch.images):
+            return batch
+        return batch.with_images(self._on_device)
 
     def first_batches(self, count: int) -> list[FaceBatch]:
         """The first training batches of the epoch that the sampler is at, or this process' share of them."""
         return [self._views_of_training[keys] for keys in islice(self.train_batches, count)]
 
-    def val_dataloader(self) -> DataLoader[FaceBatch]:
+    def val_dataloader(self) -> Loader:
         """The test split: the paper has no third one, and nothing is selected by it here either."""
         return self.test_loader(self.faces.test)
 
-    def test_loader(self, indices: NDArray[np.int64]) -> DataLoader[FaceBatch]:
+    def test_loader(self, indices: NDArray[np.int64]) -> Loader:
         """Centre crops of the samples with these indices, in order."""
         return self.loader(EvalBatches(indices, EVAL_BATCH))
+
+    def centre_crops(self, indices: NDArray[np.int64]) -> FaceBatch:
+        """A batch of the samples with these indices, on the CPU."""
+        return self._views[[(int(index), EVAL_VIEW) for index in indices]]
 
     @property
     def of_pairs(self) -> "FaceData | None":
         """The images of the source's pairs, as they are seen here; None: it has none."""
         return None if self.faces.pairs is None else pair_data(self.faces.pairs, self._config)
 
-    def loader(self, batches: Iterable[Keys], views: Views | None = None) -> DataLoader[FaceBatch]:
-        """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads."""
+    def loader(self, batches: Iterable[Keys], views: Views | None = None, brings_images: bool = True) -> Loader:
+        """The batches of a sampler. To iterate over them draws nothing from torch's generator, which dropout reads.
+
+        ``brings_images``: see ``UncutViews``.
+        """
+        views = views or self._views
         return DataLoader(
-            views or self._views,
+            UncutViews(views, brings_images) if self._cuts_on_device else views,
             batch_size=None,  # the sampler makes the batches
             sampler=batches,
             num_workers=self._workers,

@@ -1,6 +1,6 @@
 """Batches of augmented faces; each item is a pure function of (index, view)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -47,9 +47,11 @@ class FaceBatch(NamedTuple):
     teacher_embeddings: Mapping[str, torch.Tensor]
 
     def to(self, device: torch.device) -> "FaceBatch":
+        """The batch on a device; nobody waits for the copies of pinned memory to a GPU."""
         *tensors, embeddings = self
-        on_device = {role: embedding.to(device) for role, embedding in embeddings.items()}
-        return FaceBatch._make([*(tensor.to(device) for tensor in tensors), on_device])
+        free = device.type == "cuda"  # what is copied to the CPU is read there at once
+        on_device = {role: embedding.to(device, non_blocking=free) for role, embedding in embeddings.items()}
+        return FaceBatch._make([*(tensor.to(device, non_blocking=free) for tensor in tensors), on_device])
 
     @property
     def student_images(self) -> torch.Tensor:
@@ -87,33 +89,48 @@ class Views(Dataset[FaceBatch]):
         test_banks: Mapping[str, BankReader] = MappingProxyType({}),
         bands: bool = False,
     ) -> None:
-        self._faces, self._augmentation, self._banks, self._test_banks = faces, augmentation, banks, test_banks
-        self._bands = bands
+        self.faces, self.augmentation = faces, augmentation
+        self._banks, self._test_banks, self._bands = banks, test_banks, bands
 
     def __getitem__(self, keys: Keys) -> FaceBatch:
-        indices = [index for index, _ in keys]
         views = [self.view(index, view) for index, view in keys]
         images = np.stack([view.image for view in views])
-        mirrored = np.array([view.mirrored for view in views])
+        landmarks = [to_units(view.landmarks, images.shape[1]) for view in views]
         bands = [band_of(view.image, view.landmarks) for view in views] if self._bands else []
-        crop_boxes, domains = self._faces.crop_boxes, self._faces.domains
+        return self.batch(keys, images, landmarks, [view.mirrored for view in views], bands)
+
+    def batch(
+        self,
+        keys: Keys,
+        images: NDArray[np.uint8],
+        landmarks: Sequence[NDArray[np.float32]],
+        mirrored: Sequence[bool],
+        bands: Sequence[NDArray[np.uint8]] = (),
+    ) -> FaceBatch:
+        """Images [B, height, width, 3] of these keys, beside what else is known of them; landmarks in units."""
+        indices = [index for index, _ in keys]
+        flags = np.array(mirrored)
+        crop_boxes, domains = self.faces.crop_boxes, self.faces.domains
         banks = self._test_banks if keys[0][1] == EVAL_VIEW else self._banks
         return FaceBatch(
             # memory stays in the order height × width × channels, torch's channels_last
             torch.from_numpy(images).permute(0, 3, 1, 2),
-            torch.from_numpy(self._faces.labels[indices]),
+            torch.from_numpy(self.faces.labels[indices]),
             torch.tensor(indices),
-            torch.from_numpy(np.stack([to_units(view.landmarks, images.shape[1]) for view in views])),
+            torch.from_numpy(np.stack(landmarks)),
             torch.from_numpy(np.empty((len(keys), 0), np.float32) if crop_boxes is None else crop_boxes[indices]),
-            torch.from_numpy(mirrored),
+            torch.from_numpy(flags),
             torch.from_numpy(np.stack(bands) if bands else np.empty((len(keys), 0, 0, 3), np.uint8)).permute(
                 0, 3, 1, 2
             ),
             torch.zeros(len(keys), dtype=torch.int64) if domains is None else torch.from_numpy(domains[indices]),
-            {role: torch.from_numpy(bank(keys, mirrored)) for role, bank in banks.items()},
+            {role: torch.from_numpy(bank(keys, flags)) for role, bank in banks.items()},
         )
 
     def view(self, index: int, view: int) -> View:
         """One view of one image, and its landmarks."""
-        landmarks = NO_LANDMARKS if self._faces.landmarks is None else self._faces.landmarks[index]
-        return self._augmentation(self._faces.images[index], landmarks, index, view)
+        return self.augmentation(self.faces.images[index], self.landmarks(index), index, view)
+
+    def landmarks(self, index: int) -> NDArray[np.float32]:
+        """Of an image, [5 or 0, 2] in pixels of it."""
+        return NO_LANDMARKS if self.faces.landmarks is None else self.faces.landmarks[index]
