@@ -54,7 +54,7 @@ def by_hand(module: Classify, batch: Any, tau: float = 3.0) -> dict[str, float]:
         if not module.teachers:
             return terms
         teacher = copy.deepcopy(module.teachers["teacher"].network).eval()(batch.images)
-        hidden_t, logits_t, _ = (part.double().numpy() for part in teacher)
+        hidden_t, logits_t, _ = (part.double().numpy() for part in teacher[:3])
     soft = np.exp(log_softmax(logits_t / tau))
     terms["soft"] = float(-(soft * log_softmax(logits / tau)).sum(1).mean() * tau**2)
     terms["logits"] = float(((logits - logits_t) ** 2).mean())
