@@ -6,7 +6,7 @@ SEEDS ?= $(if $(filter paper,$(DATA)),1,5)
 FULL ?=
 TABLES ?= $(if $(FULL)$(filter-out embedded,$(DATA)),1 2 3 4 5)
 JOBS ?= null
-QUESTIONS ?= step batch torchdistill_epoch sweep startup growth packed recordio
+QUESTIONS ?= step batch torchdistill_epoch sweep wall startup growth many packed recordio
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -78,7 +78,7 @@ test-all: setup ## every test
 test-slurm: setup ## what needs a Slurm, on one that is brought up for it on this machine (as root; it says what to install)
 	tests/slurm/cluster.sh $(RUN) pytest -m slurm tests/slurm $(ARGS)
 
-bench: setup ## what is fast and what it costs, as tables: under 15 minutes, on a machine that does nothing else
+bench: setup ## what is fast and what it costs, as tables: half an hour, on a machine that does nothing else
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for question in $(QUESTIONS); do echo "## $$question"; $(VENV)/bin/python benchmarks/$$question.py || exit; done
 
