@@ -126,3 +126,20 @@ def test_what_makes_no_sense_is_refused(word: str, told: str) -> None:
     )
     assert refused.returncode == 2
     assert told in refused.stderr
+
+
+def test_one_command_measures_all_that_a_gpu_does() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "bench-gpu", "ARGS=logger=csv"], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout.replace("\\\n", " ")
+    lines = [shlex.split(line) for line in shown.splitlines() if ".venv/bin/python" in line]
+    steps, tables, paper, runs = lines[-4:]
+    assert steps[1:] == ["benchmarks/gpu.py"]
+    assert tables[:5] == ["time", ".venv/bin/python", "-m", "facedistill.train", "-m"]
+    assert tables[5:7] == ["experiments=[table1,table2,table3,table4,table5]", "seed=0"]
+    words = [word for word in paper[5:] if not word.startswith(("task=", "hydra."))]
+    assert "task=classify,align,verify" in paper
+    for task in ("classify", "align", "verify"):
+        config = compose_config([*words, f"task={task}"])
+        assert (config.image.crop, config.trainer.precision, config.seed) == (224, "bf16-mixed", 0)
+        assert runs[-1] == f"runs_dir={config.runs_dir}"
