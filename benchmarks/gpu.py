@@ -13,7 +13,7 @@ The first half of the steps warms up, and uses up what workers had prepared. The
 ends the GPU is waited for; the median window counts. Nothing is trained to an end: weights and K_T are random. It takes
 7 GB in a temporary folder. Half an hour on one GPU is a guess: not measured.
 
-`--small` tries all of it in a minute, on a CPU too, with networks and images that say nothing of speed.
+`--small` tries all of it in two minutes, on a CPU too, with networks and images that say nothing of speed.
 """
 
 from __future__ import annotations
