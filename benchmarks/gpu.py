@@ -5,13 +5,13 @@
 ResNet-50 of the paper's size (`scale=paper`: batches of 256, bf16) on random pixels that lie in a mapped file, 10,575
 identities, crops of 224 of 256 and of 112 of 128 pixels, the soft target. Five ways train the same student: our Trainer
 with its callbacks without a teacher, with a bank and with the teacher live; a loop as one writes it on the same
-batches; and that loop on one batch of random data in the GPU's memory, which nothing can be faster than. Then, at 224
-pixels: other precision, torch.compile, and images that are not kept on the GPU; several runs on one GPU at once; and
-two ranks where there are two GPUs.
+batches, whose images come from the host; and that loop on one batch of random data in the GPU's memory, which nothing
+can be faster than. Then, at 224 pixels: other precision, torch.compile, and images that are not kept on the GPU;
+several runs on one GPU at once; and two ranks where there are two GPUs.
 
 The first half of the steps warms up, and uses up what workers had prepared. The second is timed in windows, at whose
 ends the GPU is waited for; the median window counts. Nothing is trained to an end: weights and K_T are random. It takes
-7 GB in a temporary folder. Half an hour on one GPU is a guess: not measured.
+8 GB in a temporary folder. Half an hour on one GPU is a guess: not measured.
 
 `--small` tries all of it in two minutes, on a CPU too, with networks and images that say nothing of speed.
 """
@@ -41,7 +41,7 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.loading import on_device
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.distill.bank import Answered
-from facedistill.distill.teacher import NetworkTeacher, answering
+from facedistill.distill.teacher import NetworkTeacher, autocast_for
 from facedistill.evaluation.scoring import device_for
 from facedistill.models.network import Network, build_network
 from facedistill.runs.plan import plan
@@ -184,7 +184,7 @@ def by_hand(network: Network, batches: Shown, clock: Clock, config: object) -> N
     forward = torch.compile(network, dynamic=False) if config.trainer.compile else network
     for images, labels in batches:
         optimizer.zero_grad()
-        with answering(config.trainer.precision, images.device):
+        with autocast_for(config.trainer.precision, images.device):
             loss = F.cross_entropy(forward(images).logits, labels)
         loss.backward()
         optimizer.step()

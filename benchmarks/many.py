@@ -2,8 +2,8 @@
 
     python benchmarks/many.py
 
-The plan is of a sweep of 2,000 cells (rates 2, 4, 8; three initializations; three targets; 74 and more seeds), none of
-which is trained. The runs are 5,000 records that nobody trained, those of a whole table 4 and table 5 under one seed
+The plan is of a sweep of 2,025 cells (rates 2, 4, 8; three initializations; three targets; 75 seeds), none of which is
+trained. The runs are 5,000 records that nobody trained, those of a whole table 4 and table 5 under one seed
 after another, each with a history of 20 epochs and scores of 1,000 test samples, as files in a temporary folder (under
 1 GB). Every command runs once, as a process of its own, start included; the system has the files in memory. Peak
 memory is that of the process.

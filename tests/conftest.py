@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedistill.config.compose import compose_config
+from facedistill.config.compose import _with_first_seed, compose_config
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet
 from facedistill.runs.plan import plan
@@ -62,6 +62,12 @@ def _composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facedistill.runs.plan.compose_config", composed)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _of_this_environment() -> None:
+    """What is kept of a composition has resolved HOME and the like, which tests change."""
+    _with_first_seed.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Nothing in a training step waits for the host: on a GPU every such call would empty its queue."""
+"""Nothing in a training step makes the host wait for the device: on a GPU every such call would empty its queue."""
 
 from __future__ import annotations
 
@@ -95,11 +95,12 @@ def marked(faces: FaceSet) -> FaceSet:
     "cell",
     [
         ["target=soft"],
+        ["target=logits"],
         ["target=hidden"],
         ["task=align", "target=hidden"],
         ["task=embed", "target=cosine", "model.features=128"],
     ],
-    ids=["soft", "hidden", "align", "embed"],
+    ids=["soft", "logits", "hidden", "align", "embed"],
 )
 @pytest.mark.parametrize("views", ["live", "all"])
 def test_a_training_step_waits_for_nothing(

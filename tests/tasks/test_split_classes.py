@@ -45,6 +45,7 @@ STEPS = [
     *((case, "of both ranks", "at once") for case in CASES),
     *((case, "of both ranks", "by rows") for case in ("classify", "classify, logits", "classify, hidden and soft")),
     *((OF_ONE_RANK, labels, "at once") for labels in list(LABELS)[1:]),
+    *((case, "of both ranks", "in bf16") for case in ("classify, soft", "classify, logits")),
 ]
 OPTIMIZERS = {"sgd": [], "adamw": ["schedule.optimizer=adamw", "task.learning_rates.random=[0.01]"]}
 LAYER = ("network.classifier.weight", "network.classifier.bias")
@@ -84,6 +85,10 @@ def module_of(case: str, shares: list[int], classes: ClassShare | None, *words: 
         module.split_classes(classes)
     module.batch_sizes_per_rank = lambda *_: shares  # type: ignore[method-assign]
     return module
+
+
+def autocast(way: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=way == "in bf16")
 
 
 def step(case: str, batch: FaceBatch, shares: list[int], classes: ClassShare | None = None) -> dict[str, Any]:
@@ -149,7 +154,7 @@ def cut_and_resumed(batch: FaceBatch, shares: list[int], classes: ClassShare | N
     other, optimizer_of_other = restored(copy.deepcopy(written[0]), shares, classes, *words)
     for each in ((module, optimizer), (other, optimizer_of_other)):
         optimized(*each, batch, ranks)
-    with module.scored():
+    with module.assembled():
         assert type(module.network.classifier) is nn.Linear
         scored = module.network(batch.student_images).logits.detach()
     return {
@@ -183,7 +188,8 @@ def rank(number: int, port: int, folder: str) -> None:
     most = chunked_loss.MOST
     for case, labels, way in STEPS:
         chunked_loss.MOST = 7 if way == "by rows" else most  # two rows of the larger share
-        found[case, labels, way] = step(case, share_of(labels, number), [6, 5], classes)
+        with autocast(way):
+            found[case, labels, way] = step(case, share_of(labels, number), [6, 5], classes)
     chunked_loss.MOST = most
     share = share_of("of both ranks", number)
     found["parity"] = parity_of("classify, hidden and soft", share, [6, 5], classes)
@@ -210,7 +216,10 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
 def test_losses_and_gradients_are_those_of_one_process(
     of_two: list[dict[Any, Any]], case: str, labels: str, way: str
 ) -> None:
-    one, two = step(case, batch_of(labels), [11]), [found[case, labels, way] for found in of_two]
+    two = [found[case, labels, way] for found in of_two]
+    with autocast(way):
+        one = step(case, batch_of(labels), [11])
+    rounding = 5e-6 if way != "in bf16" else 1e-2  # what ranks add up has been rounded
     for found in two:
         assert found["losses"] == pytest.approx(one["losses"], rel=2e-6)
         assert found["gradients"].keys() == one["gradients"].keys()
@@ -218,7 +227,7 @@ def test_losses_and_gradients_are_those_of_one_process(
         parts = [found["gradients"][name] for found in two]
         both = torch.cat(parts) if name in LAYER else sum(parts) / RANKS  # the rest as DDP has it
         assert gradient.norm() > 0
-        assert (both - gradient).norm() < 5e-6 * gradient.norm(), name
+        assert (both - gradient).norm() < rounding * gradient.norm(), name
     assert [len(found["gradients"][LAYER[0]]) for found in two] == [2, 3]
 
 
@@ -252,9 +261,11 @@ def test_ranks_resume_to_the_bit_and_one_process_resumes_what_they_began(
     words = OPTIMIZERS[optimizer]
     module, of_one = restored(of_two[0][optimizer]["checkpoint"], [11], None, *words)
     optimized(module, of_one, batch_of("of both ranks"), 1)
+    begun = of_two[0][optimizer]["checkpoint"]["state_dict"]
     for name, value in module.state_dict().items():
         ends = [found[optimizer]["ends"][0][name] for found in of_two]
-        torch.testing.assert_close(torch.cat(ends) if name in LAYER else ends[0], value, rtol=1e-4, atol=1e-5)
+        end = torch.cat(ends) if name in LAYER else ends[0]
+        assert (end - value).double().norm() <= 0.02 * (value - begun[name]).double().norm(), name
 
 
 def test_more_ranks_than_identities_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,4 +333,6 @@ def test_shares_are_all_classes_once_and_differ_by_one_at_most(whole: int, ranks
     shares = [ClassShare(number, ranks, whole) for number in range(ranks)]
     assert [row for share in shares for row in range(whole)[share.rows]] == list(range(whole))
     assert {share.count for share in shares} <= {whole // ranks, -(-whole // ranks)}
-    assert {share.most(torch.empty(1, share.count)) for share in shares} == {max(share.count for share in shares)}
+    assert {share.largest_share(torch.empty(1, share.count)) for share in shares} == {
+        max(share.count for share in shares)
+    }

@@ -25,7 +25,7 @@ from facedistill.config.schema import Config
 from facedistill.config.words import GROUPS, check_form, explained, quoted
 from facedistill.errors import ConfigError, NotUnderstoodError
 
-_SEED = re.compile(r"seed=\d+")
+_SEED = re.compile(r"seed=[0-9]+")
 _VALUE = re.compile(rf"(?!(hydra\b|({'|'.join(GROUPS)})=))[\w.]+=.*", re.DOTALL)  # no choice, nothing added or removed
 
 

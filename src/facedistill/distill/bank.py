@@ -20,7 +20,7 @@ from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.distill.teacher import Teacher, answering, differs
+from facedistill.distill.teacher import Teacher, autocast_for, differs
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import disk_of, hash_of, read_json_object, write_json
 from facedistill.system.terminal import say
@@ -28,7 +28,7 @@ from facedistill.system.terminal import say
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
 SIDES = (0, 1)  # the views of a teacher with pixels of its own, see ``FaceData.seen_as``
-FULL = "32-true"
+FLOAT32 = "32-true"
 KINDS = {"float16": "<f2", "float32": "<f4"}
 
 
@@ -105,7 +105,7 @@ class BankMaker:
     kind: str
     about: Mapping[str, Any]
     samples: NDArray[np.int64]
-    precision: str = FULL
+    precision: str = FLOAT32
 
     @cached_property
     def folder(self) -> Path:
@@ -115,7 +115,7 @@ class BankMaker:
     @property
     def _contents(self) -> dict[str, Any]:
         samples = hash_of(self.samples.tolist())
-        precision = {} if self.precision == FULL else {"precision": self.precision}
+        precision = {} if self.precision == FLOAT32 else {"precision": self.precision}
         shape = {"kind": self.kind, "width": self.teacher.width, "samples": samples}
         return {**self.about, "version": VERSION, **shape, **precision}
 
@@ -181,7 +181,7 @@ class BankMaker:
         batches = self.data.loader([keys[start : start + EVAL_BATCH] for start in starts])
         self.teacher.to(self.device)
         for start, batch in zip(starts, batches, strict=True):
-            with answering(self.precision, self.device):
+            with autocast_for(self.precision, self.device):
                 embedding = self.teacher(batch.to(self.device).images).embedding.float()
             yield start, kept_as(embedding.cpu().numpy(), self.kind)
 

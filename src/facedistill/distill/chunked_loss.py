@@ -22,7 +22,8 @@ def chunked_mean(losses: RowLosses, student: NetworkOutput, *others: Tensor) -> 
             functions of ``student.classes``.
     """
     logits = student.logits
-    rows = max(1, MOST // max(1, student.classes.most(logits)))  # as many on every rank: losses are of all of them
+    # as many on every rank: losses are of all of them
+    rows = max(1, MOST // max(1, student.classes.largest_share(logits)))
     if len(logits) <= rows:
         return losses(logits, *others).mean()
     mean: Tensor = _ChunkedMean.apply(losses, rows, logits, *others)

@@ -215,7 +215,7 @@ def as_taken(images: Tensor, taken: TeacherInput) -> Tensor:
     return images.flip(1) if taken.colour == "bgr" else images
 
 
-def answering(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+def autocast_for(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """As a teacher answers a run of this ``trainer.precision``: live as Lightning has it, and for a bank the same."""
     mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
     return nullcontext() if mixed is None else torch.autocast(device.type, mixed)

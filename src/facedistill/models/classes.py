@@ -16,11 +16,11 @@ class Classes:
 
     def log_softmax(self, logits: Tensor) -> Tensor:
         """log P of logits [n, C], in float32 at least."""
-        return F.log_softmax(logits, dim=1, dtype=_exact(logits))
+        return F.log_softmax(exact(logits), dim=1)
 
     def softmax(self, logits: Tensor) -> Tensor:
-        """P of logits [n, C]."""
-        return F.softmax(logits, dim=1)
+        """P of logits [n, C], in float32 at least."""
+        return F.softmax(exact(logits), dim=1)
 
     def sum(self, values: Tensor) -> Tensor:
         """Values [n, C] → their sum over the classes, [n]."""
@@ -34,7 +34,7 @@ class Classes:
         """Values [n, C] → that of the class ``labels`` int64 [n] of every row, [n]."""
         return -F.nll_loss(values, labels, reduction="none")
 
-    def most(self, logits: Tensor) -> int:
+    def largest_share(self, logits: Tensor) -> int:
         """The most classes of which one process has logits, where this one has [n, C]."""
         return logits.shape[1]
 
@@ -72,7 +72,7 @@ class ClassShare(Classes):
         return slice(self.whole * rank // self.ranks, self.whole * (rank + 1) // self.ranks)
 
     def log_softmax(self, logits: Tensor) -> Tensor:
-        values = logits.to(_exact(logits))
+        values = exact(logits)
         largest = values.detach().amax(1, keepdim=True)
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         values = values - largest
@@ -94,7 +94,7 @@ class ClassShare(Classes):
         total: Tensor = _SumOverRanks.apply(-F.nll_loss(values, own.where(is_own, -100), reduction="none"))
         return total
 
-    def most(self, logits: Tensor) -> int:
+    def largest_share(self, logits: Tensor) -> int:
         return -(-self.whole // self.ranks)
 
 
@@ -114,6 +114,6 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
-def _exact(logits: Tensor) -> torch.dtype:
-    """What their logarithms are summed up in: never in half precision."""
-    return torch.promote_types(logits.dtype, torch.float32)
+def exact(values: Tensor) -> Tensor:
+    """In float32 at least: differences, and logarithms of sums, are never of half precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

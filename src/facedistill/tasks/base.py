@@ -17,7 +17,7 @@ from facedistill.data.loading.views import FaceBatch
 from facedistill.distill.chunked_loss import chunked_mean
 from facedistill.distill.parity import BATCHES, parity, unchanged, with_gradient
 from facedistill.distill.target import Target
-from facedistill.distill.teacher import Teacher, TeacherOutput, answering
+from facedistill.distill.teacher import Teacher, TeacherOutput, autocast_for
 from facedistill.errors import ConfigError
 from facedistill.evaluation.evaluation import Evaluation
 from facedistill.models.network import Network, NetworkOutput
@@ -247,6 +247,6 @@ class TaskModule(ScheduledModule):
         teacher = self.teachers[role]
         embedding = batch.teacher_embeddings.get(role)
         if embedding is None:
-            with answering(self.config.trainer.precision, batch.images.device):
+            with autocast_for(self.config.trainer.precision, batch.images.device):
                 embedding = teacher(batch.images).embedding
         return teacher.from_embedding(gather_tensor(embedding.float(), sizes))

@@ -48,7 +48,7 @@ class ClassifierShare(nn.Linear):
         Every rank has the whole loss, so gradients come here ``ranks`` times as long as that of one. They stay so for
         embeddings, since DDP divides those of the backbone; these rows are no other rank's, and it leaves them out.
         """
-        ranks = student.embedding.new_tensor(self.classes.ranks)
+        ranks = student.embedding.new_full((), self.classes.ranks)
         logits = super().forward(scale_gradient(student.embedding, ranks))
         return student._replace(logits=scale_gradient(logits, 1 / ranks), classes=self.classes)
 
@@ -91,8 +91,8 @@ class SplitsClasses(pl.LightningModule, abc.ABC):
         self._ddp_params_and_buffers_to_ignore = [f"{LAYER}.{name}" for name, _ in share.named_parameters()]
 
     @contextmanager
-    def scored(self) -> Iterator[None]:
-        """Have the network whole while it is scored; all ranks have to enter."""
+    def assembled(self) -> Iterator[None]:
+        """Have the network whole for a while, to be scored; all ranks have to enter."""
         share = self.network.classifier
         self.assemble_classes()
         try:
@@ -119,7 +119,7 @@ class SplitsClasses(pl.LightningModule, abc.ABC):
 
     def on_validation_start(self) -> None:
         self._scoring = ExitStack()
-        self._scoring.enter_context(self.scored())
+        self._scoring.enter_context(self.assembled())
 
     def on_validation_end(self) -> None:
         self._scoring.close()

@@ -18,8 +18,8 @@ from facedistill.data.loading.rounds import Banks
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.views import Views
 from facedistill.data.sources.source import Round
-from facedistill.distill.bank import KINDS, SIDES, VERSION, Answered, kept_as
-from facedistill.distill.teacher import Teacher
+from facedistill.distill.bank import FLOAT32, KINDS, SIDES, VERSION, Answered, kept_as
+from facedistill.distill.teacher import Teacher, autocast_for
 from facedistill.system.files import hash_of
 
 MOST_KEPT = 1_000_000  # faces of a source whose rounds stay in the cache for other runs
@@ -47,6 +47,7 @@ class TaughtRounds:
 
     Attributes:
         kind: in which embeddings are kept, ``float16`` or ``float32``.
+        precision: in which teachers answer, a ``trainer.precision``.
         keeps: whether there is room to keep rounds at all.
     """
 
@@ -56,6 +57,7 @@ class TaughtRounds:
     cache_dir: Path
     size: int
     kind: str
+    precision: str
     keeps: bool
     _passing: list[Mapped] = field(default_factory=list)
 
@@ -86,14 +88,16 @@ class TaughtRounds:
         item = Item((asked.teacher.width,), KINDS[self.kind], "embedding", "embeddings")
         about = {**asked.about, "version": VERSION, "kind": self.kind, "width": asked.teacher.width, "round": of.key}
         about |= {"view": keys[0][1]} if asked.pixels is None else {}
+        about |= {} if self.precision == FLOAT32 else {"precision": self.precision}
         path = self.cache_dir / f"round-{hash_of(about)}"
         asked.teacher.to(self.device)
 
         def batches(start: int) -> Batches:
             for images in self._seen(asked.pixels, of, views, keys, start):
-                embedding = asked.teacher(images.to(self.device)).embedding.float().cpu().numpy()
+                with autocast_for(self.precision, self.device):
+                    embedding = asked.teacher(images.to(self.device)).embedding.float()
                 start += len(embedding)
-                yield start, kept_as(embedding, self.kind), {}
+                yield start, kept_as(embedding.cpu().numpy(), self.kind), {}
 
         return open_or_make(path, len(keys), item, batches, f"teacher, round {of.number}").items
 

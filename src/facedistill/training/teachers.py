@@ -14,7 +14,7 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
 from facedistill.distill.axes import ReaderOnAxes, TeacherOnAxes, leading_axes, on_axes
-from facedistill.distill.bank import FULL, SIDES, BankMaker, OwnViewBank
+from facedistill.distill.bank import FLOAT32, SIDES, BankMaker, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError
@@ -71,7 +71,7 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             banks[role] = bank if seen is data else OwnViewBank(bank)
         if config.task.imitates:
             # scores are those of float32, whatever it was trained in
-            test_banks[role] = replace(maker, samples=data.faces.test, precision=FULL).open([EVAL_VIEW])
+            test_banks[role] = replace(maker, samples=data.faces.test, precision=FLOAT32).open([EVAL_VIEW])
             if (width := width_of(run)) < teacher.width:
                 axes, kept = leading_axes(next(iter(bank.views.values())), width)
                 say(
@@ -84,7 +84,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     data.use_banks(banks, test_banks)
     if asked:
         keeps = len(data.faces.train) * len(config.epoch_rates) <= MOST_KEPT
-        data.use_rounds(TaughtRounds(data, asked, device, cache, config.image.resize, config.target.bank, keeps))
+        kind, precision = config.target.bank, config.trainer.precision
+        data.use_rounds(TaughtRounds(data, asked, device, cache, config.image.resize, kind, precision, keeps))
     return teachers
 
 

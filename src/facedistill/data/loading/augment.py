@@ -26,11 +26,18 @@ class View(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Where a view lies that is no more than a crop: its top left pixel, and whether it is mirrored."""
+    """Where a view lies that is no more than a crop: its top left pixel, and how often it is mirrored.
+
+    Twice is not at all, but for the last bits of landmarks.
+    """
 
     top: int
     left: int
-    mirrored: bool
+    mirrors: int
+
+    @property
+    def mirrored(self) -> bool:
+        return self.mirrors % 2 == 1
 
 
 def _moved() -> list[A.BasicTransform]:
@@ -110,10 +117,10 @@ class Augmentation:
         """Where a view lies in an image of ``side`` × ``side`` pixels, where it is no more than a crop."""
         if view < EVAL_VIEW:
             drawn = self.window(side, index, mirror_of(view))
-            return drawn._replace(mirrored=not drawn.mirrored)
+            return drawn._replace(mirrors=drawn.mirrors + 1)
         if view == EVAL_VIEW:
             margin = (side - self.crop) // 2
-            return Window(margin, margin, mirrored=False)
+            return Window(margin, margin, 0)
         self._reseed(self._seed, index << 32 | view)
         return self._drawn(side)
 
@@ -125,7 +132,7 @@ class Augmentation:
         draw = self._python_draw.random
         draw()
         top, left = (int((side - self.crop + 1) * draw()) for _ in range(2))
-        return Window(top, left, self._mirrored_share > 0 and draw() < self._mirrored_share)
+        return Window(top, left, int(self._mirrored_share > 0 and draw() < self._mirrored_share))
 
     def _reseed(self, *key: int) -> None:
         """Restart the two generators that the transforms share from a key: cheaper than making new ones."""
@@ -150,15 +157,14 @@ class Upright:
 
     def window(self, side: int, index: int, view: int) -> Window:
         """As ``Augmentation`` says it."""
-        return self._centre.window(side, index, EVAL_VIEW)._replace(mirrored=view == 1)
+        return self._centre.window(side, index, EVAL_VIEW)._replace(mirrors=int(view == 1))
 
 
 def cut(image: NDArray[np.uint8], landmarks: NDArray[np.float32], window: Window, crop: int) -> View:
     """The view in a window of ``crop`` × ``crop`` pixels."""
-    top, left, mirrored = window
-    pixels = image[top : top + crop, left : left + crop]
+    pixels = image[window.top : window.top + crop, window.left : window.left + crop]
     points = landmarks_in(landmarks, window, crop)
-    return View(pixels[:, ::-1] if mirrored else pixels, points, mirrored)
+    return View(pixels[:, ::-1] if window.mirrored else pixels, points, window.mirrored)
 
 
 def landmarks_in(landmarks: NDArray[np.float32], window: Window, crop: int) -> NDArray[np.float32]:
@@ -166,7 +172,9 @@ def landmarks_in(landmarks: NDArray[np.float32], window: Window, crop: int) -> N
     if not len(landmarks):
         return landmarks
     points = landmarks - np.array([window.left, window.top], np.float32)
-    return _mirrored(points, crop) if window.mirrored else points
+    for _ in range(window.mirrors):
+        points = _mirrored(points, crop)
+    return points
 
 
 def mirror_image(view: View) -> View:

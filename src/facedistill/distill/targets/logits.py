@@ -5,6 +5,7 @@ from torch import Tensor
 from facedistill.distill.chunked_loss import chunked_mean
 from facedistill.distill.target import Target, check_reduction
 from facedistill.distill.teacher import TeacherOutput
+from facedistill.models.classes import exact
 from facedistill.models.network import NetworkOutput
 
 
@@ -20,6 +21,6 @@ class LogitsTarget(Target):
         reduced = student.classes.sum if self.reduction == "sum" else student.classes.mean
 
         def distance(logits: Tensor, embedding: Tensor) -> Tensor:
-            return reduced((logits - teacher.logits_of(embedding)).square())
+            return reduced((exact(logits) - exact(teacher.logits_of(embedding))).square())
 
         return chunked_mean(distance, student, teacher.embedding)

@@ -62,7 +62,7 @@ class Recognition(pl.Callback):
         data: FaceData = trainer.datamodule  # type: ignore[attr-defined]
         was_training = module.network.training
         module.network.eval()
-        with module.scored():
+        with module.assembled():
             found = probe(module.evaluation, module.measure, data, module.device)
         module.evaluation.reset()
         module.network.train(was_training)
