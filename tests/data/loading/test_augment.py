@@ -14,6 +14,7 @@ from scipy.stats import binomtest, chi2_contingency, chisquare
 
 from facedistill.config.choices import nodes
 from facedistill.config.groups import AUGMENTATIONS
+from facedistill.data.faces import MIRRORED
 from facedistill.data.loading.augment import NO_LANDMARKS, Augmentation
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 
@@ -113,6 +114,22 @@ def test_views_of_the_paper_are_those_of_albumentations(size: int, crop: int, mi
         np.testing.assert_array_equal(view.landmarks, expected["keypoints"][swapped])
         flips.append(view.mirrored)
     assert set(flips) == ({True, False} if mirrors else {False})
+
+
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+def test_the_mirror_of_a_view_is_made_of_it_to_the_last_bit_of_its_landmarks(preset: str) -> None:
+    """Of a view that was mirrored, too: its landmarks are then mirrored twice, as those of the runs that exist."""
+    augmentation = Augmentation(CROP, 5, preset)
+    points = np.random.default_rng(0).uniform(0, SIZE, (5, 2)).astype(np.float32)
+    seen = set()
+    for index in range(40):
+        view, mirrored = (augmentation(MAP, points, index, number) for number in (3, mirror_of(3)))
+        expected = view.landmarks[list(MIRRORED)].copy()
+        expected[:, 0] = CROP - 1 - expected[:, 0]
+        np.testing.assert_array_equal(mirrored.landmarks, expected)
+        np.testing.assert_array_equal(mirrored.image, view.image[:, ::-1])
+        seen.add(view.mirrored)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize("preset", AUGMENTATIONS)
