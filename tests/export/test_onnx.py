@@ -186,6 +186,7 @@ def test_a_network_that_torch_exports_for_one_batch_alone_is_refused(
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     monkeypatch.setattr(formats, "_exported", lambda *words: fixed)
     monkeypatch.setattr(formats, "_opened", lambda model: model)
+    formats._graph.cache_clear()
     with pytest.raises(WeightsError, match="batches of any size: leave format=onnx out"):
         graph_of(deployed)
 

@@ -176,7 +176,7 @@ def test_a_network_gives_the_feature_and_a_linear_answer_on_it() -> None:
     model = compose_config(["model.width=16"]).model
     network = build_network(model, rate=2, num_identities=7).eval()
     with torch.no_grad():
-        features, logits, landmarks = network(pixels())
+        features, logits, landmarks, _ = network(pixels())
     assert landmarks.shape == (2, 0, 2)
     assert network.classifier is not None
     torch.testing.assert_close(features, network.backbone(pixels()), rtol=0, atol=0)
@@ -190,7 +190,7 @@ def test_a_network_gives_landmarks_that_are_linear_in_the_feature() -> None:
     assert network.classifier is None
     assert network.regressor is not None
     with torch.no_grad():
-        features, logits, landmarks = network(pixels())
+        features, logits, landmarks, _ = network(pixels())
     assert (logits.shape, landmarks.shape) == ((2, 0), (2, 5, 2))
     weight, bias = network.regressor.weight.detach().double(), network.regressor.bias.detach().double()
     expected = features.double().numpy() @ weight.numpy().T + bias.numpy()

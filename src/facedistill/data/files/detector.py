@@ -46,6 +46,7 @@ def detect(image: Image.Image) -> NDArray[np.float64]:
     seen = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3) if shrink > 1 else image
     rows: NDArray[np.float64]
     rows = _own.detector.detect(np.ascontiguousarray(np.asarray(seen)[:, :, ::-1]), details=True).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(1)]
     rows = rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]  # x, y, width, height; 5 times x, y; score
     points = rows[:, 4:14].reshape(-1, 5, 2)  # in the order of LANDMARKS
     points = (points + 0.5) * (np.array(full_size(image)) / seen.size) - 0.5
