@@ -3,7 +3,7 @@
     python benchmarks/many.py
 
 The plan is of a sweep of 2,025 cells (rates 2, 4, 8; three initializations; three targets; 75 seeds), none of which is
-trained. The runs are 5,000 records that nobody trained, those of a whole table 4 and table 5 under one seed
+trained. The runs are 5,000 records that nobody trained, those of table 4 under one seed
 after another, each with a history of 20 epochs and scores of 1,000 test samples, as files in a temporary folder (under
 1 GB). Every command runs once, as a process of its own, start included; the system has the files in memory. Peak
 memory is that of the process.
@@ -26,7 +26,6 @@ from measure import print_table
 
 from facedistill.runs.plan import plan, runs_of
 from facedistill.runs.record import Record
-from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 
 CELLS, RUNS, EPOCHS, SAMPLES, IDENTITIES = 2_000, 5_000, 20, 1_000, 100
@@ -39,16 +38,10 @@ OF_ONE_SEED = [
 ]
 
 
-def seeds_of(words: str) -> Iterator[Run]:
-    """A cell and what it stands on, under every seed."""
-    run = plan([*words.split(), "seed=0"])
-    yield from runs_of(run)
-
-
 def write_runs(folder: Path) -> None:
     """Records of ``RUNS`` runs, cell after cell, with other scores under every seed."""
     draw = np.random.default_rng(0)
-    found = {run.identity: run for words in OF_ONE_SEED for run in seeds_of(words)}
+    found = {run.identity: run for words in OF_ONE_SEED for run in runs_of(plan([*words.split(), "seed=0"]))}
     for number, run in enumerate(islice(cycle(found.values()), RUNS)):
         seed = number // len(found)
         right = draw.random(SAMPLES) < draw.uniform(0.6, 0.9)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -100,6 +101,18 @@ def faces() -> FaceSet:
     index = np.arange(count)
     images[index, :, :, 0] = (index // 8 * 80)[:, None, None]  # an identity is known by its red
     return FaceSet(images, index // 8, index % 4 == 3, ["ann", "bob", "cid", "dee"])
+
+
+@pytest.fixture
+def marked(faces: FaceSet) -> FaceSet:
+    """The faces with everything that a batch may bring."""
+    draw, count = np.random.default_rng(1), len(faces.images)
+    return replace(
+        faces,
+        landmarks=draw.uniform(2, 20, (count, 5, 2)).astype(np.float32),
+        crop_boxes=draw.uniform(20, 50, (count, 3)).astype(np.float32),
+        domains=draw.integers(0, 3, count),
+    )
 
 
 @pytest.fixture(scope="session")

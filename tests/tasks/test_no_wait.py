@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -78,16 +76,6 @@ class NoCopy(TorchFunctionMode):
 def test_what_waits_is_found(wait: Callable[[torch.Tensor], object]) -> None:
     with pytest.raises(Waits), NoScalar(), NoCopy():
         wait(torch.ones(3))
-
-
-@pytest.fixture
-def marked(faces: FaceSet) -> FaceSet:
-    draw = np.random.default_rng(1)
-    return replace(
-        faces,
-        landmarks=draw.uniform(6, 18, (32, 5, 2)).astype(np.float32),
-        crop_boxes=draw.uniform(20, 50, (32, 3)).astype(np.float32),
-    )
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

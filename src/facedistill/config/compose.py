@@ -25,7 +25,7 @@ from facedistill.config.schema import Config
 from facedistill.config.words import GROUPS, check_form, explained, quoted
 from facedistill.errors import ConfigError, NotUnderstoodError
 
-_SEED = re.compile(r"seed=[0-9]+")
+_SEED = re.compile(r"[+~]*seed\b")
 _VALUE = re.compile(rf"(?!(hydra\b|({'|'.join(GROUPS)})=))[\w.]+=.*", re.DOTALL)  # no choice, nothing added or removed
 
 
@@ -39,12 +39,11 @@ def compose_config(overrides: Sequence[str], trains: bool = True) -> Config:
     """
     with understood(overrides):
         words = tuple(map(quoted, overrides))
-        others = tuple(word for word in words if not _SEED.fullmatch(word))
-        if len(words) == len(others) + 1 and not any("seed" in word for word in others):
-            first, refers_to_seed = _with_first_seed(others, trains)
+        seeds = [word for word in words if _SEED.match(word)]
+        if len(seeds) == 1 and (number := seeds[0].removeprefix("seed=")).isdecimal() and number.isascii():
+            first, refers_to_seed = _with_first_seed(tuple(word for word in words if word not in seeds), trains)
             if not refers_to_seed:
-                (word,) = set(words) - set(others)
-                return _allowed(replace(deepcopy(first), seed=int(word.partition("=")[2])), trains)
+                return _allowed(replace(deepcopy(first), seed=int(number)), trains)
         return checked(composed(words), words, trains)
 
 

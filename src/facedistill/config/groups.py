@@ -10,7 +10,8 @@ from omegaconf import MISSING
 from facedistill.config.choices import nodes
 from facedistill.system.cores import MOST_THREADS
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+FLOAT32 = "32-true"
+PRECISIONS = (FLOAT32, "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BANK_TYPES = ("float16", "float32")
 REDUCTIONS = ("mean", "sum")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facedistill.config.groups import FLOAT32
 from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
 from facedistill.data.loading.samplers import Keys
@@ -28,7 +29,6 @@ from facedistill.system.terminal import say
 VERSION = 1  # raised whenever a change of the code changes what a bank holds
 SPOTS = 8  # samples of every view that are answered again when a bank is opened
 SIDES = (0, 1)  # the views of a teacher with pixels of its own, see ``FaceData.seen_as``
-FLOAT32 = "32-true"
 KINDS = {"float16": "<f2", "float32": "<f4"}
 
 

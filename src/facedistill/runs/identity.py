@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from facedistill.config.groups import FLOAT32
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
 from facedistill.data.loading.view_schedule import banked_views
 
@@ -61,7 +62,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         if getattr(config.task, key) not in (None, {})
     }
     schedule = asdict(config.schedule)
-    mixed = [] if config.trainer.precision == "32-true" else [config.trainer.precision]  # a bank is answered in it
+    mixed = [] if config.trainer.precision == FLOAT32 else [config.trainer.precision]  # a bank is answered in it
     has_parity = config.target.parity is not None and not config.task.imitates  # there is no task to be equal with
     parity = {"parity": config.target.parity} if has_parity else {}
     terms = {

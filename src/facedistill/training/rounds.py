@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facedistill.config.groups import ImageConfig
+from facedistill.config.groups import FLOAT32, ImageConfig
 from facedistill.data.faces import FaceSet
 from facedistill.data.files.store import Batches, Item, Mapped, open_or_make, remove
 from facedistill.data.loading.augment import Upright
@@ -18,7 +18,7 @@ from facedistill.data.loading.rounds import Banks
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.views import Views
 from facedistill.data.sources.source import Round
-from facedistill.distill.bank import FLOAT32, KINDS, SIDES, VERSION, Answered, kept_as
+from facedistill.distill.bank import KINDS, SIDES, VERSION, Answered, kept_as
 from facedistill.distill.teacher import Teacher, autocast_for
 from facedistill.system.files import hash_of
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facedistill.config.groups import ImageConfig
+from facedistill.config.groups import FLOAT32, ImageConfig
 from facedistill.config.schema import TEACHER
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
 from facedistill.distill.axes import ReaderOnAxes, TeacherOnAxes, leading_axes, on_axes
-from facedistill.distill.bank import FLOAT32, SIDES, BankMaker, OwnViewBank
+from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
 from facedistill.errors import WeightsError

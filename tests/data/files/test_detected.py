@@ -188,6 +188,7 @@ def test_points_that_no_face_of_the_image_has_are_left_out(monkeypatch: pytest.M
             ((0, 0, 300, 190), (face - middle) * 1e25 + middle),  # as YuNet said once of an image of noise
             ((0, 0, 200, 150), (face - middle) * 1e-3 + middle),
             ((0, 0, 100, 100), face + np.array([1000, 0])),
+            ((0, 0, np.nan, np.inf), face),
             ((0, 0, 50, 50), face),
         ]
     ]

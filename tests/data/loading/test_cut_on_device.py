@@ -41,18 +41,6 @@ def equal(one: FaceBatch, other: FaceBatch) -> None:
             assert torch.equal(mine, others), name
 
 
-@pytest.fixture
-def marked(faces: FaceSet) -> FaceSet:
-    """Faces that bring everything a batch may have."""
-    draw = np.random.default_rng(1)
-    return replace(
-        faces,
-        landmarks=draw.uniform(2, 20, (32, 5, 2)).astype(np.float32),
-        crop_boxes=draw.uniform(0, 50, (32, 3)).astype(np.float32),
-        domains=draw.integers(0, 3, 32),
-    )
-
-
 def keys_of(view: int) -> Keys:
     return [(index, view) for index in (9, 2, 9, 31, *range(12))]
 
