@@ -62,7 +62,15 @@ TOLERANCE = 1e-3  # of a loss: the bank rounds to float16
 RIVAL, BANK, LIVE = "torchdistill", "facedistill, bank", "facedistill, live teacher"
 CPU = torch.device("cpu")
 WORDS = [
-    *("task=classify", "init=scratch", "target=soft", "target.parity=null", "seed=0", "data=synthetic", "scale=embedded"),
+    *(
+        "task=classify",
+        "init=scratch",
+        "target=soft",
+        "target.parity=null",
+        "seed=0",
+        "data=synthetic",
+        "scale=embedded",
+    ),
     *("data.num_identities=40", "data.images_per_identity=60", "image.resize=48", "image.crop=40"),
     *("task.batch_size=32", "schedule.epochs=1", "task.learning_rates.random=[0.01]"),  # one epoch
     *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.num_workers=0", "trainer.progress=false", "logger=csv"),

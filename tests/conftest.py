@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ import pytest
 from facedistill.config.compose import _with_first_seed, compose_config
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet
+from facedistill.data.sources import synthetic
+from facedistill.data.synthetic.kernels import Integers
+from facedistill.data.synthetic.rendering import Rendered
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from kinds import Composer, Planner
@@ -62,6 +65,24 @@ def _composed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facedistill.runs.plan.compose_config", composed)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rendered_once() -> Iterator[None]:
+    """Hundreds of runs here train on the same rendered faces, each with a cache of its own."""
+    render = synthetic._rendered
+    known: dict[tuple[int, bytes, bytes, int], Rendered] = {}
+
+    @wraps(render)  # under the name that processes beside this one import
+    def rendered(seed: int, people: Integers, samples: Integers, *, size: int) -> Rendered:
+        key = (seed, people.tobytes(), samples.tobytes(), size)
+        if key not in known:
+            known[key] = render(seed, people, samples, size=size)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "_rendered", rendered)
         yield
 
 

@@ -19,6 +19,7 @@ from facedistill.data.loading.view_schedule import EVAL_VIEW
 from facedistill.data.loading.views import Views
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.models.network import build_network
+from facedistill.tasks import gather
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from tiny import MODULE
 
@@ -123,3 +124,10 @@ def test_a_training_step_waits_for_nothing(
         optimizer.step()
     assert all(value.dtype == torch.float32 for value in losses.values())
     assert any(not torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
+
+
+def test_a_mean_over_ranks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "gather_shares", lambda mean: torch.stack([mean, mean + 1, mean + 4]))
+    with NoScalar(), NoCopy():
+        mean = gather.mean_over_ranks(torch.full((), 2.0), [3, 4, 1])
+    assert mean.item() == (3 * 2 + 4 * 3 + 1 * 6) / 8

@@ -216,6 +216,16 @@ def test_a_run_is_opened_once_and_described(planned: Planner, fake: Fake) -> Non
     assert fake.asked == ["init offline", "init", "finish"]
 
 
+def test_a_training_goes_on_while_it_starts(planned: Planner, fake: Fake) -> None:
+    trained = Event()
+    fake.fails["init"] = lambda: None if trained.wait(5) else refuse()
+    with WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
+        dashboard.open()
+        trained.set()  # a step: had opening waited for W&B, this would come too late
+        dashboard.log({"epoch": 0.0})
+    assert fake.asked == ["init offline", "init", "log", "finish"]
+
+
 def test_words_win_over_the_environment_which_wins_over_the_defaults(
     planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from facedistill.system.files import write_aside
@@ -88,6 +89,8 @@ def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], title: str) ->
     figure, axes = _plot(title, "false accept rate", "true accept rate, %")
     axes.step(far, 100 * tar, where="post", color=TRUE)
     axes.set(xscale="log", xlim=(max(far[far > 0].min(initial=1.0), 1e-6), 1))
+    axes.xaxis.set_major_formatter("{x:g}")  # powers in mathtext take as long as the rest of the picture
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
 
 

@@ -46,8 +46,8 @@ def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
     """The mean over this rank's share, a scalar → over the whole batch, on every rank; gradients as there."""
     if len(sizes) == 1:
         return mean
-    means = gather_shares(mean)
-    return (means * means.new_tensor(sizes)).sum() / sum(sizes)
+    first, *others = (size * share for size, share in zip(sizes, gather_shares(mean), strict=True))
+    return sum(others, first) / sum(sizes)
 
 
 def gradient_length(loss: Tensor, weights: Sequence[Tensor]) -> float:

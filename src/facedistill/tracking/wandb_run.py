@@ -43,16 +43,25 @@ class WandbRun:
         self._wandb: wandb.Run | None = None
         self._failed: list[str] = []
         self._last_synced = -1  # epoch
-        self._has_opened = self._has_logged = self._is_complete = False
+        self._starting: threading.Thread | None = None
+        self._has_logged = self._is_complete = False
 
     def __enter__(self) -> Self:
         return self
 
     def open(self) -> None:
-        """Start the W&B run; only once there is something to log, since it takes seconds."""
-        if not self._run.config.logger.wandb or self._has_opened:
-            return
-        self._has_opened = True
+        """Start the W&B run beside the training, since it takes seconds; to be called when a training has begun."""
+        if self._run.config.logger.wandb and self._starting is None:
+            self._starting = threading.Thread(target=self._open, daemon=True)
+            self._starting.start()
+
+    def _opened(self) -> wandb.Run | None:
+        """The W&B run once it has started, if it could."""
+        if self._starting is not None:
+            self._starting.join()
+        return self._wandb
+
+    def _open(self) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # at the end it waits for a server that does not answer
         with decoration("Weights & Biases", self._failed):
@@ -77,12 +86,13 @@ class WandbRun:
         self._wandb = started(self._run, mode, folder)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._wandb is None:
+        opened = self._opened()
+        if opened is None:
             return
-        folder = Path(self._wandb.dir).parent
+        folder = Path(opened.dir).parent
         unsent = f"the rest of Weights & Biases, which `wandb sync {folder}` sends"
         with decoration(unsent, self._failed):
-            within(PATIENCE, partial(self._wandb.finish, exit_code=0 if kind is None else 1))
+            within(PATIENCE, partial(opened.finish, exit_code=0 if kind is None else 1))
         if kind is None and self._is_complete and not self._failed:
             remove_superseded(folder, self._run.identity)
 
@@ -99,9 +109,10 @@ class WandbRun:
 
     def _do(self, something: Callable[[wandb.Run], None]) -> None:
         """Do something with the open run, unless something failed before."""
-        if self._wandb is not None and not self._failed:
+        opened = self._opened()
+        if opened is not None and not self._failed:
             with decoration("the rest of Weights & Biases", self._failed):
-                within(ANSWER, partial(something, self._wandb))
+                within(ANSWER, partial(something, opened))
 
     def _log(self, opened: wandb.Run, row: dict[str, float]) -> None:
         earlier = [] if self._has_logged else read_history(self._run.directory)
