@@ -55,7 +55,16 @@ REFUSED = [
     ("task=classify task.softmax=false", ["task.softmax", "task=verify"]),
     ("target=soft target.views=0", ["target.views=0", "live", "all", "at least 1"]),
     ("target=soft target.views=some", ["target.views=some", "live", "all"]),
-    ("target=soft target.bank=int8", ["target.bank=int8", "float16", "float32"]),
+    ("target=soft target.bank=int8", ["target.bank=int8", "float16", "float32", "topN, as top64"]),
+    ("target=soft target.bank=top0", ["target.bank=top0", "float16", "float32", "topN, as top64"]),
+    ("target=soft target.bank=top8 target.views=live", ["target.bank=top8", "target.views=live", "target.views=all"]),
+    ("target=soft target.bank=top8 target.beta=1", ["target.bank=top8", "terms.hidden", "target.bank=float16"]),
+    ("target=logits target.bank=top8", ["target.bank=top8", "target.terms.logits", "target.bank=float16"]),
+    ("task=embed target=cosine target.bank=top8", ["target.bank=top8", "terms.cosine", "target.bank=float16"]),
+    (
+        "target=soft target.bank=top8 +target.terms.more={type:soft,compares:logits,weight:1,tau:1,tau_squared:true}",
+        ["target.bank=top8", "one temperature", "target.bank=float16"],
+    ),
     ("task=verify target=soft target.terms.soft.from=me", ["soft.from=me", "auto", "teacher", "recognizer"]),
     ("task=verify target=soft target.terms.soft.from=teacher", ["no output layer", "from=recognizer"]),
     (

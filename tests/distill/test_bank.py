@@ -21,7 +21,7 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
 from facedistill.distill import bank as bank_module
-from facedistill.distill.bank import Bank, BankMaker
+from facedistill.distill.bank import Bank, BankMaker, KeptEmbedding
 from facedistill.distill.targets.soft import SoftTarget
 from facedistill.distill.teacher import NetworkTeacher, TeacherOutput
 from facedistill.errors import DataError, DiskError
@@ -64,7 +64,8 @@ def maker(
     config: Config, data: FaceData, tmp_path: Path, kind: str = "float16", teacher: NetworkTeacher | None = None
 ) -> BankMaker:
     taught = teacher or counted(config)
-    return BankMaker(taught, data, torch.device("cpu"), tmp_path, kind, {"teacher": "w", "seed": 0}, data.faces.train)
+    keeps = KeptEmbedding(taught.width, kind)
+    return BankMaker(taught, data, torch.device("cpu"), tmp_path, keeps, {"teacher": "w", "seed": 0}, data.faces.train)
 
 
 def keys_of(data: FaceData, view: int) -> list[tuple[int, int]]:
@@ -141,8 +142,8 @@ def test_another_teacher_seed_or_kind_is_another_bank(config: Config, data: Face
     one = maker(config, data, tmp_path)
     others = [
         maker(config, data, tmp_path, "float32"),
-        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "w", "seed": 1}, data.faces.train),
-        BankMaker(one.teacher, data, one.device, tmp_path, "float16", {"teacher": "v", "seed": 0}, data.faces.train),
+        BankMaker(one.teacher, data, one.device, tmp_path, one.keeps, {"teacher": "w", "seed": 1}, data.faces.train),
+        BankMaker(one.teacher, data, one.device, tmp_path, one.keeps, {"teacher": "v", "seed": 0}, data.faces.train),
     ]
     assert len({one.folder, *(other.folder for other in others)}) == 4
 

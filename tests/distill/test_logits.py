@@ -48,6 +48,13 @@ def test_the_formula_and_its_gradient(reduction: str) -> None:
     torch.testing.assert_close(student.grad, expected)
 
 
+def test_logits_of_half_precision_are_not_rounded_again() -> None:
+    student, teacher = logits(0).bfloat16(), logits(1).bfloat16()
+    found = target("mean")(answer(student), taught(teacher))
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx((student.double() - teacher.double()).square().mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_it_is_zero_for_equal_logits_alone_and_never_negative(reduction: str) -> None:
     teacher = logits(1)

@@ -72,6 +72,13 @@ def test_the_gradient_is_the_difference_of_the_predictions(tau: float, tau_squar
         assert student.grad[i].tolist() == pytest.approx(expected, abs=1e-9)
 
 
+def test_logits_of_half_precision_are_not_rounded_again() -> None:
+    student, teacher = logits(0).bfloat16(), logits(1).bfloat16()
+    found = soft(3.0, False)(answer(student), taught(teacher))
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(cross_entropy(student.double(), teacher.double(), 3.0), rel=1e-5)
+
+
 @pytest.mark.parametrize("tau", TAUS)
 def test_a_student_that_agrees_gets_no_gradient_and_pays_the_teachers_entropy(tau: float) -> None:
     teacher = logits(1)

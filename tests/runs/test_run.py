@@ -71,6 +71,8 @@ CHANGES = [
     "target.views=live",
     "target.views=2",
     "target.bank=float32",
+    "target.bank=top8",
+    "target.bank=top9",
     "task.learning_rates.random=[0.05]",
     "schedule.epochs=2",
     "schedule.reading=one_rate",
@@ -107,7 +109,7 @@ def test_the_temperature_counts_only_with_the_soft_target(target: str) -> None:
 
 
 def test_the_bank_counts_only_where_a_teacher_is_asked_from_it() -> None:
-    for target, word in (("none", "target.views=2"), ("none", "target.bank=float32")):
+    for target, word in (("none", "target.views=2"), ("none", "target.bank=float32"), ("none", "target.bank=top8")):
         words = ["rate=4", f"target={target}"]
         assert plan([*words, word]).identity == plan(words).identity
     live = ["rate=4", "target=soft", "target.views=live"]

@@ -17,8 +17,10 @@ from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.on_device import UncutViews
 from facedistill.data.loading.view_schedule import EVAL_VIEW
 from facedistill.data.loading.views import Views
-from facedistill.distill.teacher import NetworkTeacher
-from facedistill.models.network import build_network
+from facedistill.distill.targets.soft import SoftTarget
+from facedistill.distill.teacher import NetworkTeacher, TeacherInput, TeacherOutput
+from facedistill.distill.top import KeptTop, TopTeacher
+from facedistill.models.network import NetworkOutput, build_network
 from facedistill.tasks import gather
 from facedistill.tasks.assemble import build_module, build_targets, training_network
 from tiny import MODULE
@@ -124,6 +126,16 @@ def test_a_training_step_waits_for_nothing(
         optimizer.step()
     assert all(value.dtype == torch.float32 for value in losses.values())
     assert any(not torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
+
+
+def test_what_a_bank_keeps_of_a_soft_prediction_is_learnt_without_waiting() -> None:
+    teacher, logits = torch.randn(6, 9), torch.randn(6, 9, requires_grad=True)
+    kept = torch.from_numpy(KeptTop(3, 3.0, 9)(TeacherOutput(teacher, torch.nn.Identity())))
+    recalls, soft = TopTeacher(TeacherInput(None, None, None)), SoftTarget(1.0, 9, 0, 3.0, tau_squared=True)
+    with NoScalar(), NoCopy():
+        soft(NetworkOutput(logits, logits, logits[:, :0]), recalls.recall(kept)).backward()
+    assert logits.grad is not None
+    assert logits.grad.any()
 
 
 def test_a_mean_over_ranks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, distributed, multiprocessing, nn
 from facedistill.config.compose import compose_config
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill import chunked_loss
-from facedistill.distill.teacher import NetworkTeacher
+from facedistill.distill.teacher import NetworkTeacher, TeacherOutput
+from facedistill.distill.top import KeptTop, TopTeacher
 from facedistill.errors import RunError
 from facedistill.models.classes import ALL, Classes, ClassShare
 from facedistill.models.network import NetworkOutput
@@ -29,6 +30,7 @@ SIZE = ["image.resize=24", "image.crop=20", "model.width=16", "teacher.model.wid
 CASES = {
     "classify": ["task=classify", "target=none"],
     "classify, soft": ["task=classify", "target=soft"],
+    "classify, top of soft": ["task=classify", "target=soft", "target.bank=top2"],
     "classify, logits": ["task=classify", "target=logits"],
     "classify, sum of logits": ["task=classify", "target=logits", "target.terms.logits.reduction=sum"],
     "classify, hidden and soft": ["task=classify", "target=hidden", "target.alpha=1"],
@@ -44,6 +46,7 @@ OF_ONE_RANK = "verify, joint and soft"
 STEPS = [
     *((case, "of both ranks", "at once") for case in CASES),
     *((case, "of both ranks", "by rows") for case in ("classify", "classify, logits", "classify, hidden and soft")),
+    ("classify, top of soft", "of both ranks", "by rows"),
     *((OF_ONE_RANK, labels, "at once") for labels in list(LABELS)[1:]),
     *((case, "of both ranks", "in bf16") for case in ("classify, soft", "classify, logits")),
 ]
@@ -76,6 +79,8 @@ def module_of(case: str, shares: list[int], classes: ClassShare | None, *words: 
         of_identities = compose_config(["task=teacher", "rate=1", *SIZE, "init=scratch", "target=none"])
         roles = sorted({config.role_of(term) for term in config.target.active()})
         teachers = {role: NetworkTeacher(training_network(of_identities, IDENTITIES)) for role in roles}
+        if config.target.top is not None:
+            teachers = {role: TopTeacher(teacher.input) for role, teacher in teachers.items()}
     module = build_module(config, network, teachers, build_targets(config, network, teachers))
     assert isinstance(module, TaskModule)
     with torch.no_grad():  # residual branches start at zero: what is before them would have no gradient
@@ -87,6 +92,13 @@ def module_of(case: str, shares: list[int], classes: ClassShare | None, *words: 
     return module
 
 
+def with_top(batch: FaceBatch) -> FaceBatch:
+    """With the two most likely classes of its samples, as a bank brings them."""
+    logits = 4 * torch.randn(len(LABELS["of both ranks"]), IDENTITIES, generator=torch.Generator().manual_seed(5))
+    kept = KeptTop(2, 3.0, IDENTITIES)(TeacherOutput(logits, nn.Identity()))
+    return batch._replace(teacher_embeddings={"teacher": torch.from_numpy(kept)[batch.indices]})
+
+
 def autocast(way: str) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=way == "in bf16")
 
@@ -94,7 +106,7 @@ def autocast(way: str) -> torch.autocast:
 def step(case: str, batch: FaceBatch, shares: list[int], classes: ClassShare | None = None) -> dict[str, Any]:
     """The losses of a step, and its gradients by the names of parameters; BatchNorm as in a test."""
     module = module_of(case, shares, classes).eval()
-    losses = module.training_step(batch, 0)
+    losses = module.training_step(with_top(batch) if module.config.target.top else batch, 0)
     losses["loss"].backward()
     return {
         "losses": {name: value.item() for name, value in losses.items()},
@@ -168,8 +180,9 @@ def cut_and_resumed(batch: FaceBatch, shares: list[int], classes: ClassShare | N
 def own_loss(classes: Classes, logits: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     """[n]; of logits that have their mean subtracted, so that values of all classes come back to each."""
     centred = logits - classes.mean(logits)[:, None]
+    outcomes = classes.outcomes(logits, torch.tensor([[0, 2, 1], [5, 0, 2], [6, 4, 3], [1, 3, 6]]))
     margin = classes.of_labels(centred, labels) - classes.sum(classes.softmax(others) * centred.square())
-    return margin.square() + classes.sum(classes.log_softmax(centred) * others)
+    return margin.square() + classes.sum(classes.log_softmax(centred) * others) + outcomes.square().sum(1)
 
 
 def own_loss_of(part: slice, classes: Classes) -> tuple[Tensor, Tensor]:

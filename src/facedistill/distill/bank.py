@@ -2,9 +2,11 @@
 
 A view is a store of its own (see ``data.store``), so that a longer schedule adds to what is there, and several
 processes, each making a view that nobody has, share the work. Logits are not kept: the teacher's own output layer
-makes them from K_T.
+makes them from K_T. Where the soft prediction is all that students learn, the most likely classes of it may be kept
+in the place of K_T (``distill.top``).
 """
 
+import abc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from facedistill.data.files.store import Batches, Item, Mapped, open_or_make
 from facedistill.data.loading.datamodule import EVAL_BATCH, FaceData
 from facedistill.data.loading.samplers import Keys
 from facedistill.data.loading.view_schedule import EVAL_VIEW, mirror_of
-from facedistill.distill.teacher import Teacher, autocast_for, differs
+from facedistill.distill.teacher import Teacher, TeacherOutput, autocast_for, differs
 from facedistill.errors import BusyError, DataError
 from facedistill.system.files import disk_of, hash_of, read_json_object, write_json
 from facedistill.system.terminal import say
@@ -34,7 +36,7 @@ KINDS = {"float16": "<f2", "float32": "<f4"}
 
 @dataclass(frozen=True)
 class Bank:
-    """K_T by sample and view.
+    """K_T by sample and view, or what else a bank keeps.
 
     Attributes:
         samples: int64 [N], ascending, the samples it knows.
@@ -90,11 +92,48 @@ def kept_as(embedding: NDArray[np.float32], kind: str) -> NDArray[Any]:
     return kept
 
 
+class Kept(abc.ABC):
+    """What a bank keeps of an answer.
+
+    Attributes:
+        item: of a sample.
+        size: of that, for people.
+        about: what tells it from other forms, for the name of the bank.
+    """
+
+    item: Item
+    size: str
+    about: Mapping[str, Any]
+
+    @abc.abstractmethod
+    def __call__(self, answer: TeacherOutput) -> NDArray[Any]:
+        """An answer of B samples as it is kept, [B, *item.shape]. Raises ``DataError`` where it can't be."""
+
+    @abc.abstractmethod
+    def differs(self, banked: NDArray[Any], asked: NDArray[Any]) -> bool:
+        """Whether what was kept of a sample is farther from what is said of it today than rounding explains."""
+
+
+class KeptEmbedding(Kept):
+    """K_T, of ``width`` values, as ``kind`` says: ``float16`` or ``float32``."""
+
+    def __init__(self, width: int, kind: str) -> None:
+        self.kind, self.size = kind, f"{width} values"
+        self.item = Item((width,), KINDS[kind], "embedding", f"embeddings of {width} values")
+        self.about = {"kind": kind, "width": width}
+
+    def __call__(self, answer: TeacherOutput) -> NDArray[Any]:
+        return kept_as(answer.embedding.float().cpu().numpy(), self.kind)
+
+    def differs(self, banked: NDArray[Any], asked: NDArray[Any]) -> bool:
+        return differs(*(torch.from_numpy(one[None]).double() for one in (banked, asked)))
+
+
 @dataclass(frozen=True)
 class BankMaker:
     """Opens the bank of a teacher, and fills it where it is not there.
 
-    ``about``: everything that decides what the bank holds; ``kind``: float16 or float32; ``samples``: int64 [N],
+    ``keeps``: what of an answer; ``about``: everything else that decides what the bank holds; ``samples``: int64 [N],
     ascending, those that it holds; ``precision``: in which the teacher answers, a ``trainer.precision``.
     """
 
@@ -102,7 +141,7 @@ class BankMaker:
     data: FaceData
     device: torch.device
     cache_dir: Path
-    kind: str
+    keeps: Kept
     about: Mapping[str, Any]
     samples: NDArray[np.int64]
     precision: str = FLOAT32
@@ -116,8 +155,7 @@ class BankMaker:
     def _contents(self) -> dict[str, Any]:
         samples = hash_of(self.samples.tolist())
         precision = {} if self.precision == FLOAT32 else {"precision": self.precision}
-        shape = {"kind": self.kind, "width": self.teacher.width, "samples": samples}
-        return {**self.about, "version": VERSION, **shape, **precision}
+        return {**self.about, "version": VERSION, **self.keeps.about, "samples": samples, **precision}
 
     def is_there(self, views: Sequence[int]) -> bool:
         return not self._missing(views)
@@ -127,7 +165,7 @@ class BankMaker:
 
         Raises:
             DataError: it is of something else than its name says, or the teacher says something else today; the disk
-                has no room; a value of K_T is beyond float16.
+                has no room; an answer can't be kept.
             DiskError: it can't be written.
         """
         about = self.folder / "about.json"
@@ -157,41 +195,39 @@ class BankMaker:
         return [view for view in views if not self._path(view).with_suffix(".npz").exists()]
 
     def _announce(self, views: int) -> None:
-        count = len(self.samples)
-        size = views * count * self.teacher.width * np.dtype(KINDS[self.kind]).itemsize
+        count, item = len(self.samples), self.keeps.item
         say(
-            f"bank of the teacher's embedding: {views} views × {count:,} samples × {self.teacher.width} values, "
-            f"{size / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times"
+            f"bank of the teacher's {item.one}: {views} views × {count:,} samples × {self.keeps.size}, "
+            f"{views * count * item.bytes / 1e6:,.1f} MB in {self.folder}; the teacher answers {views * count:,} times"
         )
 
     def _view(self, view: int, wait: bool) -> Mapped:
         samples = self.samples
-        item = Item((self.teacher.width,), KINDS[self.kind], "embedding", f"embeddings of {self.teacher.width} values")
 
         def answers(start: int) -> Batches:
-            for first, embedding in self._answered([(int(index), view) for index in samples[start:]]):
-                yield start + first + len(embedding), embedding, {}
+            for first, kept in self._answered([(int(index), view) for index in samples[start:]]):
+                yield start + first + len(kept), kept, {}
 
         path = self._path(view)
-        return open_or_make(path, len(samples), item, answers, f"bank, {path.name}", wait).items
+        return open_or_make(path, len(samples), self.keeps.item, answers, f"bank, {path.name}", wait).items
 
     def _answered(self, keys: Keys) -> Iterator[tuple[int, NDArray[Any]]]:
-        """K_T of keys in their order, batch by batch, and where each batch begins."""
+        """What is kept of keys in their order, batch by batch, and where each batch begins."""
         starts = range(0, len(keys), EVAL_BATCH)
         batches = self.data.loader([keys[start : start + EVAL_BATCH] for start in starts])
         self.teacher.to(self.device)
         for start, batch in zip(starts, batches, strict=True):
             with autocast_for(self.precision, self.device):
-                embedding = self.teacher(batch.to(self.device).images).embedding.float()
-            yield start, kept_as(embedding.cpu().numpy(), self.kind)
+                answer = self.teacher(batch.to(self.device).images)
+            yield start, self.keeps(answer)
 
     def _check(self, bank: Bank) -> None:
         """Let the teacher answer some samples of every view again."""
         spots = bank.samples[np.linspace(0, len(bank.samples) - 1, SPOTS).astype(int)]
         keys = [(int(index), view) for view in bank.views for index in spots]
-        live = np.concatenate([embedding for _, embedding in self._answered(keys)])
+        live = np.concatenate([kept for _, kept in self._answered(keys)])
         for (index, view), banked, asked in zip(keys, bank(keys), live, strict=True):
-            if differs(torch.from_numpy(banked[None]).double(), torch.from_numpy(asked[None]).double()):
+            if self.keeps.differs(banked, asked):
                 raise DataError(
                     f"{self.folder}: the teacher says something else of sample {index}, view {view}, than its bank. "
                     "Delete this folder: it is made again"

@@ -41,11 +41,27 @@ class TeacherInput(NamedTuple):
     columns: int | None = None
 
 
+class TopPrediction(NamedTuple):
+    """A soft prediction over k + 1 outcomes: the k most likely classes, and any other.
+
+    Attributes:
+        prediction: P_T^τ, float32 [B, k + 1]; the last is Σ P_T^τ of all other classes.
+        classes: int64 [B, k].
+    """
+
+    prediction: Tensor
+    classes: Tensor
+
+
 class TeacherOutput(NamedTuple):
-    """What a teacher says of a batch: the embedding K_T [B, width], and the output layer that makes logits of it."""
+    """What a teacher says of a batch: the embedding K_T [B, width], and the output layer that makes logits of it.
+
+    ``top``: where a bank has kept no more than that; K_T is then [B, 0].
+    """
 
     embedding: Tensor
     output_layer: Callable[[Tensor], Tensor] | None
+    top: TopPrediction | None = None
 
     @property
     def logits(self) -> Tensor | None:
@@ -78,6 +94,10 @@ class Teacher(abc.ABC):
     @abc.abstractmethod
     def from_embedding(self, embedding: Tensor) -> TeacherOutput:
         """What it says where K_T [B, width] is known already, as from a bank."""
+
+    def recall(self, kept: Tensor) -> TeacherOutput:
+        """What it says where a bank has ``kept`` it: K_T [B, width], in whatever precision."""
+        return self.from_embedding(kept.float())
 
     @abc.abstractmethod
     def to(self, device: torch.device) -> None:

@@ -34,6 +34,18 @@ class Classes:
         """Values [n, C] → that of the class ``labels`` int64 [n] of every row, [n]."""
         return -F.nll_loss(values, labels, reduction="none")
 
+    def outcomes(self, logits: Tensor, named: Tensor) -> Tensor:
+        """Logits [n, C] → of k + 1 outcomes, [n, k + 1], in float32 at least: k classes, and any other of them.
+
+        That of any other is log Σ exp over their logits, so that a softmax gives it the sum of their probabilities.
+
+        Args:
+            named: int64 [n, k], different classes, k < C.
+        """
+        values = exact(logits)
+        others = values.scatter(1, named, -torch.inf).logsumexp(1, keepdim=True)
+        return torch.cat([values.gather(1, named), others], 1)
+
     def largest_share(self, logits: Tensor) -> int:
         """The most classes of which one process has logits, where this one has [n, C]."""
         return logits.shape[1]
@@ -73,9 +85,7 @@ class ClassShare(Classes):
 
     def log_softmax(self, logits: Tensor) -> Tensor:
         values = exact(logits)
-        largest = values.detach().amax(1, keepdim=True)
-        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
-        values = values - largest
+        values = values - _largest(values)
         return values - self.sum(values.exp()).log()[:, None]
 
     def softmax(self, logits: Tensor) -> Tensor:
@@ -94,8 +104,25 @@ class ClassShare(Classes):
         total: Tensor = _SumOverRanks.apply(-F.nll_loss(values, own.where(is_own, -100), reduction="none"))
         return total
 
+    def outcomes(self, logits: Tensor, named: Tensor) -> Tensor:
+        own = named - self.rows.start
+        padded = F.pad(exact(logits), (0, 1))  # the last column stands for the classes of other ranks
+        places = own.where((own >= 0) & (own < self.count), self.count)
+        others = padded.scatter(1, places, -torch.inf)[:, :-1]
+        largest = _largest(others)
+        rest = largest + self.sum((others - largest).exp()).log()[:, None]
+        of_named: Tensor = _SumOverRanks.apply(padded.gather(1, places))
+        return torch.cat([of_named, rest], 1)
+
     def largest_share(self, logits: Tensor) -> int:
         return -(-self.whole // self.ranks)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Of values [n, count] the largest that any rank has in a row, [n, 1], without a gradient."""
+    largest = values.detach().amax(1, keepdim=True)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return largest
 
 
 class _SumOverRanks(torch.autograd.Function):

@@ -81,7 +81,7 @@ def recipe_of(config: Config, data: Mapping[str, Any], parents: Mapping[str, str
         "init": config.init.name,
         "target": terms,
         # a number where every epoch has a view of its own
-        **({"bank": [views if min(views) < 0 else len(views), config.target.bank, *mixed]} if views else {}),
+        **({"bank": [views if min(views) < 0 else len(views), config.target.keeps, *mixed]} if views else {}),
         **({"finetune": config.teacher.finetune} if config.starts_from_recognizer else {}),
         "learning_rates": config.epoch_rates,
         "optimizer": {

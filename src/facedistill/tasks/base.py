@@ -245,8 +245,8 @@ class TaskModule(ScheduledModule):
     def _teacher_output(self, role: str, batch: FaceBatch, sizes: list[int]) -> TeacherOutput:
         """What a teacher says of the whole batch: from its bank where the batch brings that, or now."""
         teacher = self.teachers[role]
-        embedding = batch.teacher_embeddings.get(role)
-        if embedding is None:
+        kept = batch.teacher_embeddings.get(role)
+        if kept is None:
             with autocast_for(self.config.trainer.precision, batch.images.device):
-                embedding = teacher(batch.images).embedding
-        return teacher.from_embedding(gather_tensor(embedding.float(), sizes))
+                kept = teacher(batch.images).embedding.float()
+        return teacher.recall(gather_tensor(kept, sizes))

@@ -6,7 +6,7 @@ import torch
 
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import banked_views
-from facedistill.distill.bank import BankMaker
+from facedistill.distill.bank import BankMaker, KeptEmbedding
 from facedistill.distill.teacher import NetworkTeacher
 from facedistill.evaluation.scoring import device_for
 from facedistill.models.network import Network
@@ -34,7 +34,6 @@ def prepare(network: Network, run: Run, data: FaceData) -> None:
         device, cache = device_for(config.trainer.accelerator), Path(config.cache_dir).expanduser()
         contents = bank_contents(run, parent, device)
         frozen = NetworkTeacher(Network(backbone))
-        maker = BankMaker(
-            frozen, data, device, cache, config.target.bank, contents, data.faces.train, config.trainer.precision
-        )
+        keeps = KeptEmbedding(frozen.width, config.target.keeps)
+        maker = BankMaker(frozen, data, device, cache, keeps, contents, data.faces.train, config.trainer.precision)
         data.use_banks({"init": maker.open(views)})

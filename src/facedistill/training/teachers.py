@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from facedistill.config.groups import FLOAT32, ImageConfig
-from facedistill.config.schema import TEACHER
+from facedistill.config.schema import TEACHER, Config
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.view_schedule import EVAL_VIEW, banked_views
 from facedistill.data.loading.views import BankReader
 from facedistill.distill.axes import ReaderOnAxes, TeacherOnAxes, leading_axes, on_axes
-from facedistill.distill.bank import SIDES, BankMaker, OwnViewBank
+from facedistill.distill.bank import SIDES, BankMaker, Kept, KeptEmbedding, OwnViewBank
 from facedistill.distill.onnx_teacher import OnnxTeacher
 from facedistill.distill.teacher import NetworkTeacher, Teacher
+from facedistill.distill.top import KeptTop, TopTeacher
 from facedistill.errors import WeightsError
 from facedistill.evaluation.scoring import Probe, device_for, probe
 from facedistill.runs.identity import augment_of, numbers_of
@@ -55,8 +56,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
             _check_identities(teacher, identities, parent.weights)
         seen = seen_by_teacher(parent, data)
         contents = bank_contents(run, parent, device, own_size=seen is not data)
-        kind, precision = config.target.bank, config.trainer.precision
-        maker = BankMaker(teacher, seen, device, cache, kind, contents, data.faces.train, precision)
+        form, precision = kept_of(config, teacher), config.trainer.precision
+        maker = BankMaker(teacher, seen, device, cache, form, contents, data.faces.train, precision)
         views = banked_views(config) if seen is data else SIDES
         if data.source.epochs_per_round:
             views = None
@@ -69,6 +70,8 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
         if views is not None:
             bank = maker.open(views)
             banks[role] = bank if seen is data else OwnViewBank(bank)
+            if isinstance(form, KeptTop):
+                teacher = TopTeacher(teacher.input)
         if config.task.imitates:
             # scores are those of float32, whatever it was trained in
             test_banks[role] = replace(maker, samples=data.faces.test, precision=FLOAT32).open([EVAL_VIEW])
@@ -84,9 +87,18 @@ def load_teachers(run: Run, data: FaceData) -> dict[str, Teacher]:
     data.use_banks(banks, test_banks)
     if asked:
         keeps = len(data.faces.train) * len(config.epoch_rates) <= MOST_KEPT
-        kind, precision = config.target.bank, config.trainer.precision
+        kind, precision = config.target.keeps, config.trainer.precision
         data.use_rounds(TaughtRounds(data, asked, device, cache, config.image.resize, kind, precision, keeps))
     return teachers
+
+
+def kept_of(config: Config, teacher: Teacher) -> Kept:
+    """What the bank of a teacher keeps for its students."""
+    target = config.target
+    if target.top is None:
+        return KeptEmbedding(teacher.width, target.keeps)
+    [tau] = {term["tau"] for term in target.active().values()}
+    return KeptTop(target.top, tau, teacher.num_identities)
 
 
 def seen_by_teacher(parent: Run | WeightsFile, data: FaceData) -> FaceData:
@@ -117,7 +129,8 @@ def gallery_of(run: Run, teacher: Teacher, data: FaceData) -> NDArray[np.float32
         **({"protocol": run.data["protocol"]} if config.has_protocol else {}),
     }
     samples = images.faces.test
-    bank = BankMaker(whole, images, device, cache, config.target.bank, contents, samples).open([EVAL_VIEW])
+    keeps = KeptEmbedding(whole.width, config.target.keeps)
+    bank = BankMaker(whole, images, device, cache, keeps, contents, samples).open([EVAL_VIEW])
     embedding = bank([(int(index), EVAL_VIEW) for index in samples]).astype(np.float32)
     if isinstance(teacher, TeacherOnAxes):
         embedding = on_axes(embedding, teacher.axes)

@@ -32,8 +32,8 @@ class FaceBatch(NamedTuple):
         bands: uint8 [B, 3, height, crop], RGB, of these very images, see ``bands.band_of``; [B, 3, 0, 0] for a task
             whose student sees faces.
         domains: int64 [B], see FaceSet; 0 where it has none.
-        teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width; from banked teachers
-            only, and for centre crops only of a teacher that is imitated.
+        teacher_embeddings: K_T [B, width] by the role of the teacher, each of its own width, or what else its bank
+            keeps; from banked teachers only, and for centre crops only of a teacher that is imitated.
     """
 
     images: torch.Tensor
@@ -76,7 +76,7 @@ class Views(Dataset[FaceBatch]):
     """``views[[(index, view), …]]`` is a FaceBatch, the same on every call.
 
     Args:
-        banks: functions that return K_T [B, width] of such keys, by the role of the teacher.
+        banks: functions that return K_T [B, width] of such keys, or what else is kept, by the role of the teacher.
         test_banks: the same for centre crops.
         bands: with the band about the eyes of every face, which must have landmarks.
     """
