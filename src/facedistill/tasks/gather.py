@@ -47,7 +47,8 @@ def mean_over_ranks(mean: Tensor, sizes: list[int]) -> Tensor:
     if len(sizes) == 1:
         return mean
     first, *others = (size * share for size, share in zip(sizes, gather_shares(mean), strict=True))
-    return sum(others, first) / sum(sizes)
+    whole: Tensor = sum(others, first) / sum(sizes)
+    return whole
 
 
 def gradient_length(loss: Tensor, weights: Sequence[Tensor]) -> float:
