@@ -21,7 +21,7 @@ class KeptTop(Kept):
     """Of P_T^τ = softmax(a_T / τ) the ``count`` most likely classes, and the rest as one: 6 · count + 2 bytes.
 
     A sample has log P of all of these outcomes, that of the rest last, float16, then the numbers of the classes, int32.
-    Of C ``identities`` no more than C − 1 are kept: then the rest is the last class, and nothing is lost.
+    Of C ``identities`` no more than C − 1 are kept: then the rest is the last class, and float16 alone rounds.
     """
 
     def __init__(self, count: int, tau: float, identities: int) -> None:
