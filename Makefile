@@ -78,7 +78,7 @@ test-all: setup ## every test
 test-slurm: setup ## what needs a Slurm, on one that is brought up for it on this machine (as root; it says what to install)
 	tests/slurm/cluster.sh $(RUN) pytest -m slurm tests/slurm $(ARGS)
 
-bench: setup ## what is fast and what it costs, as tables: half an hour, on a machine that does nothing else
+bench: setup ## what is fast and what it costs, as tables: an hour, on a machine that does nothing else
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for question in $(QUESTIONS); do echo "## $$question"; $(VENV)/bin/python benchmarks/$$question.py || exit; done
 

@@ -13,9 +13,9 @@ torch's deterministic algorithms. Its box leaves a teacher in the mode in which 
 it: here it comes in eval mode, as ours is.
 
 Images/s are those of one epoch from the end of its first batch to the end of its last: start-up, evaluation and
-checkpoint are in neither. The three ways take turns; the table has medians of five repetitions, and the median of the
+checkpoint are in neither. The three ways take turns; the table has medians of eleven repetitions, and the median of the
 ratios within a repetition. The bank is made before, and what that took is printed. Everything lies in a temporary
-folder. Two minutes.
+folder. Five minutes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from facedistill.training.teachers import load_teachers
 from facedistill.training.trainer import build_trainer, quiet
 
 RATES = (8, 4)
-REPETITIONS = 5
+REPETITIONS = 11
 CHECKED = 5  # first steps whose losses are compared
 TOLERANCE = 1e-3  # of a loss: the bank rounds to float16
 RIVAL, BANK, LIVE = "torchdistill", "facedistill, bank", "facedistill, live teacher"
