@@ -16,6 +16,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 BANK_TYPES = ("float16", "float32")
 REDUCTIONS = ("mean", "sum")
 MAPS = ("ridge", "random")
+FREE = ("hidden", "relational", "similarity")  # types of terms that compare no embedding value by value
 LOGGER_MODES = ("auto", "online", "offline")
 READINGS = ("both_rates", "one_rate")
 OPTIMIZERS = ("sgd", "adamw")
@@ -147,7 +148,7 @@ class TargetConfig:
         terms: by name. A term has the ``type`` of a registered target, its ``weight``, what it ``compares``
             (``embedding`` or ``logits``), the role of the teacher that it comes ``from`` (``auto``: the recognizer
             where logits are compared and the task's own teacher has none, else the task's own), and the arguments of
-            its type.
+            its type. With ``needs: labels`` it is given those of the batch as well.
     """
 
     name: str = MISSING
@@ -163,6 +164,15 @@ class TargetConfig:
         """The terms that count, i.e. whose weight is not zero."""
         return {name: term for name, term in self.terms.items() if term["weight"] != 0}
 
+    @property
+    def leaves_embedding_free(self) -> bool:
+        """Whether K_S may differ from K_T where every term is 0: they meet behind a map, or in their relations."""
+        return all(term["type"] in FREE for term in self.active().values())
+
+    def needs_labels(self, name: str) -> bool:
+        """Whether a term is told who is shown."""
+        return "needs" in self.terms[name]
+
     def complaints(self) -> Iterator[str]:
         if not (self.views in ("all", "live") or (isinstance(self.views, int) and self.views >= 1)):
             yield f"target.views={self.views}: choices are live, all, or a number of views, at least 1"
@@ -172,6 +182,8 @@ class TargetConfig:
             if missing := {"type", "weight", "compares"} - term.keys():
                 yield f"target.terms.{name} has no {min(missing)}"
                 return
+            if term.get("needs", "labels") != "labels":
+                yield f"target.terms.{name}.needs={term['needs']}: the one choice is labels"
             if not isinstance(term["weight"], int | float) or not 0 <= term["weight"] < math.inf:
                 yield f"target.terms.{name}.weight={term['weight']} must be a number that is not negative"
             if term.get("reduction", "mean") not in REDUCTIONS:

@@ -34,6 +34,14 @@ class Classes:
         """Values [n, C] → that of the class ``labels`` int64 [n] of every row, [n]."""
         return -F.nll_loss(values, labels, reduction="none")
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        """log Σ exp of values [n, C] over the classes, [n], in float32 at least."""
+        return exact(values).logsumexp(1)
+
+    def is_label(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of every class of logits [n, C], whether it is that of ``labels`` int64 [n], bool [n, C]."""
+        return torch.arange(logits.shape[1], device=logits.device) == labels[:, None]
+
     def largest_share(self, logits: Tensor) -> int:
         """The most classes of which one process has logits, where this one has [n, C]."""
         return logits.shape[1]
@@ -73,9 +81,7 @@ class ClassShare(Classes):
 
     def log_softmax(self, logits: Tensor) -> Tensor:
         values = exact(logits)
-        largest = values.detach().amax(1, keepdim=True)
-        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
-        values = values - largest
+        values = values - self._largest(values)
         return values - self.sum(values.exp()).log()[:, None]
 
     def softmax(self, logits: Tensor) -> Tensor:
@@ -94,8 +100,22 @@ class ClassShare(Classes):
         total: Tensor = _SumOverRanks.apply(-F.nll_loss(values, own.where(is_own, -100), reduction="none"))
         return total
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        values = exact(values)
+        largest = self._largest(values)
+        return largest[:, 0] + self.sum((values - largest).exp()).log()
+
+    def is_label(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().is_label(logits, labels - self.rows.start)
+
     def largest_share(self, logits: Tensor) -> int:
         return -(-self.whole // self.ranks)
+
+    def _largest(self, values: Tensor) -> Tensor:
+        """Of every row of values [n, count], [n, 1], without a gradient."""
+        largest = values.detach().amax(1, keepdim=True)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return largest
 
 
 class _SumOverRanks(torch.autograd.Function):
