@@ -284,8 +284,9 @@ class Config:
                 yield f"target.terms.{name}.from={term['from']}: task={self.task.name} imitates one, from={TEACHER}"
         if self.target.leaves_embedding_free:
             yield (
-                f"target={self.target.name} does not bring the student's embedding to the teacher's, but to what a map "
-                f"or a rotation makes of it: task={self.task.name} compares the two. Use target=cosine"
+                f"target={self.target.name} leaves the embedding of the student as it likes, behind a map that is "
+                f"dropped or in other directions: task={self.task.name} needs one that can be compared with the "
+                "teacher's. Use target=cosine"
             )
 
     def _complaints_of_own_pixels(self) -> Iterator[str]:

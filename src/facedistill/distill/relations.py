@@ -1,9 +1,11 @@
-"""Distances, angles, inner products and correlations, of which none is divided by 0."""
+"""Distances, angles, inner products and cosines, of which none is divided by 0."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+LEAST = 1e-8
 
 
 def inner_products(rows: Tensor) -> Tensor:
@@ -26,14 +28,10 @@ def relative_distances(differences: Tensor) -> Tensor:
     return relative
 
 
-def correlation(one: Tensor, other: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pearson's of values [n, m] along the axis of which ``mean`` takes the mean, and which it keeps.
-
-    With what is constant it is 0.
-    """
-    one, other = one - mean(one), other - mean(other)
-    first, second = (_above_zero(mean(values.square())).sqrt() for values in (one, other))
-    return mean(one * other) / first / second
+def cosines(total: Callable[[Tensor], Tensor], one: Tensor, other: Tensor) -> Tensor:
+    """Of values [n, m] along the axis over which ``total`` sums; lengths below ``LEAST`` count as such."""
+    first, second = (total(values.square()).clamp_min(LEAST**2).sqrt() for values in (one, other))
+    return total(one * other) / first / second
 
 
 def _above_zero(values: Tensor) -> Tensor:
