@@ -9,6 +9,7 @@ import sys
 import pytest
 from hydra import compose as hydra_compose
 
+from every_target import TARGETS
 from facedistill.config.choices import data_with, nodes
 from facedistill.config.compose import checked, compose_config, understood
 from facedistill.errors import ConfigError, DataError, FacedistillError
@@ -79,6 +80,18 @@ REFUSED = [
     ("trainer.devices=0", ["trainer.devices", "at least 1"]),
     ("trainer.num_nodes=0", ["trainer.num_nodes", "at least 1"]),
     ("target=soft +target.terms.more={weight:1}", ["target.terms.more has no compares"]),
+    ("target=dkd target.terms.dkd.needs=names", ["target.terms.dkd.needs=names", "labels"]),
+    (
+        "task=align target=dkd data=mtfl data.root=x data@recognition=synthetic",
+        ["target.terms.dkd needs labels", "data=mtfl", "soft, dist, grouped or logits"],
+    ),
+    (
+        "task=align target=dkd data@recognition=synthetic_large",
+        ["target.terms.dkd needs labels", "data=synthetic ", "soft, dist, grouped or logits"],
+    ),
+    ("task=embed target=dkd", ["target.terms.dkd needs identities", "task=embed", "target=cosine"]),
+    ("task=embed target=relational", ["target=relational", "task=embed needs one", "target=cosine"]),
+    ("task=embed target=similarity target.beta=1", ["target=similarity", "task=embed needs one", "target=cosine"]),
     ("task=verify task.images_per_identity=1", ["images_per_identity=1", "batch_size=128"]),
     ("task=verify task.images_per_identity=5", ["images_per_identity=5", "batch_size=128"]),
     ("task=verify task.images_per_identity=128", ["images_per_identity=128", "batch_size=128"]),
@@ -194,9 +207,9 @@ def test_the_paper_scale_is_exactly_the_set_up_of_the_paper() -> None:
         )
 
 
-@pytest.mark.parametrize("target", ["soft", "hidden", "logits"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_target_composes_with_exactly_one_active_term_of_weight_one(target: str) -> None:
-    active = compose_config([f"target={target}"]).target.active()
+    active = compose_config(TARGETS[target]).target.active()
     assert {name: term["weight"] for name, term in active.items()} == {target: 1.0}
 
 

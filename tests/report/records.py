@@ -16,8 +16,9 @@ from PIL import Image
 
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
-from facedistill.config.groups import READINGS, InitConfig, TargetConfig
+from facedistill.config.groups import READINGS, InitConfig
 from facedistill.config.schema import Config
+from facedistill.config.target import TargetConfig
 from facedistill.report.__main__ import main
 from facedistill.report.tables import Row, Table, tables
 from facedistill.runs.record import RECORD, Record

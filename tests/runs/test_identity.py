@@ -66,7 +66,7 @@ def test_every_key_of_a_yaml_that_is_only_shown_is_known_as_such(planned: Planne
     for name, node in nodes("model").items():
         assert node.keys() & set(PRESENTATION) <= {"name", "rates"}, name
         assert {"type"} < numbers_of(node).keys() or name == "timm"
-    assert known >= {"name", "rates", "gives", "published", "compares"}
+    assert known >= {"name", "rates", "gives", "published", "compares", "needs"}
 
 
 CELL = ("rate=8", "init=full", "target=soft")

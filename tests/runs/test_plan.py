@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from every_target import TARGETS
 from facedistill.config.schema import Config
 from facedistill.data.sources.synthetic import SyntheticFaces
 from facedistill.errors import ConfigError, DataError, FacedistillError, WeightsError
@@ -41,9 +42,9 @@ def test_a_teacher_and_a_student_alone_stand_on_nothing(planned: Planner) -> Non
     assert planned("target=none").parents == {}
 
 
-@pytest.mark.parametrize("target", ["soft", "hidden", "logits"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_target_stands_on_the_teacher(planned: Planner, target: str) -> None:
-    run = planned("rate=8", f"target={target}")
+    run = planned("rate=8", *TARGETS[target])
     assert run.parents.keys() == {"teacher"}
     assert choices(parent(run, "teacher").config) == ("teacher", 1, "scratch", "none")
     assert parent(run, "teacher").parents == {}

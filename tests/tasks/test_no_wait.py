@@ -11,6 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from every_target import TARGETS
 from facedistill.config.schema import Config
 from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
@@ -85,13 +86,11 @@ def test_what_waits_is_found(wait: Callable[[torch.Tensor], object]) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        ["target=soft"],
-        ["target=logits"],
-        ["target=hidden"],
+        *TARGETS.values(),
         ["task=align", "target=hidden"],
         ["task=embed", "target=cosine", "model.features=128"],
     ],
-    ids=["soft", "logits", "hidden", "align", "embed"],
+    ids=[*TARGETS, "align", "embed"],
 )
 @pytest.mark.parametrize("views", ["live", "all"])
 def test_a_training_step_waits_for_nothing(

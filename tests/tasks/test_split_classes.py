@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, multiprocessing, nn
 
+from every_target import OF_LOGITS, TARGETS
 from facedistill.config.compose import compose_config
 from facedistill.data.loading.views import FaceBatch
 from facedistill.distill import chunked_loss
@@ -29,24 +30,24 @@ IDENTITIES = 5
 SIZE = ["image.resize=24", "image.crop=20", "model.width=16", "teacher.model.width=16"]
 CASES = {
     "classify": ["task=classify", "target=none"],
-    "classify, soft": ["task=classify", "target=soft"],
+    **{f"classify, {name}": ["task=classify", *TARGETS[name]] for name in OF_LOGITS},
     "classify, top of soft": ["task=classify", "target=soft", "target.bank=top2"],
-    "classify, logits": ["task=classify", "target=logits"],
     "classify, sum of logits": ["task=classify", "target=logits", "target.terms.logits.reduction=sum"],
     "classify, hidden and soft": ["task=classify", "target=hidden", "target.alpha=1"],
     "align, soft": ["task=align", "target=soft"],
     "verify, joint and soft": ["task=verify", "target=soft", "task.options.mining=all", "task.softmax=true"],
 }
+CASES["classify, dist"].append("target.tau=30")  # a student here is sure of a class for all: float32 knows no more
 LABELS = {
     "of both ranks": [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4],
     "of the first rank": [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0],
     "of the last rank": [2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3],
 }
+BY_ROWS = ("classify", "classify, logits", "classify, hidden and soft", "classify, dkd", "classify, grouped")
 OF_ONE_RANK = "verify, joint and soft"
 STEPS = [
     *((case, "of both ranks", "at once") for case in CASES),
-    *((case, "of both ranks", "by rows") for case in ("classify", "classify, logits", "classify, hidden and soft")),
-    ("classify, top of soft", "of both ranks", "by rows"),
+    *((case, "of both ranks", "by rows") for case in BY_ROWS),
     *((OF_ONE_RANK, labels, "at once") for labels in list(LABELS)[1:]),
     *((case, "of both ranks", "in bf16") for case in ("classify, soft", "classify, logits")),
 ]

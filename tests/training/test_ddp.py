@@ -20,6 +20,7 @@ from filelock import FileLock
 from timm.layers import BatchNormAct2d
 from torch import distributed, multiprocessing, nn
 
+from every_target import TARGETS
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import Config
 from facedistill.data.loading.samplers import IdentityBatches, TrainBatches
@@ -60,8 +61,7 @@ TWO = "trainer=ddp"
 TIMED = ("seconds", "images_per_second")
 LIMIT = 150
 CASES = {
-    "classify": ["task=classify", "target=soft"],
-    "classify, hidden": ["task=classify", "target=hidden"],
+    **{f"classify, {name}": ["task=classify", *words] for name, words in TARGETS.items()},
     "classify, hidden and soft": ["task=classify", "target=hidden", "target.alpha=1"],
     "align": ["task=align", "init=scratch", "target=none"],
     "verify, hard": ["task=verify", "init=scratch", "target=none", "task.options.mining=hard"],

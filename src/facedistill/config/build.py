@@ -34,7 +34,7 @@ KINDS = {
     "task": _Kind("facedistill.tasks", "facedistill.tasks.base", "ScheduledModule"),
 }
 # Keys that describe a node to people and to the plan; a type gets them only where it takes them.
-DESCRIPTIVE = ("name", "rates", "gives", "published", "compares", "from")
+DESCRIPTIVE = ("name", "rates", "gives", "published", "compares", "needs", "from")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config.groups import MOST_PIXELS, SEEDS, ImageConfig
+from facedistill.errors import ConfigError
 
 COLOURS = ("rgb", "bgr")
 LEAST_CROP = 0.25  # of the side of an aligned face: less than its eyes, nose and mouth
@@ -32,6 +34,14 @@ class ContractConfig:
     std: list[float] | None = None
     columns: int | None = None
     crop: float = 1.0
+
+    @classmethod
+    def of(cls, node: Any, key: str) -> "ContractConfig":
+        """That of an open mapping. Raises ``ConfigError``, by its ``key``, where it is something else."""
+        try:
+            return cast(ContractConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node)))
+        except (OmegaConfBaseException, ValueError, TypeError) as error:
+            raise ConfigError(f"{key} is no contract, as in conf/contract: {str(error).splitlines()[0]}") from error
 
     @property
     def image(self) -> ImageConfig | None:
@@ -73,6 +83,19 @@ class ContractConfig:
             if other is not None and list(other) != values:
                 own = f"{key.removesuffix('contract')}model.{name}"
                 yield f"{own}={list(other)} and {key}.{name}={values} are not the same: leave out {own}"
+
+
+def complaints_of_another(key: str, node: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a teacher of ``teachers``; ``key``: its own in the configuration."""
+    if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model", "contract"}:
+        yield f"{key} takes weights=FILE and, where it is not a run of ours, model and contract"
+        return
+    try:
+        contract = ContractConfig.of(node.get("contract", {}), f"{key}.contract")
+    except ConfigError as error:
+        yield str(error)
+    else:
+        yield from contract.complaints(f"{key}.contract", node.get("model", {}))
 
 
 @dataclass

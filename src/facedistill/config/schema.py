@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
 from facedistill.config.choices import data_with, initializations_of, nodes, serves
 from facedistill.config.groups import (
@@ -18,13 +17,12 @@ from facedistill.config.groups import (
     LoggerConfig,
     RatesConfig,
     ScheduleConfig,
-    TargetConfig,
     TaskConfig,
     TrainerConfig,
     band_size,
 )
-from facedistill.config.recognizer import ContractConfig, TeacherConfig
-from facedistill.errors import ConfigError
+from facedistill.config.recognizer import ContractConfig, TeacherConfig, complaints_of_another
+from facedistill.config.target import TargetConfig
 
 TEACHER, RECOGNIZER = "teacher", "recognizer"  # the roles that every chain may have
 MOST_ADAMW_RATE = 0.02  # AdamW moves every weight by about the learning rate in a step, whatever its gradient
@@ -133,6 +131,12 @@ class Config:
         """Whose identities that output layer has."""
         return self.recognition_data if RECOGNIZER in map(self.role_of, self.target.active()) else self.data
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels of its data are classes of that output layer."""
+        named = serves(self.data, "identities") and self.identities_data == self.data
+        return self.task.classifies or named
+
     def role_of(self, term: str) -> str:
         """The role of the teacher that a term comes from."""
         node = self.target.terms[term]
@@ -148,12 +152,7 @@ class Config:
         """
         if role not in self.teachers:
             return self.teacher.contract
-        try:
-            typed = OmegaConf.merge(OmegaConf.structured(ContractConfig), self.teachers[role].get("contract", {}))
-            return cast(ContractConfig, OmegaConf.to_object(typed))
-        except (OmegaConfBaseException, ValueError, TypeError) as error:  # an open mapping may hold anything
-            said = f"teachers.{role}.contract is no contract, as in conf/contract: {str(error).splitlines()[0]}"
-            raise ConfigError(said) from error
+        return ContractConfig.of(self.teachers[role].get("contract", {}), f"teachers.{role}.contract")
 
     @property
     def epoch_rates(self) -> list[float]:
@@ -283,10 +282,11 @@ class Config:
                 yield f"target.terms.{name} needs identities, and task={self.task.name} has none. Use target=cosine"
             elif self.role_of(name) != TEACHER:
                 yield f"target.terms.{name}.from={term['from']}: task={self.task.name} imitates one, from={TEACHER}"
-        if all(term["type"] == "hidden" for term in active.values()):
+        if self.target.leaves_embedding_free:
             yield (
                 f"target={self.target.name} leaves the embedding of the student as it likes, behind a map that is "
-                f"dropped: task={self.task.name} needs one that can be compared with the teacher's. Use target=cosine"
+                f"dropped or in other directions: task={self.task.name} needs one that can be compared with the "
+                "teacher's. Use target=cosine"
             )
 
     def _complaints_of_own_pixels(self) -> Iterator[str]:
@@ -323,18 +323,15 @@ class Config:
                     f"target.terms.{name}.from={TEACHER}: the teacher of task={self.task.name} has no output layer of "
                     f"identities. Use from={RECOGNIZER}"
                 )
+            if self.target.needs_labels(name) and not self.has_labels and not self.task.imitates:
+                yield (
+                    f"target.terms.{name} needs labels, and data={self.data['name']} does not say who of the teacher's "
+                    "identities is shown. Use target=soft, dist, grouped or logits"
+                )
         for role, node in self.teachers.items():
             if role in chain:
                 yield f"teachers.{role}: {', '.join(chain)} are the chain's own; choose another name"
-            if not isinstance(node.get("weights"), str) or node.keys() - {"weights", "model", "contract"}:
-                yield f"teachers.{role} takes weights=FILE and, where it is not a run of ours, model and contract"
-                return
-            try:
-                contract = self.contract_of(role)
-            except ConfigError as error:
-                yield str(error)
-                return
-            yield from contract.complaints(f"teachers.{role}.contract", node.get("model", {}))
+            yield from complaints_of_another(f"teachers.{role}", node)
         yield from self._complaints_of_imitation()
         yield from self._complaints_of_own_pixels()
         if self.task.classifies and self.identities_data != self.data:

@@ -1,6 +1,7 @@
 """A target: one term of the student's loss, and its weight. A new one is a file in ``targets/``, a yaml and a test."""
 
 import abc
+import math
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,32 @@ class Target(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The distance, a scalar, before it is weighted."""
+        """The distance, a scalar, before it is weighted. With ``needs: labels`` it takes these, int64 [B], as well."""
 
 
 def check_reduction(reduction: str) -> None:
     """Raise ``ConfigError`` for what is neither ``mean`` nor ``sum``."""
     if reduction not in ("mean", "sum"):
         raise ConfigError(f"reduction={reduction}: choices are mean, sum")
+
+
+def check_tau(tau: float) -> None:
+    """Raise ``ConfigError`` for a temperature that is none."""
+    if not 0 < tau < math.inf:
+        raise ConfigError(f"target.tau={tau} must be positive")
+
+
+def check_share(name: str, share: float) -> None:
+    """Raise ``ConfigError`` for what is no part of a whole."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"{name}={share} must be above 0, and at most 1")
+
+
+def check_not_negative(**weights: float) -> None:
+    """Raise ``ConfigError`` for a part of a distance, by its name, whose weight is negative or not finite."""
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ConfigError(f"{name}={weight} must be a number that is not negative")
 
 
 def check_widths(student_width: int, teacher_width: int) -> None:

@@ -34,6 +34,14 @@ class Classes:
         """Values [n, C] → that of the class ``labels`` int64 [n] of every row, [n]."""
         return -F.nll_loss(values, labels, reduction="none")
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        """log Σ exp of values [n, C] over the classes, [n], in float32 at least."""
+        return exact(values).logsumexp(1)
+
+    def is_label(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of every class of logits [n, C], whether it is that of ``labels`` int64 [n], bool [n, C]."""
+        return torch.arange(logits.shape[1], device=logits.device) == labels[:, None]
+
     def outcomes(self, logits: Tensor, named: Tensor) -> Tensor:
         """Logits [n, C] → of k + 1 outcomes, [n, k + 1], in float32 at least: k classes, and any other of them.
 
@@ -43,8 +51,8 @@ class Classes:
             named: int64 [n, k], different classes, k < C.
         """
         values = exact(logits)
-        others = values.scatter(1, named, -torch.inf).logsumexp(1, keepdim=True)
-        return torch.cat([values.gather(1, named), others], 1)
+        others = self.logsumexp(values.scatter(1, named, -torch.inf))
+        return torch.cat([values.gather(1, named), others[:, None]], 1)
 
     def largest_share(self, logits: Tensor) -> int:
         """The most classes of which one process has logits, where this one has [n, C]."""
@@ -104,15 +112,21 @@ class ClassShare(Classes):
         total: Tensor = _SumOverRanks.apply(-F.nll_loss(values, own.where(is_own, -100), reduction="none"))
         return total
 
+    def logsumexp(self, values: Tensor) -> Tensor:
+        values = exact(values)
+        largest = _largest(values)
+        return largest[:, 0] + self.sum((values - largest).exp()).log()
+
+    def is_label(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().is_label(logits, labels - self.rows.start)
+
     def outcomes(self, logits: Tensor, named: Tensor) -> Tensor:
         own = named - self.rows.start
         padded = F.pad(exact(logits), (0, 1))  # the last column stands for the classes of other ranks
         places = own.where((own >= 0) & (own < self.count), self.count)
-        others = padded.scatter(1, places, -torch.inf)[:, :-1]
-        largest = _largest(others)
-        rest = largest + self.sum((others - largest).exp()).log()[:, None]
+        others = self.logsumexp(padded.scatter(1, places, -torch.inf)[:, :-1])
         of_named: Tensor = _SumOverRanks.apply(padded.gather(1, places))
-        return torch.cat([of_named, rest], 1)
+        return torch.cat([of_named, others[:, None]], 1)
 
     def largest_share(self, logits: Tensor) -> int:
         return -(-self.whole // self.ranks)

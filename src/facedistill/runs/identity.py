@@ -16,7 +16,7 @@ from facedistill.data.loading.view_schedule import banked_views
 RESULTS_VERSION = 4
 
 # Of nodes whose keys are their type's own (data, model, terms): keys that are not in the identity.
-PRESENTATION = ("name", "rates", "gives", "published", "compares")
+PRESENTATION = ("name", "rates", "gives", "published", "compares", "needs")
 # The paths of the configuration that change the result (``*``: any key): themselves, or through the learning rate of
 # every epoch, the bank, the identity of the data or those of the ancestors.
 INCLUDED = {

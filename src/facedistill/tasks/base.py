@@ -221,7 +221,8 @@ class TaskModule(ScheduledModule):
         own = self.task_loss(student, batch)
         losses = {} if own is None else {"task": own}
         for name, term in self.terms.items():
-            losses[name] = term(with_gradient(student, term.parity), teachers[self.config.role_of(name)])
+            labels = [batch.labels] if self.config.target.needs_labels(name) else []
+            losses[name] = term(with_gradient(student, term.parity), teachers[self.config.role_of(name)], *labels)
         return losses
 
     def _answers(self, batch: FaceBatch, batch_index: int, network: Callable[[Tensor], NetworkOutput]) -> Answers:

@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.distill.chunked_loss import chunked_mean
-from facedistill.distill.target import Target
+from facedistill.distill.target import Target, check_tau
 from facedistill.distill.teacher import TeacherOutput
-from facedistill.errors import ConfigError
 from facedistill.models.classes import exact
 from facedistill.models.network import NetworkOutput
 
@@ -21,8 +20,7 @@ class SoftTarget(Target):
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, tau: float, tau_squared: bool) -> None:
         super().__init__(weight, student_width, teacher_width)
-        if tau <= 0:
-            raise ConfigError(f"target.tau={tau} must be positive")
+        check_tau(tau)
         self.tau = tau
         self.scale = tau**2 if tau_squared else 1.0
 
