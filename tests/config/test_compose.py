@@ -89,6 +89,10 @@ REFUSED = [
         "task=align target=dkd data@recognition=synthetic_large",
         ["target.terms.dkd needs labels", "data=synthetic ", "soft, dist, grouped or logits"],
     ),
+    (
+        "task=embed data=photos data.root=x target=cosine +target.terms.cosine.needs=labels",
+        ["target.terms.cosine needs labels", "data=photos"],
+    ),
     ("task=embed target=dkd", ["target.terms.dkd needs identities", "task=embed", "target=cosine"]),
     ("task=embed target=relational", ["target=relational", "task=embed needs one", "target=cosine"]),
     ("task=embed target=similarity target.beta=1", ["target=similarity", "task=embed needs one", "target=cosine"]),

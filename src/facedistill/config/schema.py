@@ -323,16 +323,17 @@ class Config:
                     f"target.terms.{name}.from={TEACHER}: the teacher of task={self.task.name} has no output layer of "
                     f"identities. Use from={RECOGNIZER}"
                 )
-            if self.target.needs_labels(name) and not self.has_labels and not self.task.imitates:
-                yield (
-                    f"target.terms.{name} needs labels, and data={self.data['name']} does not say who of the teacher's "
-                    "identities is shown. Use target=soft, dist, grouped or logits"
-                )
         for role, node in self.teachers.items():
             if role in chain:
                 yield f"teachers.{role}: {', '.join(chain)} are the chain's own; choose another name"
             yield from complaints_of_another(f"teachers.{role}", node)
         yield from self._complaints_of_imitation()
+        labelled = [name for name in self.target.active() if self.target.needs_labels(name)]
+        if labelled and not self.has_labels:
+            yield (
+                f"target.terms.{labelled[0]} needs labels, and data={self.data['name']} does not say who of the "
+                "teacher's identities is shown. Use target=soft, dist, grouped or logits"
+            )
         yield from self._complaints_of_own_pixels()
         if self.task.classifies and self.identities_data != self.data:
             yield (

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from facedistill.models.classes import Classes
 
-HALVINGS = 32  # of the interval from 0 to 1, down to what float32 rounds a sum by
+HALVINGS = 32  # of the interval from 0 to 1: further than float32 tells sums near 1 apart
 
 
 def kl_by_group(classes: Classes, student: Tensor, teacher: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,8 +35,8 @@ def _by_group(classes: Classes, logits: Tensor, group: Tensor) -> tuple[Tensor, 
 def most_likely(classes: Classes, prediction: Tensor, mass: float) -> Tensor:
     """The fewest classes that together have this ``mass`` (0 … 1) of a prediction [n, C], bool [n, C].
 
-    How likely the last of them is comes by halving, since ranks that split the classes can't sort them. Classes that
-    are as likely as that one are in the group with it.
+    How likely the last of them is comes by halving, since ranks that split the classes can't sort them. Those that are
+    as likely as it, to 2⁻³², are in the group, too.
     """
     low, high = torch.zeros_like(prediction[:, 0]), torch.ones_like(prediction[:, 0])
     for _ in range(HALVINGS):

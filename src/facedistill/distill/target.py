@@ -40,7 +40,10 @@ class Target(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, student: NetworkOutput, teacher: TeacherOutput) -> Tensor:
-        """The distance, a scalar, before it is weighted. With ``needs: labels`` it takes these, int64 [B], as well."""
+        """The distance, a scalar, before it is weighted.
+
+        Where its term has ``needs: labels``, those of the batch, int64 [B], are a third argument.
+        """
 
 
 def check_reduction(reduction: str) -> None:
