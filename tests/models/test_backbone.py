@@ -70,6 +70,7 @@ def test_the_kernels_of_every_layer_are_divided_by_the_rate(backbones: dict[int,
 
 
 def test_resnet50_computes_what_torchvision_computes() -> None:
+    torch.manual_seed(0)
     ours, theirs = ResNetBackbone("bottleneck", [3, 4, 6, 3], 64).eval(), torchvision.models.resnet50().eval()
     theirs.fc = nn.Identity()
     assert size_of(ours.net) == size_of(theirs)
