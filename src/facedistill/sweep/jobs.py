@@ -97,7 +97,7 @@ class Job:
 def server() -> ForkServerContext:
     """Forks of a process that has imported everything and started nothing: an import takes seconds, a fork does not."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["facedistill.training.fit"])
+    context.set_forkserver_preload(["facedistill.training.fit", "facedistill.models.families.resnet"])
     return context
 
 
