@@ -5,10 +5,11 @@
 The study of 20 minutes under one seed (cells of tables 1, 2, 4 and 5, and what they stand on), as `facedistill train
 -m` makes it, a run a core, in a temporary folder, with an offline run in Weights & Biases.
 
-A run begins when it is claimed and ends with its record. Its steps are what its history says of its epochs; the scoring
-ends when the scores of every sample are written. Before the steps it opens faces and teachers, and makes the views of
-a bank that nobody has made: each from its lock to its last file. After the scoring it draws pictures and ends W&B's
-run. Below: of the sweep's time on all cores, planning and cores that have nothing to do included.
+A run begins when it is claimed and ends with its record. Its steps are what its history says of its epochs. Before
+them it opens faces and teachers, and makes the views of a bank that nobody has made, each from its lock to its last
+file; checkpoints between epochs are counted there, too. The final scoring is all from the end of the last epoch to the
+file with the scores of every sample: with it a row for W&B, a checkpoint and the score that is published with weights.
+After it pictures are drawn, and W&B's run ends. The last column has planning in it, and cores that have nothing to do.
 """
 
 from __future__ import annotations

@@ -80,14 +80,15 @@ REFUSED = [
     ("trainer.devices=0", ["trainer.devices", "at least 1"]),
     ("trainer.num_nodes=0", ["trainer.num_nodes", "at least 1"]),
     ("target=soft +target.terms.more={weight:1}", ["target.terms.more has no compares"]),
+    ("target=soft +target.terms.more={type:raw,compares:relation,weight:1}", ["compares=relation", "relations"]),
     ("target=dkd target.terms.dkd.needs=names", ["target.terms.dkd.needs=names", "labels"]),
     (
         "task=align target=dkd data=mtfl data.root=x data@recognition=synthetic",
-        ["target.terms.dkd needs labels", "data=mtfl", "soft, dist, grouped or logits"],
+        ["target.terms.dkd needs labels", "data=mtfl", "target=soft, target=dist or target=grouped"],
     ),
     (
         "task=align target=dkd data@recognition=synthetic_large",
-        ["target.terms.dkd needs labels", "data=synthetic ", "soft, dist, grouped or logits"],
+        ["target.terms.dkd needs labels", "data=synthetic ", "target=soft, target=dist or target=grouped"],
     ),
     (
         "task=embed data=photos data.root=x target=cosine +target.terms.cosine.needs=labels",

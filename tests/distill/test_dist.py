@@ -36,7 +36,7 @@ def expected(tau: float, student: Tensor, teacher: Tensor) -> float:
 
 
 def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """NumPy's where both vary; what varies by less than the authors' eps counts as that."""
+    """NumPy's where both vary; what varies by less than 10⁻⁸ counts as that."""
     a, b = a - a.mean(), b - b.mean()
     found = float(a @ b / max(np.linalg.norm(a), 1e-8) / max(np.linalg.norm(b), 1e-8))
     assert min(np.linalg.norm(a), np.linalg.norm(b)) < 1e-8 or found == pytest.approx(np.corrcoef(a, b)[0, 1])

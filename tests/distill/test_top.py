@@ -179,6 +179,16 @@ def test_what_rounding_swaps_at_the_end_of_the_list_is_no_difference() -> None:
     assert keeps.differs(one, third)
 
 
+def test_another_probability_of_the_own_class_is_a_difference_however_many_unlikely_ones_stay() -> None:
+    values = torch.full((1, 100), -30.0)
+    values[0, 7] = -24.0  # P = 0.8
+    other = values.clone()
+    other[0, 7] = -25.0  # P = 0.6
+    keeps = KeptTop(64, 1.0, 100)
+    [one], [moved] = (keeps(TeacherOutput(each, nn.Identity())) for each in (values, other))
+    assert keeps.differs(one, moved)
+
+
 Compose = Callable[..., Config]
 TINY = ["image.resize=24", "image.crop=16", "teacher.model.width=16", "task.batch_size=8", "target=soft", "rate=8"]
 

@@ -192,6 +192,15 @@ def test_what_can_not_be_built_is_noticed_before_anything_is_trained(planned: Pl
         check_tree(planned("target=soft", *words.split()))
 
 
+def test_a_term_says_whether_its_target_takes_labels(planned: Planner) -> None:
+    dkd = "+target.terms.more={type:dkd,compares:logits,from:auto,weight:1.0,tau:3.0,beta:8.0}"
+    with pytest.raises(ConfigError, match=r"target\.terms\.more takes labels: \+target\.terms\.more\.needs=labels$"):
+        check_tree(planned("target=soft", dkd))
+    check_tree(planned("target=soft", dkd, "+target.terms.more.needs=labels"))
+    with pytest.raises(ConfigError, match=r"soft takes no labels: ~target\.terms\.soft\.needs$"):
+        check_tree(planned("target=soft", "+target.terms.soft.needs=labels"))
+
+
 def test_an_unbuildable_teacher_is_noticed_in_a_students_plan(planned: Planner) -> None:
     with pytest.raises(ConfigError, match="colour"):
         check_tree(planned("target=soft", "+teacher.model.colour=1"))

@@ -226,6 +226,19 @@ def test_a_training_goes_on_while_it_starts(planned: Planner, fake: Fake) -> Non
     assert fake.asked == ["init offline", "init", "log", "finish"]
 
 
+def test_what_ends_a_training_does_not_wait_for_its_start(
+    planned: Planner, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run, "ENDING", 0.01)
+    ended = Event()
+    fake.fails["init"] = lambda: None if ended.wait(5) else refuse()
+    with pytest.raises(SystemExit), WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
+        dashboard.open()
+        raise SystemExit(143)
+    assert "finish" not in fake.asked
+    ended.set()
+
+
 def test_words_win_over_the_environment_which_wins_over_the_defaults(
     planned: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -497,7 +497,7 @@ def test_help_lists_the_choices() -> None:
     shown = (
         "task: align, classify",
         "init: distill",
-        "target: cosine, hidden",
+        "target: cosine, dist, dkd, grouped, hidden",
         "scale: embedded, imitation, paper, photos",
         "experiments: core, demo",
     )

@@ -57,6 +57,15 @@ def check_buildable(kind: str, node: Mapping[str, Any], **arguments: Any) -> Non
     _arguments(find_type(kind, node), node, arguments)
 
 
+def check_labels(name: str, target: Any, given: bool) -> None:
+    """Raise ``ConfigError`` where a built target takes the labels of a batch and its term does not say so, or not."""
+    takes = "labels" in inspect.signature(target.forward).parameters
+    if takes and not given:
+        raise ConfigError(f"target.terms.{name} takes labels: +target.terms.{name}.needs=labels")
+    if given and not takes:
+        raise ConfigError(f"target.terms.{name} takes no labels: ~target.terms.{name}.needs")
+
+
 def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
     """The class that a node names. Raises ``ConfigError`` where there is no such type, and says which there are."""
     if "_target_" in node:

@@ -330,9 +330,10 @@ class Config:
         yield from self._complaints_of_imitation()
         labelled = [name for name in self.target.active() if self.target.needs_labels(name)]
         if labelled and not self.has_labels:
+            others = "target=cosine" if self.task.imitates else "target=soft, target=dist or target=grouped"
             yield (
                 f"target.terms.{labelled[0]} needs labels, and data={self.data['name']} does not say who of the "
-                "teacher's identities is shown. Use target=soft, dist, grouped or logits"
+                f"teacher's identities is shown. Use {others}"
             )
         yield from self._complaints_of_own_pixels()
         if self.task.classifies and self.identities_data != self.data:

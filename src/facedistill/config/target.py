@@ -11,6 +11,7 @@ from omegaconf import MISSING
 FLOAT16 = "float16"
 BANK_TYPES = (FLOAT16, "float32")  # of K_T
 TOP = re.compile(r"top([1-9][0-9]*)")  # classes of a soft prediction
+COMPARED = ("embedding", "relations", "logits")
 REDUCTIONS = ("mean", "sum")
 MAPS = ("ridge", "random")
 
@@ -75,6 +76,8 @@ class TargetConfig:
             if missing := {"type", "weight", "compares"} - term.keys():
                 yield f"target.terms.{name} has no {min(missing)}"
                 return
+            if term["compares"] not in COMPARED:
+                yield f"target.terms.{name}.compares={term['compares']}: choices are {', '.join(COMPARED)}"
             if term.get("needs", "labels") != "labels":
                 yield f"target.terms.{name}.needs={term['needs']}: the one choice is labels"
             if not isinstance(term["weight"], int | float) or not 0 <= term["weight"] < math.inf:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LEAST = 1e-8  # of the lengths that a cosine is divided by, as in torch and DIST
+LEAST = 1e-8  # of the lengths that a cosine is divided by, as in torch
 
 
 def inner_products(rows: Tensor) -> Tensor:

@@ -97,6 +97,7 @@ class Job:
 def server() -> ForkServerContext:
     """Forks of a process that has imported everything and started nothing: an import takes seconds, a fork does not."""
     context = multiprocessing.get_context("forkserver")
+    # the family is found by its name when a network is built; with it comes what all of them import of timm
     context.set_forkserver_preload(["facedistill.training.fit", "facedistill.models.families.resnet"])
     return context
 

@@ -28,6 +28,7 @@ ARTIFACT = "model"  # the type of the weights in the lineage
 MEND = "`wandb login --relogin` renews the key, logger.entity=NAME names another owner"
 # Seconds that W&B's server may take to answer, and to take the rest at the end; PATIENCE: W&B itself, for either.
 ANSWER, FINISH, PATIENCE = 10, 10, 20
+ENDING = 2  # of a training that failed or was stopped while W&B starts
 
 
 class WandbRun:
@@ -86,7 +87,9 @@ class WandbRun:
         self._wandb = started(self._run, mode, folder)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        opened = self._opened()
+        if kind is not None and self._starting is not None:  # what ends a training does not wait for a start
+            self._starting.join(ENDING)
+        opened = self._opened() if kind is None else self._wandb
         if opened is None:
             return
         folder = Path(opened.dir).parent

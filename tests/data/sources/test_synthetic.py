@@ -42,7 +42,7 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(rendering, "ProcessPoolExecutor", refuse)
-    monkeypatch.setattr(synthetic, "render_faces", refuse)
+    monkeypatch.setattr(synthetic, "_rendered", refuse)
 
 
 def test_processes_render_what_one_does(made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

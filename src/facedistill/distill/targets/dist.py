@@ -13,8 +13,9 @@ class DistTarget(Target):
     """DIST, "Knowledge Distillation from A Stronger Teacher" (Huang et al. 2022, arXiv 2205.10536).
 
     τ² (inter + intra), each 1 minus the mean of Pearson's ρ(P_S, P_T), P = softmax(a / τ): inter of every sample over
-    its classes, intra of every class over the batch. Equal weights are the paper's; τ², and the least length of 10⁻⁸ in
-    ρ, are the authors' code's. Intra needs all rows at once: it takes the memory of several matrices [B, C].
+    its classes, intra of every class over the batch. Equal weights are the paper's, τ² is the authors' code's. They add
+    10⁻⁸ to the product of two lengths, which from about 10,000 classes on outweighs those of a class; here each counts
+    as 10⁻⁸ at least. Intra needs all rows at once: it takes the memory of several matrices [B, C].
     """
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, tau: float) -> None:

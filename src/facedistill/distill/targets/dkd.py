@@ -14,7 +14,8 @@ class DkdTarget(Target):
     """DKD, "Decoupled Knowledge Distillation" (Zhao et al. 2022, arXiv 2203.08679), averaged over the batch.
 
     τ² (TCKD + β NCKD): TCKD = KL(b_T ‖ b_S) with b = (P_y, 1 − P_y) of the label y, NCKD = KL(P̂_T ‖ P̂_S) with
-    P̂ = P / (1 − P_y) over the other classes, P = softmax(a / τ). τ² is the authors' code's, their α is ``weight``.
+    P̂ = P / (1 − P_y) over the other classes, P = softmax(a / τ). τ² is the authors' code's, their α is ``weight``;
+    their warm-up of the term is left out.
     """
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, tau: float, beta: float) -> None:

@@ -15,8 +15,8 @@ class GroupedTarget(Target):
 
     τ² (Primary-KD + Binary-KD), averaged over the batch. The primary group has the classes that P_T = softmax(a_T / τ)
     thinks most likely, until their sum passes ``threshold``. Primary-KD is KL(P_T ‖ P_S) among them, Binary-KD that of
-    whether the class is one of them; Secondary-KD, among the others, is left out. Equal weights, τ² and the yaml's
-    threshold are ours.
+    whether the class is one of them; Secondary-KD, among the others, is left out. Written from the paper's abstract:
+    that P_T, not P_S, makes the groups, equal weights, τ² and the yaml's threshold are ours.
     """
 
     def __init__(self, weight: float, student_width: int, teacher_width: int, tau: float, threshold: float) -> None:
