@@ -232,9 +232,14 @@ def test_what_ends_a_training_does_not_wait_for_its_start(
     monkeypatch.setattr(wandb_run, "ENDING", 0.01)
     ended = Event()
     fake.fails["init"] = lambda: None if ended.wait(5) else refuse()
-    with pytest.raises(SystemExit), WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
-        dashboard.open()
-        raise SystemExit(143)
+
+    def stopped() -> None:
+        with WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
+            dashboard.open()
+            raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        stopped()
     assert "finish" not in fake.asked
     ended.set()
 
