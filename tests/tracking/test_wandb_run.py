@@ -309,8 +309,8 @@ def test_nothing_that_it_does_ends_or_delays_a_training(
     asked: list[str],
     failure: Callable[[], None],
 ) -> None:
-    monkeypatch.setattr(wandb_run, "ANSWER", 0.05)
-    monkeypatch.setattr(wandb_run, "PATIENCE", 0.05)
+    monkeypatch.setattr(wandb_run, "ANSWER", 0.3)
+    monkeypatch.setattr(wandb_run, "PATIENCE", 0.3)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     fake.fails[name] = failure
     run = planned(*BARE)
@@ -319,7 +319,7 @@ def test_nothing_that_it_does_ends_or_delays_a_training(
         dashboard.summarize(record_of(run))
     assert fake.asked == asked
     (line,) = capsys.readouterr().err.splitlines()
-    assert ("entity nobody not found \\x1b[31m" if failure is refuse else "no answer in 0.05 s") in line
+    assert ("entity nobody not found \\x1b[31m" if failure is refuse else "no answer in 0.3 s") in line
     if name == "init online":
         assert "`wandb login --relogin`" in line
         assert "logger.mode=offline" in line

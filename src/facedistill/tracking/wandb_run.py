@@ -74,7 +74,8 @@ class WandbRun:
                     self._start(mode, folder)
                 except Exception as error:
                     mode, why = "offline", f"{reason_of(error)}. {MEND}"
-                    within(PATIENCE, wandb.teardown)  # its service holds the run's id still
+                    with suppress(TimeoutError):  # its service holds the run's id still
+                        within(PATIENCE, wandb.teardown)
             if mode == "offline":
                 self._start(mode, folder)
             if why:
