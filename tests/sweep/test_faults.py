@@ -24,12 +24,12 @@ from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from made_records import all_records
 from tiny import RUN
+from trained_runs import curve
 
 TINY = [*RUN, "trainer.progress=true"]
 GRID = ["rate=4,8", "init=scratch,full", "target=none,soft,hidden"]
 CELLS = 12
 RUNS = CELLS + 1  # and the teacher: W_S0 is a cell
-TIMED = ("seconds", "images_per_second")
 LIMIT = 240
 
 
@@ -72,9 +72,8 @@ def outcome(runs: Path) -> dict[str, tuple[Any, ...]]:
     """What every complete run found: metrics, history without its clock, weights."""
     found = {}
     for record in all_records(runs):
-        history = [{name: value for name, value in row.items() if name not in TIMED} for row in record.history]
         weights = read_weights(runs / record.name / "weights.safetensors").tensors
-        found[record.name] = (record.metrics, history, weights)
+        found[record.name] = (record.metrics, curve(record), weights)
     return found
 
 

@@ -19,6 +19,7 @@ from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
+from trained_runs import curve
 from writers import Face, encoded_faces, write_celeba, write_folders, write_lfw, write_records, write_tsv
 
 TINY = [
@@ -26,7 +27,6 @@ TINY = [
     *("task.batch_size=8", "schedule.epochs=1", "task.learning_rates.random=[0.1]"),
     *("logger=csv", "trainer.progress=false", "task=classify", "rate=8", "init=scratch", "target=none"),
 ]
-TIMED = ("seconds", "images_per_second")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,7 @@ def made(folder: Path, *words: str) -> Run:
 
 def said(run: Run) -> tuple[Any, ...]:
     """Everything that a run found, but the clock."""
-    history = [{name: value for name, value in row.items() if name not in TIMED} for row in run.record.history]
-    return run.record.metrics, history
+    return run.record.metrics, curve(run.record)
 
 
 FORMS: dict[str, tuple[str, Callable[[Path, list[Face]], Path]]] = {

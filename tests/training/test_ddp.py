@@ -43,6 +43,7 @@ from facedistill.worker import is_first
 from facedistill.worker import main as worker
 from made_records import all_records
 from tiny import RUN
+from trained_runs import curve
 
 IDENTITIES = 5
 TINY = [
@@ -58,7 +59,6 @@ TINY = [
     "trainer.progress=true",
 ]
 TWO = "trainer=ddp"
-TIMED = ("seconds", "images_per_second")
 LIMIT = 150
 CASES = {
     **{f"classify, {name}": ["task=classify", *words] for name, words in TARGETS.items()},
@@ -277,8 +277,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def found(runs: Path) -> tuple[Any, ...]:
     [record] = all_records(runs)
-    history = [{name: value for name, value in row.items() if name not in TIMED} for row in record.history]
-    return record.metrics, history, read_weights(runs / record.name / "weights.safetensors").tensors
+    return record.metrics, curve(record), read_weights(runs / record.name / "weights.safetensors").tensors
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +17,6 @@ from facedistill.data.faces import FaceSet
 from facedistill.data.loading.datamodule import FaceData
 from facedistill.data.loading.views import Views
 from facedistill.distill.teacher import NetworkTeacher
-from facedistill.errors import RunError
 from facedistill.models.network import build_network
 from facedistill.models.weights import read_weights
 from facedistill.runs.ensure import ensure
@@ -29,6 +27,7 @@ from facedistill.tasks.base import TaskModule
 from facedistill.training import fit
 from kinds import Composer
 from tiny import MODULE, RUN
+from trained_runs import cut_after_first_epoch
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -82,21 +81,11 @@ def test_cut_and_resumed_it_is_the_same_bits(
 ) -> None:
     """After the first of two epochs; parity is that of the start."""
 
-    class Cut(pl.Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyboardInterrupt
-
     whole = planned(folder / "runs", folder / "cache", target)
     ensure(whole, fit.train_run)
     shutil.copytree(whole.parents["teacher"].directory, tmp_path / whole.parents["teacher"].name)
-    build, run = fit.build_trainer, planned(tmp_path, folder / "cache", target)
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "build_trainer", lambda run, callbacks, *words: build(run, [*callbacks, Cut()], *words))
-        with pytest.raises((RunError, KeyboardInterrupt, SystemExit)):
-            ensure(run, fit.train_run)
-    assert run.checkpoint.exists()
-    assert not run.is_complete
+    run = planned(tmp_path, folder / "cache", target)
+    cut_after_first_epoch(run, monkeypatch)
     ensure(run, fit.train_run)
     mine, theirs = (read_weights(one.weights).tensors for one in (run, whole))
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

@@ -38,6 +38,7 @@ from facedistill.training.callbacks import progress
 from facedistill.training.callbacks.checkpoint import BoundCheckpointIO
 from made_records import all_records
 from tiny import RUN
+from trained_runs import curve
 
 
 def words(runs_dir: Path, *more: str) -> list[str]:
@@ -56,12 +57,6 @@ def tensors(run: Run) -> dict[str, torch.Tensor]:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def curve(run: Run) -> list[dict[str, float]]:
-    """The history without what a clock says."""
-    timed = ("seconds", "images_per_second")
-    return [{name: value for name, value in row.items() if name not in timed} for row in run.record.history]
 
 
 def command(*line: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -141,7 +136,7 @@ def test_the_same_cell_elsewhere_is_bit_equal_and_other_cells_differ(made: Run, 
     assert again.identity == made.identity
     assert again.directory != made.directory
     assert same(tensors(again), tensors(made))
-    assert curve(again) == curve(made)
+    assert curve(again.record) == curve(made.record)
     assert again.record.metrics == made.record.metrics
     others = [make(tmp_path, "rate=8", "init=full", f"target={target}") for target in ("none", "hidden", "logits")]
     others += [
@@ -180,13 +175,13 @@ def test_the_numbers_do_not_depend_on_when_it_is_scored(tmp_path: Path, monkeypa
 
 def test_a_banked_teacher_teaches_what_a_live_one_does(made: Run, tmp_path: Path) -> None:
     """The same pixels in the same order; its hidden layer is rounded to float16, or not at all."""
-    banked = curve(made)
+    banked = curve(made.record)
     exact, live = (
         make(tmp_path, "rate=8", "init=full", "target=soft", word)
         for word in ("target.bank=float32", "target.views=live")
     )
     assert len({made.identity, exact.identity, live.identity}) == 3
-    for row, more_exact, expected in zip(banked, curve(exact), curve(live), strict=True):
+    for row, more_exact, expected in zip(banked, curve(exact.record), curve(live.record), strict=True):
         assert more_exact["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-5)
         assert row["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-3)
         assert row["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
@@ -199,10 +194,10 @@ def test_a_compiled_run_learns_what_an_eager_one_does(tmp_path: Path, cell: list
     eager, compiled = (make(tmp_path, "rate=8", *cell, f"trainer.compile={word}") for word in ("false", "true"))
     assert compiled.identity != eager.identity
     assert tensors(compiled).keys() == tensors(eager).keys()
-    first, expected = curve(compiled)[0], curve(eager)[0]
+    first, expected = curve(compiled.record)[0], curve(eager.record)[0]
     assert first["train/task"] == pytest.approx(expected["train/task"], rel=1e-3)
     again = make(tmp_path / "again", "rate=8", *cell, "trainer.compile=true")
-    assert curve(again) == curve(compiled)
+    assert curve(again.record) == curve(compiled.record)
 
 
 def test_without_a_compiler_nothing_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +223,7 @@ def test_whether_a_bank_was_there_changes_nothing(tmp_path: Path) -> None:
     first = make(tmp_path / "first", *cell)
     assert list((tmp_path / "cache").glob("bank-*"))
     second = make(tmp_path / "second", *cell)
-    assert curve(first) == curve(second)
+    assert curve(first.record) == curve(second.record)
     assert same(tensors(first), tensors(second))
 
 
@@ -283,14 +278,14 @@ def test_killed_at_any_epoch_and_asked_again_gives_the_same_bits(tmp_path: Path,
     assert epoch + 1 < len(cut.config.epoch_rates)
     ensure(cut, fit.train_run)
     assert same(tensors(cut), tensors(whole))
-    assert curve(cut) == curve(whole)
+    assert curve(cut.record) == curve(whole.record)
     assert cut.record.metrics == whole.record.metrics
     assert cut.record.target_weights == whole.record.target_weights != {"soft": 1.0}
     assert (cut.directory / "metrics.csv").read_text().count("\n") == 17
     if schedule is ADAMW:  # of 80 steps 8 rise
         first = 5.0 * np.arange(16)
         expected = np.where(first < 8, (first + 1) / 8, (1 + np.cos(np.pi * (first - 8) / 72)) / 2) / 1000
-        np.testing.assert_allclose([row["lr"] for row in curve(whole)], expected, rtol=1e-9)
+        np.testing.assert_allclose([row["lr"] for row in curve(whole.record)], expected, rtol=1e-9)
 
 
 def test_a_checkpoint_has_no_teacher_and_a_failure_while_publishing_loses_nothing(
@@ -366,7 +361,7 @@ def test_a_run_is_the_same_without_anything_that_decorates_it(
     ensure(run, fit.train_run)
     assert run.identity == whole.identity
     assert same(tensors(run), tensors(whole))
-    assert curve(run) == curve(whole)
+    assert curve(run.record) == curve(whole.record)
     assert run.record.metrics == whole.record.metrics
     assert whole.record.without == []
     assert [note.split(":")[0] for note in run.record.without] == [

@@ -18,8 +18,8 @@ from facedistill.runs.ensure import ensure
 from facedistill.runs.plan import check_tree, plan
 from facedistill.runs.run import Run
 from facedistill.training import fit
-from facedistill.training.callbacks.checkpoint import BoundCheckpointIO
 from tiny import RUN
+from trained_runs import cut_after_first_epoch
 
 PERIOCULAR = [*RUN, "image.resize=32", "image.crop=28", "task=periocular", "rate=2", "data.images_per_identity=16"]
 FROZEN = ["task.options.face=false", "task.options.consistency=none", "target=soft"]
@@ -61,18 +61,7 @@ def test_trained_again_and_cut_and_resumed_it_has_the_same_bits(
     for parent in cut.parents.values():
         assert isinstance(parent, Run)
         ensure(parent, fit.train_run)
-    written = BoundCheckpointIO.save_checkpoint
-
-    def interrupted(*args: object, **kwargs: object) -> None:
-        written(*args, **kwargs)  # type: ignore[arg-type]
-        raise ValueError("cut after its first epoch")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(BoundCheckpointIO, "save_checkpoint", interrupted)
-        with pytest.raises(ValueError, match="cut after its first epoch"):
-            ensure(cut, fit.train_run)
-    assert cut.checkpoint.exists()
-    assert not cut.is_complete
+    cut_after_first_epoch(cut, monkeypatch)
     ensure(cut, fit.train_run)
     assert same(whole, cut)
     assert cut.record.metrics == whole.record.metrics

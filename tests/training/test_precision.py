@@ -21,6 +21,7 @@ from facedistill.training import fit, trainer
 from facedistill.training.callbacks.checkpoint import BoundCheckpointIO
 from facedistill.training.callbacks.history import History
 from tiny import RUN
+from trained_runs import curve
 
 BF16 = "trainer.precision=bf16-mixed"
 CELL = ["rate=8", "target=soft", "schedule.reading=one_rate", "schedule.epochs=3", BF16]
@@ -34,11 +35,6 @@ def trained(folder: Path, *words: str) -> Run:
     run = planned(folder, *words)
     ensure(run, fit.train_run)
     return run
-
-
-def curve(run: Run) -> list[dict[str, float]]:
-    timed = ("seconds", "images_per_second")
-    return [{name: value for name, value in row.items() if name not in timed} for row in run.record.history]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +91,7 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bits(made: Run, tmp_path: Path, m
     ensure(cut, fit.train_run)
     one, other = read_weights(cut.weights).tensors, read_weights(made.weights).tensors
     assert all(torch.equal(one[name], other[name]) for name in other)
-    assert curve(cut) == curve(made)
+    assert curve(cut.record) == curve(made.record)
 
 
 @pytest.mark.slow
@@ -105,9 +101,9 @@ def test_a_bank_holds_what_the_live_teacher_says_in_bf16(made: Run, tmp_path: Pa
         trained(tmp_path / "live", "target.views=live"),
         trained(tmp_path / "plain", "trainer.precision=32-true"),
     )
-    for row, expected in zip(curve(made), curve(live), strict=True):
+    for row, expected in zip(curve(made.record), curve(live.record), strict=True):
         assert row["train/soft"] == pytest.approx(expected["train/soft"], rel=1e-4)
-    assert curve(made)[0]["train/soft"] != pytest.approx(curve(plain)[0]["train/soft"], rel=1e-6)
+    assert curve(made.record)[0]["train/soft"] != pytest.approx(curve(plain.record)[0]["train/soft"], rel=1e-6)
     assert made.recipe["bank"] == [*plain.recipe["bank"], "bf16-mixed"]
 
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from facedistill.errors import RunError
@@ -17,6 +16,7 @@ from facedistill.runs.plan import plan
 from facedistill.runs.run import Run
 from facedistill.runs.sample_scores import SampleScores
 from facedistill.training import fit
+from trained_runs import cut_after_first_epoch
 
 RUN = [
     *("task=spoof", "rate=8", "data=synthetic_spoof", "data.num_people=5", "data.images=2", "data.held_out=window"),
@@ -100,20 +100,9 @@ def test_cut_and_resumed_it_is_the_same_bits(
     aligned: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the first of two epochs; the discriminator goes on where it was."""
-
-    class Cut(pl.Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyboardInterrupt
-
-    build, folder = fit.build_trainer, with_teachers_of(aligned, tmp_path / "cut")
+    folder = with_teachers_of(aligned, tmp_path / "cut")
     run = planned(folder, cache, *ALIGNED)
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "build_trainer", lambda run, callbacks, *words: build(run, [*callbacks, Cut()], *words))
-        with pytest.raises((RunError, KeyboardInterrupt, SystemExit)):
-            ensure(run, fit.train_run)
-    assert run.checkpoint.exists()
-    assert not run.is_complete
+    cut_after_first_epoch(run, monkeypatch)
     ensure(planned(folder, cache, *ALIGNED), fit.train_run)
     assert same(run, aligned)
     assert losses(run) == losses(aligned)
