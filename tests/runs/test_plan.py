@@ -192,6 +192,11 @@ def test_what_can_not_be_built_is_noticed_before_anything_is_trained(planned: Pl
         check_tree(planned("target=soft", *words.split()))
 
 
+def test_what_a_target_does_not_take_is_said_by_its_key(planned: Planner) -> None:
+    with pytest.raises(ConfigError, match=r"^target\.terms\.dkd: beta=-1 must be a number that is not negative$"):
+        check_tree(planned("target=dkd", "target.terms.dkd.beta=-1"))
+
+
 def test_a_term_says_whether_its_target_takes_labels(planned: Planner) -> None:
     dkd = "+target.terms.more={type:dkd,compares:logits,from:auto,weight:1.0,tau:3.0,beta:8.0}"
     with pytest.raises(ConfigError, match=r"target\.terms\.more takes labels: \+target\.terms\.more\.needs=labels$"):

@@ -57,13 +57,20 @@ def check_buildable(kind: str, node: Mapping[str, Any], **arguments: Any) -> Non
     _arguments(find_type(kind, node), node, arguments)
 
 
-def check_labels(name: str, target: Any, given: bool) -> None:
-    """Raise ``ConfigError`` where a built target takes the labels of a batch and its term does not say so, or not."""
-    takes = "labels" in inspect.signature(target.forward).parameters
-    if takes and not given:
-        raise ConfigError(f"target.terms.{name} takes labels: +target.terms.{name}.needs=labels")
-    if given and not takes:
-        raise ConfigError(f"target.terms.{name} takes no labels: ~target.terms.{name}.needs")
+def check_term(key: str, term: Mapping[str, Any], gets_labels: bool, **widths: int) -> None:
+    """Raise ``ConfigError``, by its ``key``, for a term of a target that can't be built or gets what it does not take.
+
+    ``gets_labels``: whether its ``forward`` is given those of the batch.
+    """
+    try:
+        target = build_on_meta("target", term, **widths)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    takes_labels = "labels" in inspect.signature(target.forward).parameters
+    if takes_labels and not gets_labels:
+        raise ConfigError(f"{key} takes labels: +{key}.needs=labels")
+    if gets_labels and not takes_labels:
+        raise ConfigError(f"{key} takes no labels: ~{key}.needs")
 
 
 def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 from rich.tree import Tree
 
-from facedistill.config.build import build_on_meta, check_buildable, check_labels, find_type
+from facedistill.config.build import build_on_meta, check_buildable, check_term, find_type
 from facedistill.config.choices import nodes
 from facedistill.config.compose import compose_config
 from facedistill.config.schema import RECOGNIZER, TEACHER, Config
@@ -269,8 +269,8 @@ def check_tree(run: Run) -> None:
         width, taught = _width(run), width_of(teacher)
         if config.task.imitates and build_source(config.data).epochs_per_round is None:  # it may imitate some axes
             taught = min(width, taught)
-        target = build_on_meta("target", term, student_width=width, teacher_width=taught)
-        check_labels(name, target, config.target.needs_labels(name))
+        gets_labels = config.target.needs_labels(name)
+        check_term(f"target.terms.{name}", term, gets_labels, student_width=width, teacher_width=taught)
     if config.init.from_teacher:
         _check_layers(run)
     for parent in run.parents.values():
