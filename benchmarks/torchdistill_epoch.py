@@ -283,7 +283,7 @@ def measure(rate: int, folder: str) -> None:
 def main() -> None:
     """Measure and print."""
     if find_spec("torchdistill") is None:
-        print("torchdistill is missing: pip install torchdistill", file=sys.stderr)
+        print(f"torchdistill is missing: {sys.executable} -m pip install torchdistill", file=sys.stderr)
         sys.exit(2)
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

@@ -202,7 +202,7 @@ def test_a_term_says_whether_its_target_takes_labels(planned: Planner) -> None:
     with pytest.raises(ConfigError, match=r"target\.terms\.more takes labels: \+target\.terms\.more\.needs=labels$"):
         check_tree(planned("target=soft", dkd))
     check_tree(planned("target=soft", dkd, "+target.terms.more.needs=labels"))
-    with pytest.raises(ConfigError, match=r"soft takes no labels: ~target\.terms\.soft\.needs$"):
+    with pytest.raises(ConfigError, match=r"soft takes no labels: leave out target\.terms\.soft\.needs$"):
         check_tree(planned("target=soft", "+target.terms.soft.needs=labels"))
 
 

@@ -226,12 +226,28 @@ def test_a_training_goes_on_while_it_starts(planned: Planner, fake: Fake) -> Non
     assert fake.asked == ["init offline", "init", "log", "finish"]
 
 
+def test_a_service_that_does_not_end_keeps_nothing_from_going_offline(
+    planned: Planner, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run, "PATIENCE", 0.3)
+    monkeypatch.setattr(wandb, "teardown", hang)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    fake.fails["init online"] = refuse
+    with WandbRun(planned(*BARE)) as dashboard:
+        dashboard.log({"epoch": 0.0})
+    assert fake.asked == ["init online", "init offline", "init", "log", "finish"]
+
+
 def test_what_ends_a_training_does_not_wait_for_its_start(
     planned: Planner, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb_run, "ENDING", 0.01)
     ended = Event()
-    fake.fails["init"] = lambda: None if ended.wait(5) else refuse()
+
+    def start() -> None:
+        ended.wait(5)
+
+    fake.fails["init"] = start
 
     def stopped() -> None:
         with WandbRun(planned(*BARE, "logger.mode=offline")) as dashboard:
@@ -240,7 +256,7 @@ def test_what_ends_a_training_does_not_wait_for_its_start(
 
     with pytest.raises(SystemExit):
         stopped()
-    assert "finish" not in fake.asked
+    assert "finish" not in fake.asked, "the end has waited for the start"
     ended.set()
 
 

@@ -70,7 +70,7 @@ def check_term(key: str, term: Mapping[str, Any], gets_labels: bool, **widths: i
     if takes_labels and not gets_labels:
         raise ConfigError(f"{key} takes labels: +{key}.needs=labels")
     if gets_labels and not takes_labels:
-        raise ConfigError(f"{key} takes no labels: ~{key}.needs")
+        raise ConfigError(f"{key} takes no labels: leave out {key}.needs")
 
 
 def find_type(kind: str, node: Mapping[str, Any]) -> type[Any]:
